@@ -1,0 +1,181 @@
+//! The image config, without loss.
+//!
+//! oci-spec's type has no room for Docker's `Healthcheck`, `OnBuild` and `Shell` and drops fields it does not know;
+//! a base's config must come out of a build with everything it came in with. So these are our own types, with the
+//! unknown fields kept, and sorted maps so that equal configs are equal bytes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::digest::DiffId;
+
+/// An image's config document (OCI image-spec, config.md; Docker's image.v1 config is a superset).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// When the image was made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Who made it: MAINTAINER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// `GOARCH`.
+    #[serde(default)]
+    pub architecture: String,
+    /// `GOOS`.
+    #[serde(default)]
+    pub os: String,
+    /// Variant of the architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// What a container of the image is run with.
+    #[serde(default)]
+    pub config: RuntimeConfig,
+    /// The layers, by diff ID.
+    #[serde(default)]
+    pub rootfs: RootFs,
+    /// A line for each instruction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+    /// Fields that are not ours to understand.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The execution parameters (`config` of the config document).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuntimeConfig {
+    /// USER.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// EXPOSE: `port/protocol` to an empty object.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub exposed_ports: BTreeMap<String, Map<String, Value>>,
+    /// ENV: `NAME=value` in order.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// ENTRYPOINT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// CMD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// VOLUME: path to an empty object.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, Map<String, Value>>,
+    /// WORKDIR.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// LABEL.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// STOPSIGNAL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// HEALTHCHECK; Docker's, not in the OCI specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<HealthConfig>,
+    /// SHELL; Docker's, not in the OCI specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Vec<String>>,
+    /// ONBUILD; Docker's, not in the OCI specification.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub on_build: Vec<String>,
+    /// Fields that are not ours to understand.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// HEALTHCHECK; durations are nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthConfig {
+    /// `["NONE"]`, `["CMD", args...]` or `["CMD-SHELL", command]`.
+    #[serde(default)]
+    pub test: Vec<String>,
+    /// Between two checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<i64>,
+    /// For one check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
+    /// For the container to start in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<i64>,
+    /// Between two checks while it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_interval: Option<i64>,
+    /// Failures until the container is unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<i64>,
+}
+
+/// The layers by diff ID.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// From the bottom up.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub diff_ids: Vec<DiffId>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+    }
+}
+
+/// A line of the history.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The instruction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// MAINTAINER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// A remark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Whether the instruction made no layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+    /// Fields that are not ours to understand.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Go writes an empty slice or map as `null` where it was never made.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_comes_out_with_all_it_came_in_with() {
+        let text = r#"{"architecture":"amd64","config":{"ArgsEscaped":true,"Cmd":["/bin/sh"],"Env":["A=1"],"Healthcheck":{"Interval":5,"Test":["NONE"]},"OnBuild":["RUN x"],"Shell":["/bin/bash","-c"]},"container":"abc","history":[{"created_by":"x","empty_layer":true,"odd":1}],"os":"linux","os.version":"1.2","rootfs":{"diff_ids":["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],"type":"layers"}}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(String::from_utf8(crate::canonical_json(&config)).unwrap(), text);
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let text = r#"{"architecture":"","os":"","config":{"Env":null,"Cmd":null,"Labels":null,"OnBuild":null,"Volumes":null},"rootfs":{"type":"layers","diff_ids":null}}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.config, RuntimeConfig::default());
+    }
+}

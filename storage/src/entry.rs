@@ -1,0 +1,181 @@
+//! An entry of a layer, before it is written as tar: path, kind, mode and owner.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::source::SourceFile;
+
+/// A path inside an image, as a tar archive names it: relative to the root, `/` between its parts, no `.`, `..` or
+/// empty part, no NUL; the empty path is the root directory itself. Bytes, for names need not be UTF-8.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LayerPath(Arc<[u8]>);
+
+/// A path that cannot be one inside an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerPathError {
+    /// A part is `..`, and there is nothing above the root.
+    #[error("the path leads above the root of the image")]
+    AboveRoot,
+    /// A NUL byte.
+    #[error("the path has a NUL byte")]
+    Nul,
+}
+
+impl LayerPath {
+    /// The root directory.
+    #[must_use]
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Cleans `path`: leading, doubled and trailing slashes and `.` parts go; `a/../b` becomes `b`.
+    ///
+    /// # Errors
+    /// Where `..` leads above the root, or a byte is NUL.
+    pub fn clean(path: impl AsRef<[u8]>) -> Result<Self, LayerPathError> {
+        let path = path.as_ref();
+        if path.contains(&0) {
+            return Err(LayerPathError::Nul);
+        }
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in path.split(|b| *b == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    parts.pop().ok_or(LayerPathError::AboveRoot)?;
+                }
+                part => parts.push(part),
+            }
+        }
+        Ok(Self(parts.join(&b'/').into()))
+    }
+
+    /// This path with a further part or relative path below it.
+    ///
+    /// # Errors
+    /// As [`LayerPath::clean`].
+    pub fn join(&self, below: impl AsRef<[u8]>) -> Result<Self, LayerPathError> {
+        let mut path = self.0.to_vec();
+        path.push(b'/');
+        path.extend_from_slice(below.as_ref());
+        Self::clean(path)
+    }
+
+    /// The bytes, without a leading slash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root directory.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The directory this path is in; `None` for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        Some(Self(self.0[..end].into()))
+    }
+
+    /// The last part; `None` for the root.
+    #[must_use]
+    pub fn file_name(&self) -> Option<&[u8]> {
+        self.0.rsplit(|b| *b == b'/').next().filter(|name| !name.is_empty())
+    }
+
+    /// The directories above this path, from the topmost down, the root left out.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
+        self.0.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| Self(self.0[..at].into()))
+    }
+
+    /// Whether this path is `other` or below it.
+    #[must_use]
+    pub fn starts_with(&self, other: &Self) -> bool {
+        other.is_root()
+            || self
+                .0
+                .strip_prefix(&*other.0)
+                .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
+    }
+}
+
+impl fmt::Display for LayerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for LayerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerPath({:?})", String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// Where a regular file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContent {
+    /// At hand.
+    Inline(Bytes),
+    /// The whole of a source file.
+    Source(SourceFile),
+}
+
+impl FileContent {
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Source(file) => file.size(),
+        }
+    }
+
+    /// Whether the file is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(FileContent),
+    /// A symbolic link; the target is kept as it is.
+    Symlink {
+        /// The target's bytes.
+        target: Bytes,
+    },
+    /// Another name of a file that is an earlier entry of the same layer.
+    HardLink {
+        /// The path of that entry.
+        target: LayerPath,
+    },
+}
+
+/// A path in a layer with what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: LayerPath,
+    /// What.
+    pub kind: EntryKind,
+    /// Permission bits with set-id and sticky bits, at most 0o7777.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}

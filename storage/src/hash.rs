@@ -1,0 +1,96 @@
+//! SHA-256, and layers hashed on all cores.
+
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+
+use crate::digest::Digest;
+use crate::encode::Compression;
+use crate::error::{Error, Result};
+use crate::image::Layer;
+use crate::layer::VirtualLayer;
+use crate::progress::LayerWatch;
+use crate::reader::{LayerReader, ReadOptions};
+
+/// A running SHA-256 whose end is a [`Digest`]. Uses the processor's SHA extensions where there are any.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// A hasher that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes taken in.
+    ///
+    /// # Panics
+    /// Never: 64 hexadecimal digits are a valid sha256 digest.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        use std::fmt::Write;
+        let mut text = String::with_capacity(71);
+        text.push_str("sha256:");
+        for byte in self.0.finalize() {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.parse().expect("64 hexadecimal digits")
+    }
+
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn digest(bytes: &[u8]) -> Digest {
+        let mut hasher = Self::new();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}
+
+/// Digests layers in parallel on the current rayon pool; the results come in the layers' order.
+///
+/// # Errors
+/// The first error in that order; see [`LayerReader`].
+pub fn hash_layers(
+    layers: &[VirtualLayer],
+    compression: Compression,
+    options: &ReadOptions,
+) -> Result<Vec<Layer>> {
+    layers
+        .par_iter()
+        .map(|layer| LayerReader::new(layer, compression, options).drain(&LayerWatch::silent()))
+        .collect()
+}
+
+/// Digests one layer on the global rayon pool, from async code.
+pub(crate) async fn hash_in_pool(
+    layer: VirtualLayer,
+    compression: Compression,
+    options: ReadOptions,
+    watch: LayerWatch,
+) -> Result<Layer> {
+    let (done, result) = oneshot::channel();
+    rayon::spawn(move || {
+        // Where nobody waits any more, there is nobody to tell.
+        let _ = done.send(LayerReader::new(&layer, compression, &options).drain(&watch));
+    });
+    result.await.map_err(|_| Error::Interrupted)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_fips_180_4() {
+        assert_eq!(
+            Hasher::digest(b"abc").to_string(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

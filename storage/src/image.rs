@@ -1,0 +1,157 @@
+//! The parts of an image, and `ImageSource`: where a base image comes from.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use oci_spec::image::{Descriptor, ImageManifest};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ImageConfig;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Result};
+use crate::hash::Hasher;
+use crate::platform::Platform;
+
+/// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.
+///
+/// Made by [`LayerReader::finish`](crate::LayerReader::finish) alone, or read from a memo whose fences hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Media type, digest and size of the stored blob.
+    pub descriptor: Descriptor,
+    /// The digest of the uncompressed tar.
+    pub diff_id: DiffId,
+}
+
+/// A repository on a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RepositoryName {
+    /// Host, and port where one is given.
+    pub registry: String,
+    /// The repository's path on it.
+    pub repository: String,
+}
+
+/// An image of one platform, as its source describes it.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// The manifest's descriptor: media type, digest and size of the bytes as they came.
+    pub descriptor: Descriptor,
+    /// The manifest; Docker's schema 2 has the same fields.
+    pub manifest: ImageManifest,
+    /// The config.
+    pub config: ImageConfig,
+    /// The config's bytes as they came.
+    pub config_bytes: Bytes,
+}
+
+/// The bytes of a blob as they arrive.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// Where a base image comes from: a registry's repository or an OCI layout.
+#[async_trait]
+pub trait ImageSource: Send + Sync + fmt::Debug {
+    /// What the source is, as a user writes it: `registry/repository:tag`, `oci:DIR:ref`.
+    fn name(&self) -> String;
+
+    /// The repository, where the source is a registry: what a sink on the same registry mounts blobs from.
+    fn repository(&self) -> Option<RepositoryName> {
+        None
+    }
+
+    /// Reads manifest and config of the image for `platform`, through an index where there is one; checks their
+    /// digests.
+    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage>;
+
+    /// The bytes of a blob from `offset` on, not verified: see [`VerifiedStream`].
+    async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream>;
+}
+
+/// A whole blob's bytes on their way through, checked against the descriptor: the stream ends with an error where
+/// digest or size are other than announced.
+pub struct VerifiedStream {
+    inner: BlobStream,
+    hasher: Option<Hasher>,
+    what: String,
+    expected: Digest,
+    size: u64,
+    seen: u64,
+}
+
+impl VerifiedStream {
+    /// Checks `inner`, which must begin at offset 0, against `blob`; `what` names it in errors.
+    #[must_use]
+    pub fn new(inner: BlobStream, blob: &Descriptor, what: impl Into<String>) -> Self {
+        Self {
+            inner,
+            hasher: Some(Hasher::new()),
+            what: what.into(),
+            expected: blob.digest().clone(),
+            size: blob.size(),
+            seen: 0,
+        }
+    }
+
+    fn check_end(&mut self) -> Option<Error> {
+        let hasher = self.hasher.take()?;
+        if self.seen != self.size {
+            return Some(Error::SizeMismatch {
+                what: self.what.clone(),
+                expected: self.size,
+                actual: self.seen,
+            });
+        }
+        let actual = hasher.finish();
+        (actual != self.expected).then(|| Error::DigestMismatch {
+            what: self.what.clone(),
+            expected: self.expected.clone(),
+            actual,
+        })
+    }
+}
+
+impl Stream for VerifiedStream {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.hasher.is_none() {
+            return Poll::Ready(None);
+        }
+        match self.inner.as_mut().poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.seen += bytes.len() as u64;
+                if self.seen > self.size {
+                    self.hasher = None;
+                    return Poll::Ready(Some(Err(Error::SizeMismatch {
+                        what: self.what.clone(),
+                        expected: self.size,
+                        actual: self.seen,
+                    })));
+                }
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(&bytes);
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.hasher = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => Poll::Ready(self.check_end().map(Err)),
+        }
+    }
+}
+
+impl fmt::Debug for VerifiedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedStream")
+            .field("what", &self.what)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+//! `VirtualLayer`: a layer's uncompressed tar as a list of segments, with not a byte of the files in it.
+//!
+//! Its length is known before a byte is read, and it can be read again from any offset; docs/virtual-layer.md
+//! describes it as a table.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::source::SourceFile;
+
+/// A run of a layer's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Bytes at hand: tar headers, padding, the contents of files made by the build.
+    Inline(Bytes),
+    /// Bytes that lie in a source file.
+    Extent {
+        /// The file.
+        file: SourceFile,
+        /// Where the run begins in it.
+        offset: u64,
+        /// The run's length in bytes.
+        len: u64,
+    },
+}
+
+impl Segment {
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Extent { len, .. } => *len,
+        }
+    }
+
+    /// Whether the segment has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An uncompressed layer as an immutable list of [`Segment`]s; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct VirtualLayer {
+    segments: Arc<[Segment]>,
+    /// Where each segment begins, in bytes from the start of the layer.
+    starts: Arc<[u64]>,
+    len: u64,
+}
+
+impl VirtualLayer {
+    /// A layer of these segments, in order; empty ones are left out.
+    #[must_use]
+    pub fn new(segments: impl IntoIterator<Item = Segment>) -> Self {
+        let segments: Vec<_> = segments.into_iter().filter(|s| !s.is_empty()).collect();
+        let mut len = 0;
+        let starts = segments
+            .iter()
+            .map(|segment| {
+                let start = len;
+                len += segment.len();
+                start
+            })
+            .collect();
+        Self { segments: segments.into(), starts, len }
+    }
+
+    /// The exact length in bytes of the uncompressed tar.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the layer has no bytes at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The segments in order.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The source files that the layer's bytes lie in; a file with several extents is named once for each.
+    pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Extent { file, .. } => Some(file),
+            Segment::Inline(_) => None,
+        })
+    }
+
+    /// The segment that holds the byte at `offset`, and how far into it that byte is; `None` at or past the end.
+    #[must_use]
+    pub fn locate(&self, offset: u64) -> Option<(usize, u64)> {
+        if offset >= self.len {
+            return None;
+        }
+        let index = self.starts.partition_point(|start| *start <= offset) - 1;
+        Some((index, offset - self.starts[index]))
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<VirtualLayer>();
+};

@@ -1,0 +1,52 @@
+//! What a container image is made of, and where its bytes lie.
+//!
+//! A layer here is a [`VirtualLayer`]: a list of inline bytes (tar headers, padding) and extents of files that
+//! stay where they are. It is read, hashed and encoded in one pass by a [`LayerReader`], whose
+//! [`finish`](LayerReader::finish) is the only maker of a digested [`Layer`]. Where images come from and go to is
+//! behind two traits, [`ImageSource`] and [`ImageSink`].
+//!
+//! This crate alone names memmap2, sha2, tar and zstd; all unsafe code of the workspace is in its `map` module.
+
+mod archive;
+mod config;
+mod digest;
+mod encode;
+mod entry;
+mod error;
+mod hash;
+mod image;
+mod json;
+mod layer;
+mod layout;
+mod map;
+mod memo;
+mod platform;
+mod progress;
+mod reader;
+mod sharding;
+mod sink;
+mod source;
+mod stream;
+mod tar;
+
+pub use archive::{ArchiveKind, ArchiveSink};
+pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};
+pub use digest::{DiffId, Digest};
+pub use encode::{Compression, ManifestFormat};
+pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
+pub use error::{BoxError, Error, FenceBreach, Result};
+pub use hash::{Hasher, hash_layers};
+pub use image::{BlobStream, ImageSource, Layer, RepositoryName, ResolvedImage, VerifiedStream};
+pub use json::canonical_json;
+pub use layer::{Segment, VirtualLayer};
+pub use layout::{LayoutSink, LayoutSource};
+pub use memo::MemoStore;
+pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+pub use platform::{Platform, PlatformError};
+pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
+pub use reader::{LayerReader, ReadOptions};
+pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
+pub use sink::{DigestSink, ImageSink, NewLayer, SinkPlan};
+pub use source::{Fence, IoMode, SourceFile};
+pub use stream::{LayerStream, PendingLayer};
+pub use tar::encode_entries;

@@ -1,0 +1,347 @@
+//! `LayerReader`: the one way to consume a virtual layer. Pull windows, hash the diff ID, encode, hash the digest,
+//! count; [`LayerReader::finish`] alone makes a digested [`Layer`].
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use oci_spec::image::Descriptor;
+
+use crate::digest::DiffId;
+use crate::encode::{Compression, PieceEncoder};
+use crate::error::{Error, FenceBreach, Result};
+use crate::hash::Hasher;
+use crate::image::Layer;
+use crate::layer::{Segment, VirtualLayer};
+use crate::map::{self, READ_WINDOW, WINDOW, Window};
+use crate::progress::{Counters, LayerWatch};
+use crate::source::{IoMode, SourceFile};
+
+/// Bytes of a chunk at most: small enough to be in the processor's cache still when it is sent after it was hashed.
+const CHUNK: usize = 512 << 10;
+
+/// Extents below this many bytes are copied together with the headers around them instead of mapped one by one.
+const SMALL: u64 = 128 << 10;
+
+/// How source files are read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// Mapped or read.
+    pub io: IoMode,
+    /// Where bytes read are counted.
+    pub counters: Arc<Counters>,
+}
+
+/// Reads a layer once, from its first byte to its last.
+///
+/// # Errors
+/// Of all its reading: [`Error::Changed`] where a file is not, or no longer, what the build looked at (checked on
+/// the open file before its first byte and after its last), [`Error::Open`], [`Error::Read`].
+#[derive(Debug)]
+pub struct LayerReader {
+    raw: RawReader,
+    diff_id: Hasher,
+    encoder: Encoder,
+    compression: Compression,
+    stored: u64,
+    complete: bool,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    /// The tar is the blob: one hash serves as diff ID and digest.
+    Identity,
+    Pieces {
+        pieces: PieceEncoder,
+        digest: Hasher,
+        input_ended: bool,
+    },
+}
+
+impl LayerReader {
+    /// A reader at the start of `layer`, which gives it as `compression` stores it.
+    #[must_use]
+    pub fn new(layer: &VirtualLayer, compression: Compression, options: &ReadOptions) -> Self {
+        let encoder = match PieceEncoder::new(compression) {
+            None => Encoder::Identity,
+            Some(pieces) => Encoder::Pieces { pieces, digest: Hasher::new(), input_ended: false },
+        };
+        Self {
+            raw: RawReader::new(layer, 0, options),
+            diff_id: Hasher::new(),
+            encoder,
+            compression,
+            stored: 0,
+            complete: false,
+        }
+    }
+
+    /// The number of stored bytes, where it is known before they are read: without compression.
+    #[must_use]
+    pub fn stored_len(&self) -> Option<u64> {
+        matches!(self.encoder, Encoder::Identity).then(|| self.raw.layer.len())
+    }
+
+    /// Bytes of the uncompressed tar that went through so far.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.raw.position
+    }
+
+    /// The next stored bytes; `None` after the last, when all fences held.
+    ///
+    /// # Errors
+    /// See [`LayerReader`]. After an error the reader is of no further use.
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match &mut self.encoder {
+                Encoder::Identity => {
+                    let chunk = self.raw.next_hashed(&mut self.diff_id)?;
+                    self.stored += chunk.as_ref().map_or(0, |c| c.len() as u64);
+                    self.complete = chunk.is_none();
+                    return Ok(chunk);
+                }
+                Encoder::Pieces { pieces, digest, input_ended } => {
+                    if let Some(piece) = pieces.next(*input_ended)? {
+                        digest.update(&piece);
+                        self.stored += piece.len() as u64;
+                        return Ok(Some(piece));
+                    }
+                    if *input_ended {
+                        self.complete = true;
+                        return Ok(None);
+                    }
+                    match self.raw.next_hashed(&mut self.diff_id)? {
+                        Some(chunk) => pieces.push(&chunk),
+                        None => *input_ended = true,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads to the end, for the digests alone; `watch` is told the position.
+    ///
+    /// # Errors
+    /// See [`LayerReader`].
+    pub fn drain(mut self, watch: &LayerWatch) -> Result<Layer> {
+        while self.next_chunk()?.is_some() {
+            watch.position(self.position());
+        }
+        self.finish()
+    }
+
+    /// The digested layer.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where [`next_chunk`](Self::next_chunk) has not come to its end: there is no digest of
+    /// half a layer.
+    pub fn finish(self) -> Result<Layer> {
+        if !self.complete {
+            return Err(Error::Interrupted);
+        }
+        let diff_id = self.diff_id.finish();
+        let digest = match self.encoder {
+            Encoder::Identity => diff_id.clone(),
+            Encoder::Pieces { digest, .. } => digest.finish(),
+        };
+        let descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
+        Ok(Layer { descriptor, diff_id: DiffId::of_tar(diff_id) })
+    }
+}
+
+impl VirtualLayer {
+    /// The bytes of the uncompressed tar from `offset` on, in chunks, read and fenced as ever but not hashed.
+    pub fn bytes_from(
+        &self,
+        offset: u64,
+        options: &ReadOptions,
+    ) -> impl Iterator<Item = Result<Bytes>> + use<> {
+        let mut raw = RawReader::new(self, offset, options);
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            if failed {
+                return None;
+            }
+            let item = raw.next_chunk().and_then(|chunk| raw.check_window().map(|()| chunk)).transpose();
+            failed = matches!(item, Some(Err(_)));
+            item
+        })
+    }
+}
+
+/// The tar's bytes in order, a chunk at a time.
+#[derive(Debug)]
+struct RawReader {
+    layer: VirtualLayer,
+    options: ReadOptions,
+    /// The segment that comes next, and how much of it is done.
+    segment: usize,
+    within: u64,
+    position: u64,
+    open: Option<OpenExtent>,
+}
+
+/// A large extent that is being read.
+#[derive(Debug)]
+struct OpenExtent {
+    file: File,
+    source: SourceFile,
+    read: bool,
+    /// The window at hand, with its offset in the file, and how much of it was given out.
+    window: Option<(Window, u64, usize)>,
+}
+
+impl RawReader {
+    fn new(layer: &VirtualLayer, offset: u64, options: &ReadOptions) -> Self {
+        let (segment, within) = layer.locate(offset).unwrap_or((layer.segments().len(), 0));
+        Self { layer: layer.clone(), options: options.clone(), segment, within, position: offset, open: None }
+    }
+
+    /// The next chunk, already taken in by `hasher`.
+    fn next_hashed(&mut self, hasher: &mut Hasher) -> Result<Option<Bytes>> {
+        let Some(chunk) = self.next_chunk()? else { return Ok(None) };
+        hasher.update(&chunk);
+        // Hashing has touched every page; only now is it known that none was missing.
+        self.check_window()?;
+        Ok(Some(chunk))
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        // The last chunk of a large extent is followed by the check of its fence.
+        self.close_if_done()?;
+        let chunk = match self.layer.segments().get(self.segment).cloned() {
+            None => return Ok(None),
+            Some(Segment::Extent { file, offset, len }) if len >= SMALL => {
+                self.next_of_extent(&file, offset, len)?
+            }
+            Some(_) => self.next_of_small()?,
+        };
+        self.position += chunk.len() as u64;
+        Ok(Some(chunk))
+    }
+
+    /// Gathers inline bytes and small extents into one chunk.
+    fn next_of_small(&mut self) -> Result<Bytes> {
+        let mut gathered = BytesMut::new();
+        while gathered.len() < CHUNK {
+            let Some(segment) = self.layer.segments().get(self.segment) else { break };
+            match segment {
+                Segment::Extent { len, .. } if *len >= SMALL => break,
+                Segment::Inline(bytes) => {
+                    let from = usize::try_from(self.within).unwrap_or(usize::MAX).min(bytes.len());
+                    let to = bytes.len().min(from + CHUNK);
+                    let end = to == bytes.len();
+                    // A long run of headers alone need not be copied.
+                    let alone = gathered.is_empty() && to - from == CHUNK;
+                    let run = bytes.slice(from..to);
+                    self.within = if end { 0 } else { to as u64 };
+                    self.segment += usize::from(end);
+                    if alone {
+                        return Ok(run);
+                    }
+                    gathered.extend_from_slice(&run);
+                }
+                Segment::Extent { file, offset, len } => {
+                    let (file, from, len) = (file.clone(), offset + self.within, len - self.within);
+                    let start = gathered.len();
+                    gathered.resize(start + usize::try_from(len).expect("small"), 0);
+                    self.read_whole(&file, from, &mut gathered[start..])?;
+                    self.segment += 1;
+                    self.within = 0;
+                }
+            }
+        }
+        Ok(gathered.freeze())
+    }
+
+    fn read_whole(&self, source: &SourceFile, from: u64, buffer: &mut [u8]) -> Result<()> {
+        let file = source.open()?;
+        file.read_exact_at(buffer, from).map_err(|error| read_error(source, from, error))?;
+        self.options.counters.add_read(buffer.len() as u64);
+        source.check_open(&file)
+    }
+
+    fn next_of_extent(&mut self, source: &SourceFile, offset: u64, len: u64) -> Result<Bytes> {
+        let open = match self.open.take() {
+            Some(open) => self.open.insert(open),
+            None => {
+                let file = source.open()?;
+                let read = map::prefers_read(&file, self.options.io);
+                self.open.insert(OpenExtent { file, source: source.clone(), read, window: None })
+            }
+        };
+        if open.window.as_ref().is_none_or(|(window, _, given)| *given == window.bytes().len()) {
+            // The old window goes before the new one comes, but for slices of it that are still on their way.
+            open.window = None;
+            let from = offset + self.within;
+            let size = if open.read { READ_WINDOW } else { WINDOW };
+            let wanted = usize::try_from(len - self.within).unwrap_or(usize::MAX).min(size);
+            let after = len - self.within - wanted as u64;
+            if after > 0 {
+                let next = usize::try_from(after).unwrap_or(usize::MAX).min(size);
+                map::prefetch(&open.file, from + wanted as u64, next);
+            }
+            let window = match map::window(&open.file, from, wanted, open.read) {
+                Err(error) if !open.read && self.options.io == IoMode::Auto && cannot_map(&error) => {
+                    open.read = true;
+                    map::window(&open.file, from, wanted, true)
+                }
+                result => result,
+            };
+            open.window = Some((window.map_err(|error| read_error(source, from, error))?, from, 0));
+            self.options.counters.add_read(wanted as u64);
+        }
+        let (window, _, given) = open.window.as_mut().expect("just set");
+        let to = window.bytes().len().min(*given + CHUNK);
+        let chunk = window.bytes().slice(*given..to);
+        *given = to;
+        self.within += chunk.len() as u64;
+        Ok(chunk)
+    }
+
+    /// After the last byte of a large extent: is the file still what it was?
+    fn close_if_done(&mut self) -> Result<()> {
+        if let (Some(open), Some(Segment::Extent { len, .. })) =
+            (&self.open, self.layer.segments().get(self.segment))
+            && self.within == *len
+        {
+            open.source.check_open(&open.file)?;
+            self.open = None;
+            self.segment += 1;
+            self.within = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes given out last are the file's, once they were touched.
+    fn check_window(&self) -> Result<()> {
+        let Some(OpenExtent { file, source, window: Some((window, from, _)), .. }) = &self.open else {
+            return Ok(());
+        };
+        if !window.faulted() {
+            return Ok(());
+        }
+        source.check_open(file)?;
+        // Its length is what it was: the file system could not give the page.
+        Err(Error::Read {
+            path: source.path().to_path_buf(),
+            offset: *from,
+            source: io::Error::other("the file system did not give a mapped page; try --io read"),
+        })
+    }
+}
+
+fn cannot_map(error: &io::Error) -> bool {
+    use nix::libc::{EACCES, EINVAL, ENODEV, ENOMEM, EPERM};
+    error.raw_os_error().is_some_and(|code| [EACCES, EINVAL, ENODEV, ENOMEM, EPERM].contains(&code))
+}
+
+fn read_error(source: &SourceFile, offset: u64, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => source.changed(FenceBreach::Truncated { at: offset }),
+        _ => Error::Read { path: source.path().to_path_buf(), offset, source: error },
+    }
+}

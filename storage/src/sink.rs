@@ -1,0 +1,146 @@
+//! `ImageSink`: where an image goes. Blobs in any order and in parallel, the manifest last.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use oci_spec::image::Descriptor;
+
+use crate::digest::DiffId;
+use crate::encode::{Compression, ManifestFormat};
+use crate::error::{Error, Result};
+use crate::image::{ImageSource, Layer};
+use crate::layer::VirtualLayer;
+use crate::progress::{LayerEvent, LayerWatch, Outcome, Phase};
+use crate::reader::ReadOptions;
+
+/// A layer of the image that this build makes, not yet digested unless it is remembered.
+#[derive(Debug, Clone)]
+pub struct NewLayer {
+    /// What it holds, in the words of the summary: the one file, or the instruction.
+    pub title: String,
+    /// Its bytes.
+    pub layer: VirtualLayer,
+    /// How it is stored.
+    pub compression: Compression,
+    /// Its digest from an earlier build, where the fences of all its files still hold.
+    pub known: Option<Layer>,
+}
+
+/// What a sink may want to know before the first blob.
+#[derive(Debug, Clone, Default)]
+pub struct SinkPlan {
+    /// Lengths in bytes of the new layers, uncompressed.
+    pub new_layers: Vec<u64>,
+    /// Layers taken over from the base.
+    pub base_layers: Vec<Descriptor>,
+    /// How the manifest will be written.
+    pub format: ManifestFormat,
+}
+
+/// Where an image goes.
+///
+/// The caller calls `prepare` once, then puts blobs (several at a time), then `commit`; on any error it calls
+/// `abort` and not `commit`. A sink leaves nothing behind after `abort`, but for blobs in a registry, which no
+/// manifest names and which the registry collects.
+#[async_trait]
+pub trait ImageSink: Send + Sync + fmt::Debug {
+    /// What the sink is, as a user writes it.
+    fn name(&self) -> String;
+
+    /// How many blobs may be put at the same time; `None` for as many as the caller likes.
+    fn max_parallel(&self) -> Option<usize> {
+        None
+    }
+
+    /// Looks at the destination before any layer byte is read: does it answer, may we write.
+    async fn prepare(&self, plan: &SinkPlan) -> Result<()>;
+
+    /// Stores a new layer. Where its digest is known and the sink has the blob, no byte is read.
+    async fn put_layer(
+        &self,
+        layer: &NewLayer,
+        read: &ReadOptions,
+        watch: &LayerWatch,
+    ) -> Result<(Layer, Outcome)>;
+
+    /// Takes over a blob that another source has, verified on the way.
+    async fn take_blob(
+        &self,
+        blob: &Descriptor,
+        diff_id: Option<&DiffId>,
+        from: &dyn ImageSource,
+        watch: &LayerWatch,
+    ) -> Result<Outcome>;
+
+    /// Stores the config.
+    async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome>;
+
+    /// Stores the manifest and moves the tags: the last step, after which the image is there.
+    async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()>;
+
+    /// Removes what was stored half.
+    async fn abort(&self);
+}
+
+/// Stores nothing: layers are read once for their digests. What a build without a destination does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DigestSink;
+
+#[async_trait]
+impl ImageSink for DigestSink {
+    fn name(&self) -> String {
+        "no destination".to_owned()
+    }
+
+    async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
+        Ok(())
+    }
+
+    async fn put_layer(
+        &self,
+        layer: &NewLayer,
+        read: &ReadOptions,
+        watch: &LayerWatch,
+    ) -> Result<(Layer, Outcome)> {
+        let digested = match &layer.known {
+            Some(known) => known.clone(),
+            None => {
+                watch.phase(Phase::Hashing);
+                crate::hash::hash_in_pool(layer.layer.clone(), layer.compression, read.clone(), watch.clone())
+                    .await?
+            }
+        };
+        watch.event(LayerEvent::Finished {
+            outcome: Outcome::Digested,
+            digest: digested.descriptor.digest().clone(),
+            size: digested.descriptor.size(),
+        });
+        Ok((digested, Outcome::Digested))
+    }
+
+    async fn take_blob(
+        &self,
+        blob: &Descriptor,
+        _diff_id: Option<&DiffId>,
+        _from: &dyn ImageSource,
+        watch: &LayerWatch,
+    ) -> Result<Outcome> {
+        watch.event(LayerEvent::Finished {
+            outcome: Outcome::Digested,
+            digest: blob.digest().clone(),
+            size: blob.size(),
+        });
+        Ok(Outcome::Digested)
+    }
+
+    async fn put_config(&self, _config: &Descriptor, _bytes: Bytes) -> Result<Outcome> {
+        Ok(Outcome::Digested)
+    }
+
+    async fn commit(&self, _manifest: &Descriptor, _bytes: Bytes) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn abort(&self) {}
+}

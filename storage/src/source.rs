@@ -1,0 +1,176 @@
+//! A source file: a path and the fence that says it is still the file the build looked at.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, FenceBreach, Result};
+
+/// What must not change between the look at a file and the publication of a digest of its bytes.
+///
+/// The times are nanoseconds since the epoch. The device number takes part only within a process: a volume
+/// that is mounted again may have another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Modification time, in nanoseconds since the epoch.
+    pub mtime_ns: i128,
+    /// Change time of the inode, in nanoseconds since the epoch.
+    pub ctime_ns: i128,
+}
+
+impl Fence {
+    /// The fence of a file whose metadata is at hand.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// How `now` differs from this fence, if it does.
+    #[must_use]
+    pub fn breach(&self, now: &Self) -> Option<FenceBreach> {
+        if (self.device, self.inode) != (now.device, now.inode) {
+            Some(FenceBreach::Replaced)
+        } else if self.size != now.size {
+            Some(FenceBreach::Size { expected: self.size, actual: now.size })
+        } else if (self.mtime_ns, self.ctime_ns) != (now.mtime_ns, now.ctime_ns) {
+            Some(FenceBreach::Modified)
+        } else {
+            None
+        }
+    }
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+}
+
+/// A regular file outside any image, by absolute path, with the fence it had when the build looked at it.
+///
+/// Cheap to clone. The path may be followed again later without harm: a file that another one has taken the place
+/// of fails the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceFile {
+    path: Arc<Path>,
+    fence: Fence,
+}
+
+impl SourceFile {
+    /// A file by its path and the metadata that the walk of the context read for it.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, fence: Fence) -> Self {
+        Self { path: path.into().into(), fence }
+    }
+
+    /// Looks at the file now.
+    ///
+    /// # Errors
+    /// [`Error::Open`] where the file cannot be looked at.
+    pub fn stat(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(Self::new(path, Fence::of(&metadata))),
+            Err(source) => Err(Error::Open { path, source }),
+        }
+    }
+
+    /// Where the file lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file was when the build looked at it.
+    #[must_use]
+    pub const fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.fence.size
+    }
+
+    /// Opens the file and checks the fence on the open descriptor.
+    pub(crate) fn open(&self) -> Result<File> {
+        let file = File::open(&self.path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
+            _ => Error::Open { path: self.path.to_path_buf(), source },
+        })?;
+        self.check_open(&file)?;
+        Ok(file)
+    }
+
+    /// Checks the fence on an open descriptor.
+    pub(crate) fn check_open(&self, file: &File) -> Result<()> {
+        let metadata =
+            file.metadata().map_err(|source| Error::Open { path: self.path.to_path_buf(), source })?;
+        self.check(&metadata)
+    }
+
+    /// Checks the fence by path, without opening: for digests that are remembered.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where the fence does not hold, [`Error::Open`] where the file cannot be looked at.
+    pub fn check_by_path(&self) -> Result<()> {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) => self.check(&metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.changed(FenceBreach::Removed)),
+            Err(source) => Err(Error::Open { path: self.path.to_path_buf(), source }),
+        }
+    }
+
+    pub(crate) fn changed(&self, breach: FenceBreach) -> Error {
+        Error::Changed { path: self.path.to_path_buf(), breach }
+    }
+
+    fn check(&self, metadata: &Metadata) -> Result<()> {
+        match self.fence.breach(&Fence::of(metadata)) {
+            None => Ok(()),
+            Some(breach) => Err(self.changed(breach)),
+        }
+    }
+}
+
+/// How bytes come from a source file into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoMode {
+    /// Mapped on local file systems, read on network and FUSE file systems, where a mapped page that cannot be
+    /// had is a signal and not an error.
+    #[default]
+    Auto,
+    /// Always mapped.
+    Mmap,
+    /// Always read with `pread(2)`.
+    Read,
+}
+
+impl FromStr for IoMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "mmap" => Ok(Self::Mmap),
+            "read" => Ok(Self::Read),
+            _ => Err(format!("unknown I/O mode {text:?}: auto, mmap and read are known")),
+        }
+    }
+}
