@@ -53,11 +53,15 @@ pub struct LayerReader {
 enum Encoder {
     /// The tar is the blob: one hash serves as diff ID and digest.
     Identity,
-    Pieces {
-        pieces: PieceEncoder,
-        digest: Hasher,
-        input_ended: bool,
-    },
+    Pieces(Box<Pieces>),
+}
+
+/// A compressor, and the digest of what it gives out.
+#[derive(Debug)]
+struct Pieces {
+    encoder: PieceEncoder,
+    digest: Hasher,
+    input_ended: bool,
 }
 
 impl LayerReader {
@@ -66,7 +70,9 @@ impl LayerReader {
     pub fn new(layer: &VirtualLayer, compression: Compression, options: &ReadOptions) -> Self {
         let encoder = match PieceEncoder::new(compression) {
             None => Encoder::Identity,
-            Some(pieces) => Encoder::Pieces { pieces, digest: Hasher::new(), input_ended: false },
+            Some(encoder) => {
+                Encoder::Pieces(Box::new(Pieces { encoder, digest: Hasher::new(), input_ended: false }))
+            }
         };
         Self {
             raw: RawReader::new(layer, 0, options),
@@ -103,19 +109,19 @@ impl LayerReader {
                     self.complete = chunk.is_none();
                     return Ok(chunk);
                 }
-                Encoder::Pieces { pieces, digest, input_ended } => {
-                    if let Some(piece) = pieces.next(*input_ended)? {
-                        digest.update(&piece);
+                Encoder::Pieces(pieces) => {
+                    if let Some(piece) = pieces.encoder.next(pieces.input_ended)? {
+                        pieces.digest.update(&piece);
                         self.stored += piece.len() as u64;
                         return Ok(Some(piece));
                     }
-                    if *input_ended {
+                    if pieces.input_ended {
                         self.complete = true;
                         return Ok(None);
                     }
                     match self.raw.next_hashed(&mut self.diff_id)? {
-                        Some(chunk) => pieces.push(&chunk),
-                        None => *input_ended = true,
+                        Some(chunk) => pieces.encoder.push(&chunk),
+                        None => pieces.input_ended = true,
                     }
                 }
             }
@@ -145,7 +151,7 @@ impl LayerReader {
         let diff_id = self.diff_id.finish();
         let digest = match self.encoder {
             Encoder::Identity => diff_id.clone(),
-            Encoder::Pieces { digest, .. } => digest.finish(),
+            Encoder::Pieces(pieces) => pieces.digest.finish(),
         };
         let descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
         Ok(Layer { descriptor, diff_id: DiffId::of_tar(diff_id) })

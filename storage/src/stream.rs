@@ -23,7 +23,7 @@ const DEPTH: usize = 2;
 #[derive(Debug)]
 pub struct LayerStream {
     chunks: mpsc::Receiver<Result<Bytes, Interrupted>>,
-    len: Option<u64>,
+    stored_len: Option<u64>,
 }
 
 /// The digested layer that a [`LayerStream`] becomes.
@@ -46,7 +46,7 @@ impl LayerStream {
         watch: LayerWatch,
     ) -> (Self, PendingLayer) {
         let mut reader = LayerReader::new(layer, compression, options);
-        let len = reader.stored_len();
+        let stored_len = reader.stored_len();
         let (chunk, chunks) = mpsc::channel(DEPTH);
         let (done, layer) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
@@ -69,13 +69,13 @@ impl LayerStream {
                 let _ = chunk.blocking_send(Err(Interrupted));
             }
         });
-        (Self { chunks, len }, PendingLayer(layer))
+        (Self { chunks, stored_len }, PendingLayer(layer))
     }
 
     /// The exact number of bytes that will come, where it is known before they are read: without compression.
     #[must_use]
-    pub const fn len(&self) -> Option<u64> {
-        self.len
+    pub const fn stored_len(&self) -> Option<u64> {
+        self.stored_len
     }
 }
 

@@ -1,0 +1,61 @@
+//! Tar and SHA-256 of a virtual layer against plain sha2 over memory, in bytes a second. Run both in one go and
+//! compare the ratio: the machine's own speed is in both.
+
+use std::hint::black_box;
+use std::io::Write;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use crossdock_storage::{
+    Compression, Entry, EntryKind, FileContent, IoMode, LayerPath, LayerReader, LayerWatch, ReadOptions,
+    SourceFile, encode_entries, hash_layers,
+};
+use sha2::{Digest, Sha256};
+
+const SIZE: usize = 256 << 20;
+
+fn layer_against_memory(criterion: &mut Criterion) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let bytes: Vec<u8> = (0..SIZE / 8)
+        .flat_map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_le_bytes()
+        })
+        .collect();
+    file.write_all(&bytes).expect("a file of the benchmark's size");
+    let entry = Entry {
+        path: LayerPath::clean("models/weights").expect("a path"),
+        kind: EntryKind::File(FileContent::Source(SourceFile::stat(file.path()).expect("a file"))),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    let layer = encode_entries(&[entry], 0).expect("a layer");
+
+    let mut group = criterion.benchmark_group("sha256");
+    group.throughput(Throughput::Bytes(SIZE as u64)).sample_size(20);
+    group.bench_function("sha2 over memory", |b| b.iter(|| Sha256::digest(black_box(&bytes))));
+    for (name, io) in [("virtual layer, mapped", IoMode::Mmap), ("virtual layer, read", IoMode::Read)] {
+        let options = ReadOptions { io, ..ReadOptions::default() };
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                LayerReader::new(&layer, Compression::None, &options)
+                    .drain(&LayerWatch::silent())
+                    .expect("hashed")
+            });
+        });
+    }
+    group.finish();
+
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let layers = vec![layer; cores];
+    let mut group = criterion.benchmark_group("sha256 on all cores");
+    group.throughput(Throughput::Bytes((SIZE * cores) as u64)).sample_size(10);
+    group.bench_function(format!("{cores} virtual layers"), |b| {
+        b.iter(|| hash_layers(&layers, Compression::None, &ReadOptions::default()).expect("hashed"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, layer_against_memory);
+criterion_main!(benches);
