@@ -75,9 +75,10 @@ impl Diagnostic {
         let before = self.source.slice(Span::new(line.start, self.span.start.min(line.end)));
         let marked = self.source.slice(Span::new(self.span.start.min(line.end), self.span.end.min(line.end)));
         let text = shown(self.source.slice(line));
+        let text = format!("{number} | {text}");
         let indent = " ".repeat(width(&shown(before)));
         let underline = "^".repeat(width(&shown(marked)).max(1));
-        format!("{self}\n{margin} |\n{number} | {text}\n{margin} | {indent}{underline}")
+        format!("{self}\n{margin} |\n{}\n{margin} | {indent}{underline}", text.trim_end())
     }
 }
 

@@ -37,13 +37,15 @@ pub struct Directives {
     pub syntax: Option<Spanned<String>>,
     /// `# escape=`: the character that escapes and that continues a line, `\` or `` ` ``.
     pub escape: char,
+    /// Where `# escape=` has its value, if it is given.
+    pub escape_span: Option<Span>,
     /// `# check=`: the settings of BuildKit's linter. Kept for information only.
     pub check: Option<Spanned<String>>,
 }
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { syntax: None, escape: '\\', check: None }
+        Self { syntax: None, escape: '\\', escape_span: None, check: None }
     }
 }
 

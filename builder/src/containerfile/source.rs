@@ -5,6 +5,7 @@
 //! which stretches of text the lexer left out (line continuations, tabs taken off a `<<-` heredoc), so that
 //! a position inside a joined word can be led back to the line it was written on.
 
+use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ pub struct Position {
 }
 
 /// A named text with its lines. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     name: Arc<str>,
     text: Arc<str>,
@@ -222,6 +223,16 @@ impl Source {
             offset -= 1;
         }
         offset
+    }
+}
+
+/// The name and the length: the text would hide everything else.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("bytes", &self.text.len())
+            .finish_non_exhaustive()
     }
 }
 
