@@ -1,0 +1,28 @@
+# What there is to do here. Each target is one script under scripts/, which can be run by itself.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench microbench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the crossdock program: target/release/crossdock
+	cargo build --release --locked --bin crossdock
+
+demo: ## Build a real model image, push it to a local registry, check every byte of it
+	@scripts/demo
+
+test: ## Run all tests (installs the registry and the tools they need)
+	@scripts/test
+
+lint: ## Check formatting, clippy, documentation, licences
+	@scripts/lint
+
+bench: ## Compare with buildah and with plain uploads: SIZE_GB=4 RUNS=3 (see scripts/bench)
+	@scripts/bench
+
+microbench: ## Run the criterion benchmarks of the libraries
+	cargo bench --workspace --locked
+
+clean: ## Remove what was built and downloaded
+	cargo clean
+	rm -rf demo-data
