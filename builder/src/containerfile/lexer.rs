@@ -149,11 +149,13 @@ impl<'a> Lexer<'a> {
         let mut line = LogicalLine { text: String::new(), heredocs: Vec::new(), pieces: Vec::new() };
         let mut next = Some(first);
         let mut gap = None;
+        let mut warned = false;
         while let Some(physical) = next {
             let content = &self.text[physical.range()];
             let visible = content.trim_start();
             let skipped = gap.is_some() && (visible.is_empty() || visible.starts_with('#'));
-            if skipped && visible.is_empty() {
+            if skipped && visible.is_empty() && !warned {
+                warned = true;
                 self.warnings.push(physical);
             }
             if !skipped {

@@ -207,7 +207,7 @@ fn every_instruction_knows_its_keyword() {
 #[test]
 fn doubtful_lines_are_warned_about() {
     let file = parse(
-        "FROM a AS scratch\nMAINTAINER me\nENV a b\nCMD ['a']\nRUN a \\\n\n b\nHEALTHCHECK --retries=1 NONE\nCMD [ x ]\n",
+        "FROM a AS scratch\nMAINTAINER me\nENV a b\nCMD ['a']\nRUN a \\\n\n\n b\nHEALTHCHECK --retries=1 NONE\nCMD [ x ]\n",
     );
     let warnings: Vec<_> = file.warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(warnings.join("\n"), @r##"
@@ -216,6 +216,6 @@ fn doubtful_lines_are_warned_about() {
     Containerfile:3:5: ENV with a blank for =, write NAME=value
     Containerfile:4:5: CMD looks like a JSON array and is none, use double quotes and no comma at the end
     Containerfile:6:1: empty line inside of a continued instruction, remove it or make it a comment
-    Containerfile:8:13: HEALTHCHECK NONE makes no use of flags, remove them
+    Containerfile:9:13: HEALTHCHECK NONE makes no use of flags, remove them
     "##);
 }
