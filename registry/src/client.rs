@@ -1,0 +1,224 @@
+//! `Registry`: the way to all registries; keeps what is shared between repositories and images.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crossdock_storage::Counters;
+use rustls::RootCertStore;
+
+use crate::credentials::{CredentialOptions, Credentials};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::pull::RegistrySource;
+use crate::push::RegistrySink;
+use crate::reference::Reference;
+use crate::retry::RetryPolicy;
+use crate::secret::Secret;
+use crate::tls::{TlsPlan, TrustOptions};
+
+/// How to speak to registries.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// Whether certificates are verified. Where they are not, a registry that does not speak TLS is spoken to in
+    /// plain http.
+    pub tls_verify: bool,
+    /// A directory of `*.crt` authorities and a client's `NAME.cert` and `NAME.key` (containers-certs.d(5)).
+    pub cert_dir: Option<PathBuf>,
+    /// Whom to trust besides.
+    pub trust: TrustOptions,
+    /// Who to be.
+    pub credentials: CredentialOptions,
+    /// How failed requests are tried again.
+    pub retry: RetryPolicy,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Proxies, as the environment names them.
+    pub proxy: ProxyOptions,
+    /// The `User-Agent` of all requests.
+    pub user_agent: String,
+    /// Where the bytes of bodies are counted.
+    pub counters: Arc<Counters>,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self {
+            tls_verify: true,
+            cert_dir: None,
+            trust: TrustOptions::default(),
+            credentials: CredentialOptions::default(),
+            retry: RetryPolicy::default(),
+            timeouts: Timeouts::default(),
+            proxy: ProxyOptions::default(),
+            user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_owned(),
+            counters: Arc::default(),
+        }
+    }
+}
+
+/// How long to wait for what. There is no limit on a request as a whole: a body may take hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the next bytes to go or come, or an answer to begin.
+    pub stall: Duration,
+    /// For the answer to a blob's last request: a registry on object storage copies and hashes the blob before it.
+    pub commit: Duration,
+}
+
+impl Default for Timeouts {
+    /// 30 s, 5 min and 15 min.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(30), stall: Duration::from_secs(300), commit: Duration::from_secs(900) }
+    }
+}
+
+/// Proxies. URLs of proxies may hold passwords, and so are secrets.
+#[derive(Debug, Clone, Default)]
+pub struct ProxyOptions {
+    /// For http URLs: `http_proxy`.
+    pub http: Option<Secret>,
+    /// For https URLs: `https_proxy`.
+    pub https: Option<Secret>,
+    /// What is reached without a proxy: `no_proxy`, comma-separated hosts, domains and networks.
+    pub no_proxy: Option<String>,
+}
+
+/// The way to all registries. Cheap to clone; clones share connections, tokens and what was learnt of the hosts.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+/// What all hosts share.
+pub(crate) struct Shared {
+    pub(crate) options: RegistryOptions,
+    pub(crate) credentials: Credentials,
+    roots: OnceLock<RootCertStore>,
+    /// By host and port, and whether the host is a registry (to which we may identify ourselves).
+    clients: Mutex<HashMap<(String, bool), reqwest::Client>>,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+impl Registry {
+    /// Makes ready; nothing is read or connected yet.
+    #[must_use]
+    pub fn new(options: RegistryOptions) -> Self {
+        let credentials = Credentials::new(options.credentials.clone());
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                credentials,
+                roots: OnceLock::new(),
+                clients: Mutex::default(),
+                hosts: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The image `reference` as a source.
+    #[must_use]
+    pub fn source(&self, reference: &Reference) -> RegistrySource {
+        RegistrySource::new(self.host(reference.registry()), reference.clone())
+    }
+
+    /// A sink that pushes to one repository and moves all the tags that `references` name.
+    ///
+    /// # Errors
+    /// [`Error::Destination`] where there is no reference, one has a digest, or they name several repositories.
+    pub fn sink(&self, references: &[Reference]) -> Result<RegistrySink> {
+        let refuse = |destination: String, reason: &str| {
+            Err(Error::Destination { destination, reason: reason.to_owned() })
+        };
+        let Some(first) = references.first() else {
+            return refuse("nowhere".to_owned(), "no destination was given");
+        };
+        for reference in references {
+            if reference.digest().is_some() {
+                return refuse(reference.to_string(), "a destination has a tag and not a digest");
+            }
+            if reference.repository_name() != first.repository_name() {
+                return refuse(reference.to_string(), &format!("it is another repository than that of {first}"));
+            }
+        }
+        Ok(RegistrySink::new(self.host(first.registry()), references.to_vec()))
+    }
+
+    fn host(&self, registry: &str) -> Arc<Host> {
+        let mut hosts = lock(&self.shared.hosts);
+        let host = hosts
+            .entry(registry.to_owned())
+            .or_insert_with(|| Arc::new(Host::new(registry.to_owned(), Arc::clone(&self.shared))));
+        Arc::clone(host)
+    }
+}
+
+impl Shared {
+    /// The HTTP client for a host and port. Only a registry is told who we are by a certificate, and only an
+    /// in-cluster host is trusted by the authorities of the ServiceAccount.
+    pub(crate) fn client(&self, authority: &str, registry: bool) -> Result<reqwest::Client> {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(&(authority.to_owned(), registry)) {
+            return Ok(client.clone());
+        }
+        let options = &self.options;
+        let service_account = self.credentials.service_account();
+        let authorities =
+            if service_account.is_for(authority) { service_account.authorities().to_vec() } else { Vec::new() };
+        let found = options.trust.directory_of(authority);
+        let plan = TlsPlan {
+            verify: options.tls_verify,
+            system: self.roots.get_or_init(|| options.trust.system_roots()),
+            cert_dir: options.cert_dir.as_deref().or(found.as_deref()),
+            authorities: &authorities,
+            identity: registry,
+        };
+        let setup = |source: reqwest::Error| Error::Setup { host: authority.to_owned(), source: source.into() };
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(plan.client_config()?)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(30))
+            .connect_timeout(options.timeouts.connect)
+            .user_agent(&options.user_agent);
+        let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(url) = &options.proxy.http {
+            builder = builder.proxy(reqwest::Proxy::http(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
+        }
+        if let Some(url) = &options.proxy.https {
+            builder = builder.proxy(reqwest::Proxy::https(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
+        }
+        let client = builder.build().map_err(setup)?;
+        clients.insert((authority.to_owned(), registry), client.clone());
+        Ok(client)
+    }
+}
+
+/// Locks, whatever happened to who held it before: all that is locked here is whole at any time.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Registry>();
+};

@@ -1,0 +1,57 @@
+//! The pod's ServiceAccount: a token that the kubelet replaces, and the authorities that in-cluster servers are
+//! signed by. It is offered to in-cluster registries alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::endpoint::without_port;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// The user name that goes with the token; OpenShift's registry takes any.
+pub(super) const USER: &str = "serviceaccount";
+
+/// The pod's ServiceAccount, and the registries that may have its token.
+#[derive(Debug, Clone)]
+pub struct ServiceAccountOptions {
+    /// Where the pod's token, `ca.crt` and `service-ca.crt` are mounted.
+    pub dir: PathBuf,
+    /// Hosts (with or without port) that count as in-cluster besides `*.svc` and `*.svc.cluster.local`.
+    pub registries: Vec<String>,
+}
+
+impl Default for ServiceAccountOptions {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"), registries: Vec::new() }
+    }
+}
+
+impl ServiceAccountOptions {
+    /// Whether a registry may have the token.
+    pub(crate) fn is_for(&self, registry: &str) -> bool {
+        let host = without_port(registry);
+        let below = |domain: &str| host.strip_suffix(domain).is_some_and(|name| !name.is_empty());
+        below(".svc")
+            || below(".svc.cluster.local")
+            || self.registries.iter().any(|named| named == registry || named == host)
+    }
+
+    /// The authorities mounted beside the token.
+    pub(crate) fn authorities(&self) -> [PathBuf; 2] {
+        [self.dir.join("service-ca.crt"), self.dir.join("ca.crt")]
+    }
+
+    /// The token and its file, where there is one.
+    pub(super) fn read(&self) -> Result<Option<(Secret, PathBuf)>> {
+        let path = self.dir.join("token");
+        Ok(read_text(&path)?.map(|text| (Secret::new(text.trim()), path)))
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::AuthfileRead { path: path.to_path_buf(), source }),
+    }
+}

@@ -1,0 +1,343 @@
+//! What can go wrong between this program and a registry; every variant names the place and the way out.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossdock_storage::{Digest, Platform};
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate. URLs in it are without their queries, and no variant holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A text is not the name of an image.
+    #[error("{text:?} is not the name of an image: {reason}")]
+    Reference {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A set of destinations is not one sink's.
+    #[error("cannot push to {destination}: {reason}")]
+    Destination {
+        /// What was given.
+        destination: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file with credentials cannot be read.
+    #[error("cannot read the credentials in {}", path.display())]
+    AuthfileRead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file with credentials is not what `docker login` or `podman login` write.
+    #[error("{}: {reason}", path.display())]
+    Authfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A certificate or key cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client or its TLS cannot be set up.
+    #[error("cannot set up the connections to {host}")]
+    Setup {
+        /// The registry.
+        host: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// No connection could be made.
+    #[error("cannot connect to {host}: {reason}; is it up, and is the address right?")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// The innermost cause: refused, not found, no route.
+        reason: String,
+        /// What the HTTP client says.
+        source: reqwest::Error,
+    },
+    /// The server's certificate is not trusted, or TLS is not agreed upon.
+    #[error("no trusted connection to {host}: {reason}")]
+    Tls {
+        /// Host and port.
+        host: String,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
+    /// The server does not speak TLS.
+    #[error("{host} speaks plain http, not https: pass --tls-verify=false if that is meant")]
+    PlainHttp {
+        /// Host and port.
+        host: String,
+    },
+    /// A connection broke while a request or its answer was under way.
+    #[error("the connection broke: {what}: {reason}")]
+    Transfer {
+        /// The request: method and URL.
+        what: String,
+        /// The innermost cause.
+        reason: String,
+        /// What the HTTP client says, where it noticed.
+        source: Option<reqwest::Error>,
+    },
+    /// Nothing moved for too long.
+    #[error("{what}: nothing moved for {} s", after.as_secs())]
+    Stalled {
+        /// The request: method and URL.
+        what: String,
+        /// For how long.
+        after: Duration,
+    },
+    /// An answer with a status that says it did not work.
+    #[error("{what}: {status}{detail}")]
+    Status {
+        /// What was asked of whom.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// The registry's own words, and the way out where one is known; begins with a separator.
+        detail: String,
+        /// Whether the same request may work later.
+        transient: bool,
+        /// What the registry says when to ask again.
+        retry_after: Option<Duration>,
+    },
+    /// The registry does not let us.
+    #[error("registry {host} refused the {action} {repository}: {status}{detail}; tried {tried}")]
+    Denied {
+        /// Host and port.
+        host: String,
+        /// `pull from`, `push to`.
+        action: &'static str,
+        /// The repository.
+        repository: String,
+        /// The HTTP status, 401 or 403.
+        status: u16,
+        /// The registry's own words; begins with a separator.
+        detail: String,
+        /// Where the credential came from, and the way out.
+        tried: String,
+    },
+    /// A credential was not sent, because it would have left the place it is for.
+    #[error("{host} wants the credential sent to {realm}: {reason}")]
+    Realm {
+        /// The registry.
+        host: String,
+        /// The token server it names.
+        realm: String,
+        /// Why not, and the way out.
+        reason: String,
+    },
+    /// A redirect was not followed.
+    #[error("the redirect from {from} to {to} was not followed: {reason}")]
+    Redirect {
+        /// The request.
+        from: String,
+        /// Where it was to go.
+        to: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no such image.
+    #[error("image {image} not found{detail}; check the name and the tag, and whether a login is needed to see it")]
+    NotFound {
+        /// The image.
+        image: String,
+        /// The registry's own words; begins with a separator.
+        detail: String,
+    },
+    /// The image has a manifest of Docker's schema 1, which names no config.
+    #[error(
+        "image {image} has a Docker schema 1 manifest, which is not supported: pull and push it once with a current \
+         docker or skopeo, which convert it"
+    )]
+    Schema1 {
+        /// The image.
+        image: String,
+    },
+    /// The image is not offered for the platform.
+    #[error("image {image} is not offered for {wanted}; there is: {offered}")]
+    Platform {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        wanted: Platform,
+        /// What its index lists.
+        offered: String,
+    },
+    /// A document is larger than any of its kind should be.
+    #[error("{what} is larger than {limit} bytes, and was not read")]
+    TooLarge {
+        /// Which document.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A document is not what the specification says.
+    #[error("{what} is not valid")]
+    Malformed {
+        /// Which document.
+        what: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Bytes are not those that a digest names.
+    #[error("{what}: expected {expected}, got {actual}")]
+    Digest {
+        /// Whose bytes.
+        what: String,
+        /// The digest that was expected.
+        expected: Digest,
+        /// The digest there is.
+        actual: String,
+    },
+    /// The registry does not answer as the distribution specification says.
+    #[error("{what}: {reason}")]
+    Answer {
+        /// What was asked.
+        what: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// An error of the other side of a body: a source file that changed, a base that cannot be read.
+    #[error(transparent)]
+    Storage(#[from] crossdock_storage::Error),
+}
+
+impl Error {
+    /// Whether the same request may work when it is made again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Transfer { .. } | Self::Stalled { .. } => true,
+            Self::Status { transient, .. } => *transient,
+            Self::Storage(crossdock_storage::Error::Backend(inner)) => {
+                inner.downcast_ref::<Self>().is_some_and(Self::is_transient)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the registry said 401: a new credential may help.
+    pub(crate) const fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Denied { status: 401, .. })
+    }
+
+    /// The HTTP status, where there was an answer.
+    pub(crate) const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } | Self::Denied { status, .. } => Some(*status),
+            Self::NotFound { .. } => Some(404),
+            _ => None,
+        }
+    }
+
+    /// When the registry says to ask again.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Sorts an error of the HTTP client; `what` is method and URL, `host` where the connection was to go.
+    pub(crate) fn of_client(error: reqwest::Error, host: &str, what: &str) -> Self {
+        // Its Display would repeat the URL, query and all.
+        let source = error.without_url();
+        if let Some(tls) = find_tls(&source) {
+            return match tls {
+                rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+                    Self::PlainHttp { host: host.to_owned() }
+                }
+                other => Self::Tls { host: host.to_owned(), reason: tls_reason(other) },
+            };
+        }
+        let reason = innermost(&source);
+        if source.is_connect() {
+            Self::Connect { host: host.to_owned(), reason, source }
+        } else {
+            Self::Transfer { what: what.to_owned(), reason, source: Some(source) }
+        }
+    }
+}
+
+impl From<Error> for crossdock_storage::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Storage(error) => error,
+            other => Self::backend(other),
+        }
+    }
+}
+
+/// The error of rustls in a chain of causes, where there is one. It hides inside `io::Error`s, whose `source` skips it.
+fn find_tls<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The text of the last cause in a chain.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "its certificate is signed by an unknown authority; give the authority's certificate with --cert-dir"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(Certificate::NotValidForName) => {
+            "its certificate is for another name; use the name it is for".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Certificate::NotValidForNameContext { presented, .. }) => {
+            format!("its certificate is for another name ({}); use the name it is for", presented.join(", "))
+        }
+        rustls::Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired (or this machine's clock is wrong)".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet (or this machine's clock is wrong)".to_owned()
+        }
+        rustls::Error::InvalidCertificate(other) => format!("its certificate is not valid: {other}"),
+        rustls::Error::AlertReceived(alert) => format!(
+            "it broke off the TLS handshake ({alert:?}); does it want a client certificate (--cert-dir)?"
+        ),
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Error>();
+};

@@ -1,0 +1,38 @@
+#![forbid(unsafe_code)]
+//! The OCI distribution protocol: images come from registries and go to them.
+//!
+//! [`Registry`] is the way to all registries. [`Registry::source`] makes a [`RegistrySource`], which is a
+//! [`crossdock_storage::ImageSource`]; [`Registry::sink`] makes a [`RegistrySink`], which is a
+//! [`crossdock_storage::ImageSink`]. The bytes of layers go from their source files to the connection without a copy,
+//! hashed on the way; a request that fails is made again with a body made anew; a tag moves last.
+//!
+//! Nothing here reads the environment, prints, or keeps a secret where it could be seen: what is needed comes in
+//! [`RegistryOptions`].
+
+mod auth;
+mod body;
+mod client;
+mod credentials;
+mod endpoint;
+mod error;
+mod host;
+mod manifest;
+mod profile;
+mod pull;
+mod push;
+mod reference;
+mod retry;
+mod secret;
+mod tls;
+mod token;
+mod upload;
+
+pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
+pub use credentials::{CredentialEnv, CredentialOptions, ServiceAccountOptions};
+pub use error::{Error, Result};
+pub use pull::RegistrySource;
+pub use push::RegistrySink;
+pub use reference::Reference;
+pub use retry::RetryPolicy;
+pub use secret::Secret;
+pub use tls::TrustOptions;

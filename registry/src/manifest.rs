@@ -1,0 +1,225 @@
+//! Manifests and indexes: fetched whole, verified, and told apart (OCI image-spec, Docker image manifest version 2).
+
+use bytes::Bytes;
+use crossdock_storage::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType, Platform};
+use oci_spec::image::Platform as OciPlatform;
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::host::{Access, Call, Host};
+
+/// Manifests and indexes larger than this many bytes are refused (distribution specification).
+const MAX_SIZE: u64 = 4 << 20;
+
+/// How deep indexes may be nested.
+pub(crate) const MAX_DEPTH: usize = 3;
+
+/// What we can read.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                      application/vnd.docker.distribution.manifest.list.v2+json, \
+                      application/vnd.docker.distribution.manifest.v2+json";
+
+/// A manifest or index as it came, its digest checked.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Bytes,
+    content_type: String,
+}
+
+/// A manifest or index.
+#[derive(Debug)]
+pub(crate) enum Document {
+    Index(ImageIndex),
+    Manifest(Box<ImageManifest>, MediaType),
+}
+
+/// The fields by which documents are told apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    #[serde(default)]
+    schema_version: u32,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    manifests: Option<serde_json::Value>,
+}
+
+/// Fetches the manifest or index that `selector` (tag or digest) names; `image` names it in errors.
+pub(crate) async fn fetch(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
+    let mut attempts = host.attempts();
+    loop {
+        match fetch_once(host, access, selector, image).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => attempts.failed(error).await?,
+        }
+    }
+}
+
+async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
+    let url = host.endpoint().await?.manifest(&access.repository, selector);
+    let make = |url| Call::new(access, Method::GET, url, &[200, 301, 302, 303, 307, 308]).with_accept(ACCEPT);
+    let answer = host.get_following(make, url).await.map_err(|error| match error {
+        Error::Status { status: 404, detail, .. } => Error::NotFound {
+            image: image.to_owned(),
+            detail: if detail.is_empty() { String::new() } else { format!(":{detail}") },
+        },
+        other => other,
+    })?;
+    let content_type = answer.header("content-type").unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
+    let announced = answer.header("docker-content-digest").map(str::to_owned);
+    let bytes = answer.bytes(MAX_SIZE, &format!("the manifest of {image}")).await?;
+    let digest = crossdock_storage::Hasher::digest(&bytes);
+    let expected = selector.contains(':').then(|| selector.to_owned()).or(announced);
+    if let Some(expected) = expected
+        && expected != digest.to_string()
+    {
+        let what = format!("the manifest of {image}");
+        let expected: Digest = expected
+            .parse()
+            .map_err(|error| Error::Answer { what: what.clone(), reason: format!("its digest is not one: {error}") })?;
+        if expected.algorithm().to_string() != "sha256" {
+            let reason = format!("its digest is of {}, and only sha256 is supported", expected.algorithm());
+            return Err(Error::Answer { what, reason });
+        }
+        return Err(Error::Digest { what, expected, actual: digest.to_string() });
+    }
+    Ok(Fetched { digest, bytes, content_type })
+}
+
+impl Fetched {
+    /// Reads the document.
+    pub(crate) fn parse(&self, image: &str) -> Result<Document> {
+        let malformed = |source| Error::Malformed { what: format!("the manifest of {image}"), source };
+        let outline: Outline = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        // The document's own word counts before the header's, which some registries and proxies get wrong.
+        let media_type = outline.media_type.as_deref().unwrap_or(&self.content_type);
+        if outline.schema_version == 1 || media_type.starts_with("application/vnd.docker.distribution.manifest.v1") {
+            return Err(Error::Schema1 { image: image.to_owned() });
+        }
+        let is_index = match media_type {
+            "application/vnd.oci.image.index.v1+json"
+            | "application/vnd.docker.distribution.manifest.list.v2+json" => true,
+            "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => false,
+            _ => outline.manifests.is_some(),
+        };
+        if is_index {
+            return Ok(Document::Index(serde_json::from_slice(&self.bytes).map_err(malformed)?));
+        }
+        let manifest: ImageManifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        let media_type = match media_type {
+            "application/vnd.docker.distribution.manifest.v2+json" => MediaType::from(media_type),
+            _ => MediaType::ImageManifest,
+        };
+        Ok(Document::Manifest(Box::new(manifest), media_type))
+    }
+}
+
+/// The entry of an index for a platform: the one that is exactly it before others that it accepts.
+pub(crate) fn select<'i>(index: &'i ImageIndex, wanted: &Platform, image: &str) -> Result<&'i Descriptor> {
+    let entries = index.manifests();
+    let offered = |entry: &Descriptor| entry.platform().as_ref().map(ours);
+    let exact = |entry: &&Descriptor| offered(entry).is_some_and(|p| p == wanted.clone().normalised());
+    let plain = |entry: &&Descriptor| offered(entry).is_some_and(|p| p.variant.is_none() && wanted.accepts(&p));
+    let any = |entry: &&Descriptor| offered(entry).is_some_and(|p| wanted.accepts(&p));
+    let found = entries.iter().find(exact).or_else(|| entries.iter().find(plain)).or_else(|| entries.iter().find(any));
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    // An index of one image need not say what it is for.
+    if let [only] = entries.as_slice()
+        && only.platform().is_none()
+    {
+        return Ok(only);
+    }
+    let mut list: Vec<_> =
+        entries.iter().filter_map(offered).filter(|p| p.os != "unknown").map(|p| p.to_string()).collect();
+    list.dedup();
+    let offered = if list.is_empty() { "no platform at all".to_owned() } else { list.join(", ") };
+    Err(Error::Platform { image: image.to_owned(), wanted: wanted.clone(), offered })
+}
+
+fn ours(platform: &OciPlatform) -> Platform {
+    Platform {
+        os: platform.os().to_string(),
+        architecture: platform.architecture().to_string(),
+        variant: platform.variant().clone(),
+    }
+    .normalised()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fetched(content_type: &str, text: &str) -> Fetched {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        Fetched { digest: crossdock_storage::Hasher::digest(&bytes), bytes, content_type: content_type.to_owned() }
+    }
+
+    fn index(platforms: &[&str]) -> ImageIndex {
+        let hex = "0".repeat(63);
+        let entries: Vec<_> = platforms
+            .iter()
+            .enumerate()
+            .map(|(at, platform)| {
+                let mut parts = platform.split('/');
+                let (os, architecture) = (parts.next().unwrap(), parts.next().unwrap());
+                let variant = parts.next().map(|v| format!(r#","variant":"{v}""#)).unwrap_or_default();
+                format!(
+                    r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:{hex}{at}",
+                        "platform":{{"os":"{os}","architecture":"{architecture}"{variant}}}}}"#
+                )
+            })
+            .collect();
+        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))).unwrap()
+    }
+
+    #[test]
+    fn the_platform_that_is_exactly_it_is_chosen() {
+        let platforms = ["unknown/unknown", "linux/amd64/v3", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8"];
+        let index = index(&platforms);
+        for (wanted, at) in
+            [("linux/amd64", 2), ("linux/amd64/v3", 1), ("linux/arm", 4), ("linux/arm/v6", 3), ("linux/arm64", 5)]
+        {
+            let chosen = select(&index, &wanted.parse().unwrap(), "x").unwrap();
+            assert!(chosen.digest().to_string().ends_with(&at.to_string()), "{wanted}: {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_platform_is_an_error_that_lists_the_others() {
+        let index = index(&["linux/amd64", "linux/arm64", "unknown/unknown"]);
+        let error = select(&index, &"linux/s390x".parse().unwrap(), "quay.io/a/b:c").unwrap_err().to_string();
+        assert_eq!(error, "image quay.io/a/b:c is not offered for linux/s390x; there is: linux/amd64, linux/arm64");
+    }
+
+    #[test]
+    fn schema_1_is_refused_by_name() {
+        for document in [
+            fetched("application/vnd.docker.distribution.manifest.v1+prettyjws", r#"{"schemaVersion":1}"#),
+            fetched("application/json", r#"{"schemaVersion":1,"name":"x"}"#),
+        ] {
+            let error = document.parse("old:1").unwrap_err();
+            assert!(matches!(error, Error::Schema1 { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn documents_are_told_apart_by_their_own_words() {
+        let manifest = r#"{"schemaVersion":2,"config":{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"layers":[]}"#;
+        let Document::Manifest(_, media_type) =
+            fetched("application/vnd.docker.distribution.manifest.v2+json", manifest).parse("x").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(media_type.to_string(), "application/vnd.docker.distribution.manifest.v2+json");
+        assert!(matches!(fetched("text/plain", manifest).parse("x").unwrap(), Document::Manifest(..)));
+        let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}"#;
+        assert!(matches!(fetched("application/json", index).parse("x").unwrap(), Document::Index(_)));
+        assert!(fetched("application/json", "[]").parse("x").is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! `RegistrySource`: a base image on a registry.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use crossdock_storage::{
+    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource, MediaType,
+    Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+};
+use futures_util::stream;
+use reqwest::header::{HeaderValue, RANGE};
+use reqwest::{Method, Response};
+
+use crate::error::{Error, Result};
+use crate::host::{Access, Call, Host, next_chunk};
+use crate::manifest::{Document, MAX_DEPTH, fetch, select};
+use crate::reference::Reference;
+use crate::retry::Attempts;
+
+/// Configs larger than this many bytes are refused.
+const MAX_CONFIG: u64 = 8 << 20;
+
+/// After so many bytes without a failure, the earlier failures of a download are forgotten: a blob of hundreds of
+/// gigabytes may take more interruptions than a small one.
+const FORGIVEN_AFTER: u64 = 256 << 20;
+
+/// An image on a registry, to build from.
+#[derive(Clone)]
+pub struct RegistrySource {
+    host: Arc<Host>,
+    reference: Reference,
+    access: Access,
+}
+
+impl RegistrySource {
+    pub(crate) fn new(host: Arc<Host>, reference: Reference) -> Self {
+        let access = Access::pull(reference.repository());
+        Self { host, reference, access }
+    }
+
+    /// The reference.
+    #[must_use]
+    pub const fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    async fn resolve_image(&self, platform: &Platform) -> Result<ResolvedImage> {
+        let image = self.reference.to_string();
+        let mut fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
+        for _ in 0..=MAX_DEPTH {
+            match fetched.parse(&image)? {
+                Document::Manifest(manifest, media_type) => {
+                    let descriptor = Descriptor::new(media_type, fetched.bytes.len() as u64, fetched.digest);
+                    return self.with_config(descriptor, *manifest, platform, &image).await;
+                }
+                Document::Index(index) => {
+                    let entry = select(&index, platform, &image)?;
+                    fetched = fetch(&self.host, &self.access, &entry.digest().to_string(), &image).await?;
+                }
+            }
+        }
+        Err(Error::Answer { what: image, reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels") })
+    }
+
+    async fn with_config(
+        &self,
+        descriptor: Descriptor,
+        manifest: ImageManifest,
+        platform: &Platform,
+        image: &str,
+    ) -> Result<ResolvedImage> {
+        let config_bytes = self.config_bytes(manifest.config(), image).await?;
+        let config: ImageConfig = serde_json::from_slice(&config_bytes)
+            .map_err(|source| Error::Malformed { what: format!("the config of {image}"), source })?;
+        let is = Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+        };
+        if !config.architecture.is_empty() && !platform.accepts(&is) {
+            tracing::warn!(image, wanted = %platform, is = %is.normalised(), "the image is for another platform");
+        }
+        Ok(ResolvedImage { descriptor, manifest, config, config_bytes })
+    }
+
+    async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {
+        let what = format!("the config of {image}");
+        match config.media_type() {
+            MediaType::ImageConfig => {}
+            MediaType::Other(other) if other == "application/vnd.docker.container.image.v1+json" => {}
+            other => {
+                let reason = format!("it is a {other}: this is an artifact and not an image to build from");
+                return Err(Error::Answer { what, reason });
+            }
+        }
+        if config.size() > MAX_CONFIG {
+            return Err(Error::TooLarge { what, limit: MAX_CONFIG });
+        }
+        let mut attempts = self.host.attempts();
+        let bytes = loop {
+            match self.small_blob(config.digest(), &what).await {
+                Ok(bytes) => break bytes,
+                Err(error) => attempts.failed(error).await?,
+            }
+        };
+        let actual = Hasher::digest(&bytes);
+        if actual != *config.digest() {
+            return Err(Error::Digest { what, expected: config.digest().clone(), actual: actual.to_string() });
+        }
+        Ok(bytes)
+    }
+
+    async fn small_blob(&self, digest: &Digest, what: &str) -> Result<Bytes> {
+        let url = self.host.endpoint().await?.blob(&self.access.repository, digest);
+        let make = |url| Call::new(&self.access, Method::GET, url, &[200, 301, 302, 303, 307, 308]);
+        self.host.get_following(make, url).await?.bytes(MAX_CONFIG, what).await
+    }
+}
+
+#[async_trait]
+impl ImageSource for RegistrySource {
+    fn name(&self) -> String {
+        self.reference.to_string()
+    }
+
+    fn repository(&self) -> Option<RepositoryName> {
+        Some(self.reference.repository_name())
+    }
+
+    #[tracing::instrument(skip_all, fields(image = %self.reference, %platform))]
+    async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
+        Ok(self.resolve_image(platform).await?)
+    }
+
+    async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {
+        let mut download = Download {
+            host: Arc::clone(&self.host),
+            access: self.access.clone(),
+            digest: blob.digest().clone(),
+            offset,
+            size: blob.size(),
+            failed_at: offset,
+            attempts: self.host.attempts(),
+            response: None,
+            skip: 0,
+        };
+        download.open().await?;
+        Ok(Box::pin(stream::try_unfold(download, |mut download| async {
+            Ok(download.next().await.map_err(StorageError::from)?.map(|chunk| (chunk, download)))
+        })))
+    }
+}
+
+/// A blob on its way here; a connection that breaks is opened again where it broke.
+struct Download {
+    host: Arc<Host>,
+    access: Access,
+    digest: Digest,
+    /// Bytes that came, or were not asked for.
+    offset: u64,
+    size: u64,
+    failed_at: u64,
+    attempts: Attempts,
+    response: Option<Response>,
+    /// Bytes to throw away, from a server that gives the whole blob for any range.
+    skip: u64,
+}
+
+impl Download {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.response.is_none() {
+                if self.offset >= self.size {
+                    return Ok(None);
+                }
+                self.open().await?;
+            }
+            match self.chunk().await {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(Some(bytes)) => {
+                    self.offset += bytes.len() as u64;
+                    self.host.shared().options.counters.add_received(bytes.len() as u64);
+                    if self.offset - self.failed_at.min(self.offset) >= FORGIVEN_AFTER {
+                        self.attempts.succeeded();
+                    }
+                    return Ok(Some(bytes));
+                }
+                // More than was announced is for the one who verifies.
+                Ok(None) if self.offset >= self.size => return Ok(None),
+                Ok(None) => {
+                    let reason = format!("it ended at byte {} of {}", self.offset, self.size);
+                    self.broken(Error::Transfer { what: self.what(), reason, source: None }).await?;
+                }
+                Err(error) => self.broken(error).await?,
+            }
+        }
+    }
+
+    async fn broken(&mut self, error: Error) -> Result<()> {
+        self.response = None;
+        self.failed_at = self.offset;
+        self.attempts.failed(error).await
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let what = self.what();
+        let stall = self.host.shared().options.timeouts.stall;
+        let Some(response) = &mut self.response else { return Ok(None) };
+        let mut chunk = next_chunk(response, &what, stall).await?;
+        if let Some(bytes) = &mut chunk
+            && self.skip > 0
+        {
+            let drop = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            self.skip -= drop as u64;
+            *bytes = bytes.split_off(drop);
+        }
+        Ok(chunk)
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        loop {
+            match self.try_open().await {
+                Ok((response, skip)) => {
+                    self.response = Some(response);
+                    self.skip = skip;
+                    return Ok(());
+                }
+                Err(error) => self.attempts.failed(error).await?,
+            }
+        }
+    }
+
+    async fn try_open(&self) -> Result<(Response, u64)> {
+        let url = self.host.endpoint().await?.blob(&self.access.repository, &self.digest);
+        let make = |url| {
+            let call = Call::new(&self.access, Method::GET, url, &[200, 206, 301, 302, 303, 307, 308]);
+            match HeaderValue::from_str(&format!("bytes={}-", self.offset)) {
+                Ok(range) if self.offset > 0 => call.with_header(RANGE, range),
+                _ => call,
+            }
+        };
+        let answer = self.host.get_following(make, url).await?;
+        let skip = match answer.status().as_u16() {
+            206 => {
+                let start = answer.header("content-range").and_then(range_start);
+                if start != Some(self.offset) {
+                    let reason = format!("asked for the bytes from {} on, it gives others", self.offset);
+                    return Err(Error::Answer { what: answer.what().to_owned(), reason });
+                }
+                0
+            }
+            _ => self.offset,
+        };
+        Ok((answer.into_response(), skip))
+    }
+
+    fn what(&self) -> String {
+        format!("GET blob {} of {}/{}", self.digest, self.host.registry(), self.access.repository)
+    }
+}
+
+/// The first byte of a `Content-Range: bytes FIRST-LAST/SIZE`.
+fn range_start(value: &str) -> Option<u64> {
+    value.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
+}
+
+impl fmt::Debug for RegistrySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrySource").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_range_is_read() {
+        assert_eq!(range_start("bytes 100-199/200"), Some(100));
+        assert_eq!(range_start("bytes */200"), None);
+        assert_eq!(range_start(""), None);
+    }
+}

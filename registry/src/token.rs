@@ -1,0 +1,162 @@
+//! Keys: the `Authorization` that opens a repository, fetched, kept until shortly before it expires, and fetched anew
+//! when a registry refuses it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::auth::Challenge;
+use crate::credentials::{Credential, Found, Origin};
+use crate::endpoint::{is_loopback, same_origin, shown, without_port};
+use crate::error::{Error, Result};
+use crate::host::{Access, Call, Host};
+
+/// A token that does not say how long it is good for is good for this long (distribution specification); what is
+/// read from files is read again as often.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+
+/// Answers of token servers are smaller.
+const MAX_ANSWER: u64 = 1 << 20;
+
+/// What opens a repository.
+#[derive(Clone)]
+pub(crate) struct Key {
+    /// `None` where the registry wants none, or we have none.
+    pub(crate) header: Option<HeaderValue>,
+    expires: Instant,
+    origin: Origin,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    access_token: Option<String>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+impl Key {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.expires > Instant::now()
+    }
+
+    /// Where the credential came from and what else to do, for an error.
+    pub(crate) fn tried(&self) -> String {
+        format!("{}; {}", self.origin, self.origin.way_out())
+    }
+
+    fn new(header: Option<HeaderValue>, life: Duration, origin: Origin) -> Self {
+        // Shortly before: a request that begins now must still find it good.
+        let margin = (life / 4).min(Duration::from_secs(30));
+        Self { header, expires: Instant::now() + (life - margin), origin }
+    }
+}
+
+/// Authenticates: reads the credential from its source, now, and trades it for a token where the registry wants one.
+pub(crate) async fn authenticate(host: &Host, challenge: Option<Challenge>, access: &Access) -> Result<Key> {
+    let found = host.shared().credentials.find(host.registry(), &access.repository)?;
+    match challenge {
+        None => Ok(Key::new(None, DEFAULT_LIFE, found.origin)),
+        Some(Challenge::Basic) => Ok(Key::new(basic(&found.credential), DEFAULT_LIFE, found.origin)),
+        Some(Challenge::Bearer { realm, service }) => bearer(host, &realm, service.as_deref(), access, found).await,
+    }
+}
+
+async fn bearer(host: &Host, realm: &str, service: Option<&str>, access: &Access, found: Found) -> Result<Key> {
+    let mut url = Url::parse(realm).map_err(|error| Error::Realm {
+        host: host.registry().to_owned(),
+        realm: realm.to_owned(),
+        reason: format!("that is not a URL: {error}"),
+    })?;
+    let header = basic(&found.credential);
+    if header.is_some() {
+        check_realm(host, &url, &found.origin)?;
+    }
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+        for scope in access.scopes() {
+            query.append_pair("scope", &scope);
+        }
+    }
+    let key = Key::new(header, Duration::ZERO, found.origin);
+    let call = Call::new(access, Method::GET, url.clone(), &[200]);
+    let answer = match host.once(call, Some(&key)).await?.expect(&[200]).await {
+        Ok(answer) => answer,
+        // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler.
+        Err(Error::Denied { status, detail, .. }) if detail.contains("\"details\"") => {
+            return Err(Error::Status {
+                what: format!("token server {}", shown(&url)),
+                status,
+                detail,
+                transient: true,
+                retry_after: None,
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let what = format!("the answer of the token server {}", shown(&url));
+    let body = answer.bytes(MAX_ANSWER, &what).await?;
+    let unusable = |reason: &str| Error::Answer { what: what.clone(), reason: reason.to_owned() };
+    // Not the error of serde_json: it may cite the token.
+    let parsed: TokenAnswer = serde_json::from_slice(&body).map_err(|_| unusable("it is not JSON with a token"))?;
+    let token =
+        parsed.token.or(parsed.access_token).filter(|t| !t.is_empty()).ok_or_else(|| unusable("there is no token in it"))?;
+    let life = parsed.expires_in.filter(|s| *s > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+    let mut header =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unusable("the token is not one for a header"))?;
+    header.set_sensitive(true);
+    Ok(Key::new(Some(header), life.min(Duration::from_secs(24 * 3600)), key.origin))
+}
+
+/// Whether the credential may go to the token server that the registry names.
+fn check_realm(host: &Host, realm: &Url, origin: &Origin) -> Result<()> {
+    let refuse = |reason: &str| {
+        Err(Error::Realm { host: host.registry().to_owned(), realm: shown(realm), reason: reason.to_owned() })
+    };
+    let Some(home) = host.known_endpoint() else {
+        return refuse("the registry did not answer yet");
+    };
+    let Some(there) = realm.host_str() else {
+        return refuse("that URL has no host");
+    };
+    if !matches!(realm.scheme(), "https" | "http") {
+        return refuse("only https carries credentials");
+    }
+    if realm.scheme() == "http" {
+        let at_home = same_origin(realm, &home.ping());
+        let tolerated = !host.shared().options.tls_verify && (at_home || !home.is_https() || is_loopback(there));
+        if !tolerated {
+            return refuse("over plain http it could be read on the way; pass --tls-verify=false if that is meant");
+        }
+    }
+    if let Origin::ServiceAccount { .. } = origin {
+        let home = without_port(host.registry());
+        if home != without_port(there) && !host.shared().credentials.service_account().is_for(there) {
+            return refuse(
+                "that is not an in-cluster host, and the ServiceAccount's token stays in the cluster; give --creds or \
+                 --authfile, or name the host with --sa-registry",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn basic(credential: &Credential) -> Option<HeaderValue> {
+    let Credential::Basic { user, password } = credential else { return None };
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose())));
+    // base64 is always valid in a header.
+    let mut header = HeaderValue::from_str(&text).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
