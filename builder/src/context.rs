@@ -1,0 +1,471 @@
+//! The build context: a directory that nothing is read from outside of.
+//!
+//! Every look goes through a [`cap_std::fs::Dir`]: `..`, links and directories that are exchanged meanwhile cannot
+//! lead out. Files are handed on by absolute path with the [`Fence`] of the file that was seen inside, so a path
+//! that leads elsewhere later fails the fence and is not read.
+//!
+//! As in buildah the context is the root that an absolute link starts from; unlike there, a link that leads out
+//! by `..` is an error and not cut off at the root.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirEntry, FileType, FileTypeExt, Metadata, MetadataExt};
+use crossdock_storage::{Fence, FileContent, SourceFile};
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, faccessat};
+
+use crate::error::{Error, Problem};
+use crate::ignore::{IgnoreFile, ParentMatch};
+use crate::origin::{Found, Item, ItemKind, Origin, Visit, join, shown, source_parts};
+use crate::pattern::{Dialect, Pattern, has_meta};
+use crate::tree::FileNode;
+
+/// Symbolic links followed for one source, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// The directory that COPY and ADD copy from.
+pub struct Context {
+    dir: Dir,
+    /// Absolute and without links.
+    root: PathBuf,
+    /// As the user gave it.
+    given: String,
+    ignore: IgnoreFile,
+}
+
+/// A path without links and what is there.
+struct Located {
+    path: Vec<u8>,
+    metadata: Metadata,
+}
+
+/// Why a path leads nowhere.
+enum Miss {
+    /// Nothing there; the link on the way, if one was followed.
+    Missing(Option<Link>),
+    Outside(Link),
+    Loop,
+    Io(Vec<u8>, io::Error),
+}
+
+#[derive(Clone)]
+struct Link {
+    path: Vec<u8>,
+    target: Vec<u8>,
+}
+
+impl Context {
+    /// Opens the directory.
+    ///
+    /// # Errors
+    /// Where `path` is not there or is no directory.
+    pub fn open(path: &Path, ignore: IgnoreFile) -> Result<Self, Error> {
+        let fail = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotADirectory => Error::ContextKind { path: path.to_owned() },
+            _ => Error::Context { path: path.to_owned(), source },
+        };
+        let root = fs::canonicalize(path).map_err(fail)?;
+        if !root.is_dir() {
+            return Err(Error::ContextKind { path: path.to_owned() });
+        }
+        let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
+        Ok(Self { dir, root, given: path.display().to_string(), ignore })
+    }
+
+    /// The absolute path of the directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The first bytes of a file, at most 512.
+    pub(crate) fn head(&self, found: &Found) -> Result<Vec<u8>, Problem> {
+        let mut head = Vec::new();
+        self.dir
+            .open(os_path(&found.path))
+            .and_then(|file| file.take(512).read_to_end(&mut head))
+            .map_err(|error| unreadable(&found.path, error))?;
+        Ok(head)
+    }
+
+    /// Follows the links of a path.
+    fn locate(&self, parts: &[&[u8]]) -> Result<Located, Miss> {
+        let mut todo: Vec<Vec<u8>> = parts.iter().rev().map(|part| part.to_vec()).collect();
+        let mut path: Vec<u8> = Vec::new();
+        let mut metadata = self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error))?;
+        let mut link: Option<Link> = None;
+        let mut links = 0;
+        while let Some(part) = todo.pop() {
+            match part.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    if path.is_empty() {
+                        return Err(link.map_or(Miss::Missing(None), Miss::Outside));
+                    }
+                    let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+                    path.truncate(end);
+                    metadata = self.stat(&path, link.as_ref())?;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = join(&path, &part);
+            let found = self.stat(&next, link.as_ref())?;
+            if !found.is_symlink() {
+                path = next;
+                metadata = found;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Miss::Loop);
+            }
+            let target = self.dir.read_link_contents(os_path(&next)).map_err(|error| Miss::Io(next.clone(), error))?;
+            let target = target.into_os_string().into_vec();
+            if target.starts_with(b"/") {
+                path.clear();
+            }
+            todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+            link = Some(Link { path: next, target });
+        }
+        Ok(Located { path, metadata })
+    }
+
+    fn stat(&self, path: &[u8], link: Option<&Link>) -> Result<Metadata, Miss> {
+        if path.is_empty() {
+            return self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error));
+        }
+        self.dir.symlink_metadata(os_path(path)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Miss::Missing(link.cloned()),
+            _ => Miss::Io(path.to_owned(), error),
+        })
+    }
+
+    /// The paths that a pattern matches, sorted.
+    fn glob(&self, parts: &[&str]) -> Result<Vec<Vec<u8>>, Problem> {
+        let mut matches: Vec<Vec<u8>> = vec![Vec::new()];
+        for part in parts {
+            if !has_meta(part) {
+                for path in &mut matches {
+                    *path = join(path, part.as_bytes());
+                }
+                continue;
+            }
+            let pattern = Pattern::new(part, Dialect::Component)
+                .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
+            let mut next = Vec::new();
+            for directory in matches {
+                let parts: Vec<&[u8]> = directory.split(|b| *b == b'/').collect();
+                let Ok(located) = self.locate(&parts) else { continue };
+                if !located.metadata.is_dir() {
+                    continue;
+                }
+                let from = next.len();
+                for entry in self.open_dir(&located.path)?.entries().map_err(|e| unreadable(&located.path, e))? {
+                    let name = entry.map_err(|error| unreadable(&located.path, error))?.file_name();
+                    if pattern.matches(name.as_bytes()) {
+                        next.push(join(&directory, name.as_bytes()));
+                    }
+                }
+                next[from..].sort_unstable();
+            }
+            matches = next;
+        }
+        Ok(matches)
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<Dir, Problem> {
+        let opened = if path.is_empty() { self.dir.try_clone() } else { self.dir.open_dir(os_path(path)) };
+        opened.map_err(|error| unreadable(path, error))
+    }
+
+    fn missing(&self, source: &str, miss: Miss) -> Problem {
+        let problem = match miss {
+            Miss::Missing(None) => return Problem::source(format!("{source:?} is not in {}", self.name())),
+            Miss::Missing(Some(link)) if link.target.starts_with(b"/") => {
+                Problem::new(format!("{} leads outside {}", link.shown(), self.name()))
+            }
+            Miss::Missing(Some(link)) => {
+                return Problem::new(format!("{} leads to nothing in {}", link.shown(), self.name()));
+            }
+            Miss::Outside(link) => Problem::new(format!("{} leads outside {}", link.shown(), self.name())),
+            Miss::Loop => return Problem::source(format!("{source:?} is a loop of symlinks")),
+            Miss::Io(path, error) => return unreadable(&path, error),
+        };
+        problem.with_help("put what it points to into the context, or make the directory above both the context")
+    }
+
+    fn ignored(&self, line: usize) -> String {
+        format!("{}:{line}", self.ignore.name())
+    }
+}
+
+impl Origin for Context {
+    fn name(&self) -> String {
+        format!("the build context {}", self.given)
+    }
+
+    fn find(&self, source: &str) -> Result<Vec<Found>, Problem> {
+        let Some(parts) = source_parts(source) else {
+            return Err(Problem::source(format!("{source:?} leads outside {}", self.name()))
+                .with_help("give the directory above as the context and name the source from there"));
+        };
+        let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        // A name that is there is that name, whatever it looks like.
+        let (paths, pattern) = match self.locate(&bytes) {
+            Ok(_) => (vec![bytes.join(&b'/')], false),
+            Err(_) if parts.iter().any(|part| has_meta(part)) => (self.glob(&parts)?, true),
+            Err(miss) => match (self.ignore.verdict(&bytes.join(&b'/')).ignored_by, &miss) {
+                (Some(line), Miss::Missing(_)) => {
+                    return Err(Problem::source(format!(
+                        "{source:?} is not in {} ({} would ignore it too)",
+                        self.name(),
+                        self.ignored(line)
+                    )));
+                }
+                _ => return Err(self.missing(source, miss)),
+            },
+        };
+        let mut found = Vec::with_capacity(paths.len());
+        let mut ignored = None;
+        for path in paths {
+            let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+            let located = match self.locate(&parts) {
+                Ok(located) => located,
+                // `dir/*/x`: a directory without x is no match.
+                Err(Miss::Missing(None)) => continue,
+                Err(miss) => return Err(self.missing(&String::from_utf8_lossy(&path), miss)),
+            };
+            let directory = located.metadata.is_dir();
+            let line =
+                self.ignore.verdict(&path).ignored_by.or_else(|| self.ignore.verdict(&located.path).ignored_by);
+            if let Some(line) = line {
+                if !directory || !self.ignore.may_except_below(&located.path) {
+                    ignored.get_or_insert((path, line));
+                    continue;
+                }
+            }
+            let name = parts.last().map_or_else(Vec::new, |name| name.to_vec());
+            let ignored_by = line.map(|line| self.ignored(line));
+            found.push(Found { name, path: located.path, directory, ignored_by });
+        }
+        match (found.is_empty(), ignored) {
+            (false, _) => Ok(found),
+            (true, Some((path, line))) if pattern => Err(Problem::source(format!(
+                "{source:?} matches only what is ignored in {} ({} by {})",
+                self.name(),
+                shown(&path),
+                self.ignored(line)
+            ))),
+            (true, Some((_, line))) => Err(Problem::source(format!(
+                "{source:?} is not in {} (ignored by {})",
+                self.name(),
+                self.ignored(line)
+            ))),
+            (true, None) => Err(Problem::source(format!("{source:?} matches nothing in {}", self.name()))),
+        }
+    }
+
+    fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
+        let mut walk = Walk { context: self, exclude, visit, links: HashMap::new(), below: Vec::new() };
+        if found.directory {
+            let directory = self.open_dir(&found.path)?;
+            let matched = self.ignore.verdict(&found.path).matched;
+            return walk.directory(&directory, &mut found.path.clone(), &matched, &ParentMatch::default());
+        }
+        if exclude.verdict(&found.name).ignored_by.is_some() {
+            return Ok(());
+        }
+        let end = found.path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let directory = self.open_dir(&found.path[..end])?;
+        let name = os_path(&found.path[end..]);
+        let name = name.strip_prefix("/").unwrap_or(name);
+        let metadata = directory.symlink_metadata(name).map_err(|error| unreadable(&found.path, error))?;
+        walk.one(&directory, name, &found.path, &metadata)
+    }
+}
+
+struct Walk<'a, 'v> {
+    context: &'a Context,
+    exclude: &'a IgnoreFile,
+    visit: &'a mut Visit<'v>,
+    /// Files with several names, by device and inode.
+    links: HashMap<(u64, u64), Arc<FileNode>>,
+    /// The path below the directory that is copied.
+    below: Vec<u8>,
+}
+
+impl Walk<'_, '_> {
+    /// `path` is the directory's, from the context root on; it comes back as it was.
+    fn directory(
+        &mut self,
+        directory: &Dir,
+        path: &mut Vec<u8>,
+        ignored: &ParentMatch,
+        excluded: &ParentMatch,
+    ) -> Result<(), Problem> {
+        let mut entries: Vec<(Vec<u8>, DirEntry)> = directory
+            .entries()
+            .and_then(|entries| entries.map(|e| e.map(|e| (e.file_name().into_vec(), e))).collect())
+            .map_err(|error| unreadable(path, error))?;
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let (path_len, below_len) = (path.len(), self.below.len());
+        for (name, entry) in entries {
+            for path in [&mut *path, &mut self.below] {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(&name);
+            }
+            self.entry(directory, &name, &entry, path, ignored, excluded)?;
+            path.truncate(path_len);
+            self.below.truncate(below_len);
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        directory: &Dir,
+        name: &[u8],
+        entry: &DirEntry,
+        path: &mut Vec<u8>,
+        ignored: &ParentMatch,
+        excluded: &ParentMatch,
+    ) -> Result<(), Problem> {
+        let fail = |error| unreadable(path, error);
+        let ignore = &self.context.ignore;
+        let (ignored, excluded) = (ignore.child(path, ignored), self.exclude.child(&self.below, excluded));
+        let left_out = ignored.ignored_by.is_some() || excluded.ignored_by.is_some();
+        if left_out {
+            let enter = (ignored.ignored_by.is_none() || ignore.may_except_below(path))
+                && (excluded.ignored_by.is_none() || self.exclude.may_except_below(&self.below));
+            if !enter || !entry.metadata().map_err(fail)?.is_dir() {
+                return Ok(());
+            }
+        }
+        let metadata = entry.metadata().map_err(fail)?;
+        if !metadata.is_dir() {
+            return self.one(directory, os_path(name), path, &metadata);
+        }
+        let inside = entry.open_dir().map_err(fail)?;
+        let opened = inside.dir_metadata().map_err(fail)?;
+        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
+            return Err(Problem::new(format!("{} was exchanged while the context was read", shown(path)))
+                .with_help("run the build again when nothing writes to the context"));
+        }
+        if !left_out {
+            (self.visit)(Item {
+                path: &self.below,
+                kind: ItemKind::Directory,
+                mode: metadata.mode() & 0o7777,
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+            })?;
+        }
+        self.directory(&inside, path, &ignored.matched, &excluded.matched)
+    }
+
+    /// What is no directory.
+    fn one(&mut self, directory: &Dir, name: &Path, path: &[u8], metadata: &Metadata) -> Result<(), Problem> {
+        let kind = if metadata.is_file() {
+            check_readable(directory, name).map_err(|error| unreadable(path, error))?;
+            ItemKind::File(self.file(path, metadata))
+        } else if metadata.is_symlink() {
+            let target = directory.read_link_contents(name).map_err(|error| unreadable(path, error))?;
+            ItemKind::Symlink(Bytes::from(target.into_os_string().into_vec()))
+        } else {
+            let kind = kind_name(metadata.file_type());
+            return Err(Problem::new(format!("{} is a {kind}, which an image layer cannot carry", shown(path)))
+                .with_help("remove it or name it in .containerignore"));
+        };
+        (self.visit)(Item {
+            path: &self.below,
+            kind,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        })
+    }
+
+    fn file(&mut self, path: &[u8], metadata: &Metadata) -> Arc<FileNode> {
+        let file = || {
+            let source = SourceFile::new(self.context.root.join(os_path(path)), fence(metadata));
+            Arc::new(FileNode::Known(FileContent::Source(source)))
+        };
+        if metadata.nlink() < 2 {
+            return file();
+        }
+        Arc::clone(self.links.entry((metadata.dev(), metadata.ino())).or_insert_with(file))
+    }
+}
+
+impl Link {
+    fn shown(&self) -> String {
+        format!("the symlink {} to {}", shown(&self.path), shown(&self.target))
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("root", &self.root).field("ignore", &self.ignore.name()).finish_non_exhaustive()
+    }
+}
+
+/// Asks the kernel without opening: on a network file system an open is a round trip of its own. Where it says no,
+/// opening decides, and gives the reason.
+fn check_readable(directory: &Dir, name: &Path) -> io::Result<()> {
+    match faccessat(directory, name, AccessFlags::R_OK, AtFlags::AT_EACCESS) {
+        Ok(()) => Ok(()),
+        Err(_) => directory.open(name).map(drop),
+    }
+}
+
+fn fence(metadata: &Metadata) -> Fence {
+    let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    Fence {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.len(),
+        mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
+fn unreadable(path: &[u8], error: io::Error) -> Problem {
+    let path = if path.is_empty() { b".".as_slice() } else { path };
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let problem = Problem::new(format!("cannot read {} of the build context", shown(path))).with_cause(error);
+    if denied {
+        problem.with_help("give the user of the build the right to read it, or name it in .containerignore")
+    } else {
+        problem
+    }
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    if kind.is_fifo() {
+        "FIFO"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block device"
+    } else if kind.is_char_device() {
+        "character device"
+    } else {
+        "special file"
+    }
+}
+
+fn os_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}

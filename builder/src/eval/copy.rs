@@ -1,0 +1,379 @@
+//! COPY and ADD.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossdock_storage::{Entry, FileContent, LayerPath};
+
+use super::Stage;
+use super::destination::{Sources, Target, Writer, target};
+use super::owner::owner;
+use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Diagnostic, Heredoc, Span, Spanned};
+use crate::error::{Error, Problem};
+use crate::ignore::IgnoreFile;
+use crate::origin::{Found, Item, ItemKind, Origin, shown};
+use crate::stage_files::StageFiles;
+use crate::tree::{FileNode, FileTree, State};
+
+/// A heredoc's file, as BuildKit and buildah make it.
+const HEREDOC_MODE: u32 = 0o644;
+
+/// What COPY and ADD have in common, variables not yet put in.
+struct Request<'a> {
+    keyword: &'static str,
+    sources: &'a [CopySource],
+    dest: &'a Spanned<String>,
+    chown: Option<&'a Spanned<String>>,
+    chmod: Option<&'a Spanned<String>>,
+    exclude: &'a [Spanned<String>],
+}
+
+/// A source and what it stands for.
+enum Resolved {
+    Found(Span, Vec<Found>),
+    Heredoc { name: String, content: Bytes },
+}
+
+/// How items change on their way.
+struct Change {
+    owner: Option<(u32, u32)>,
+    mode: Option<u32>,
+    exclude: IgnoreFile,
+    /// The context's owners and set-id bits are the build machine's: they stay there, as with buildah.
+    from_context: bool,
+}
+
+impl Stage<'_> {
+    pub(super) fn copy(&mut self, copy: &CopyInstruction) -> Result<Vec<Entry>, Error> {
+        let request = Request {
+            keyword: "COPY",
+            sources: &copy.sources,
+            dest: &copy.dest,
+            chown: copy.chown.as_ref(),
+            chmod: copy.chmod.as_ref(),
+            exclude: &copy.exclude,
+        };
+        let Some(from) = &copy.from else {
+            return self.transfer(&request, self.context, true);
+        };
+        let source = self.checked.copied_from(self.index, from.span).expect("the first pass found the stage");
+        let built = self.earlier.get(&source).expect("a stage is evaluated after those it copies from");
+        let name = match &self.file.stages[source].from.name {
+            Some(name) => format!("stage {:?}", name.value),
+            None => format!("stage {source}"),
+        };
+        let files = StageFiles { tree: &built.tree, name: &name };
+        self.transfer(&request, &files, false)
+    }
+
+    pub(super) fn add(&mut self, add: &AddInstruction) -> Result<Vec<Entry>, Error> {
+        let request = Request {
+            keyword: "ADD",
+            sources: &add.sources,
+            dest: &add.dest,
+            chown: add.chown.as_ref(),
+            chmod: add.chmod.as_ref(),
+            exclude: &add.exclude,
+        };
+        if add.unpack.is_none_or(|unpack| unpack.value) {
+            self.refuse_archives(&add.sources)?;
+        }
+        self.transfer(&request, self.context, true)
+    }
+
+    fn transfer(
+        &mut self,
+        request: &Request<'_>,
+        origin: &dyn Origin,
+        from_context: bool,
+    ) -> Result<Vec<Entry>, Error> {
+        let change = self.change(request, from_context)?;
+        let dest = self.word(request.dest)?;
+        let path = self.absolute(&dest, request.dest.span)?;
+        let sources = self.sources(request, origin)?;
+        let fail = |problem: Problem, span| problem.at(&self.file.source, span, request.keyword);
+
+        let count = sources.iter().map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 }).sum();
+        let directory = |source: &Resolved| matches!(source, Resolved::Found(_, found) if matches!(found.as_slice(), [one] if one.directory));
+        let working_dir = &self.built.config.config.working_dir;
+        let need_directory = sources.len() > 1
+            || sources.iter().any(directory)
+            || dest.is_empty()
+            || dest.ends_with('/')
+            || dest.rsplit('/').next().is_some_and(|last| last == "." || last == "..")
+            || LayerPath::clean(working_dir).is_ok_and(|working_dir| working_dir == path);
+        let target = target(&self.built.tree, &path, Sources { need_directory, count })
+            .map_err(|problem| fail(problem, request.dest.span))?;
+        let unclear = matches!(target, Target::As { may_be_directory: true, .. });
+
+        let mut writer = Writer::new(&mut self.built.tree, change.owner, change.mode);
+        if let Target::Into(directory) = &target {
+            writer.make_directories(directory);
+        }
+        let mut loose = Vec::new();
+        for source in &sources {
+            match source {
+                Resolved::Heredoc { name, content } => {
+                    put_heredoc(&mut writer, &target, name, content)
+                        .map_err(|problem| fail(problem, request.dest.span))?;
+                }
+                Resolved::Found(span, found) => {
+                    let mut some = false;
+                    for one in found {
+                        some |= put(&mut writer, origin, one, &target, &change, &mut loose)
+                            .map_err(|problem| fail(problem, *span))?
+                            || one.ignored_by.is_none();
+                    }
+                    if let (false, Some(first)) = (some, found.first()) {
+                        let ignored_by = first.ignored_by.as_deref().unwrap_or_default();
+                        let message =
+                            format!("{} is not in {} (ignored by {ignored_by})", shown(&first.path), origin.name());
+                        return Err(fail(Problem::source(message), *span));
+                    }
+                }
+            }
+        }
+        let dangling = dangling(writer.tree(), &loose);
+        let entries = writer.into_entries();
+        if unclear {
+            self.warn_with_help(
+                request.dest.span,
+                format!("{path} is written as a file, though the base image might have a directory there"),
+                "end the destination with / to copy into a directory",
+            );
+        }
+        if let Some((count, first)) = dangling {
+            let links = if count == 1 { "a symlink" } else { "symlinks" };
+            self.warn_with_help(
+                request.dest.span,
+                format!("{links} such as {first} will lead to nothing: the target is not copied"),
+                "copy the directory that holds both the link and its target",
+            );
+        }
+        Ok(entries)
+    }
+
+    fn sources(&mut self, request: &Request<'_>, origin: &dyn Origin) -> Result<Vec<Resolved>, Error> {
+        let mut sources = Vec::with_capacity(request.sources.len());
+        for source in request.sources {
+            sources.push(match source {
+                CopySource::Heredoc(heredoc) => self.heredoc(heredoc)?,
+                CopySource::Path(path) => {
+                    let text = self.word(path)?;
+                    let found =
+                        origin.find(&text).map_err(|problem| problem.at(&self.file.source, path.span, request.keyword))?;
+                    Resolved::Found(path.span, found)
+                }
+            });
+        }
+        Ok(sources)
+    }
+
+    fn heredoc(&mut self, heredoc: &Heredoc) -> Result<Resolved, Error> {
+        let content = if heredoc.expand {
+            let expanded = self.scope.text(&heredoc.content).map_err(Error::Value)?;
+            self.expanded(expanded)
+        } else {
+            heredoc.content.value.clone()
+        };
+        // `<<a/b` makes a file b, as in BuildKit.
+        let name = heredoc.name.value.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(Resolved::Heredoc { name, content: Bytes::from(content) })
+    }
+
+    fn change(&mut self, request: &Request<'_>, from_context: bool) -> Result<Change, Error> {
+        let mut change = Change { owner: None, mode: None, exclude: IgnoreFile::none(), from_context };
+        if let Some(chown) = request.chown {
+            let spec = self.word(chown)?;
+            let owner = owner(&self.built.tree, &spec)
+                .map_err(|problem| problem.at(&self.file.source, chown.span, request.keyword))?;
+            change.owner = Some(owner);
+        } else if from_context {
+            change.owner = Some((0, 0));
+        }
+        if let Some(chmod) = request.chmod {
+            let text = self.word(chmod)?;
+            change.mode = Some(mode(&text).ok_or_else(|| {
+                self.invalid_with_help(
+                    chmod.span,
+                    &format!("--chmod={text} is not an octal mode"),
+                    "write three or four octal digits, such as 0644",
+                )
+            })?);
+        }
+        let mut patterns = Vec::with_capacity(request.exclude.len());
+        for pattern in request.exclude {
+            let text = self.word(pattern)?;
+            IgnoreFile::from_patterns([text.as_str()]).map_err(|reason| {
+                self.invalid_with_help(pattern.span, &format!("--exclude={text} is no pattern"), &reason)
+            })?;
+            patterns.push(text);
+        }
+        change.exclude = IgnoreFile::from_patterns(patterns.iter().map(String::as_str)).unwrap_or_default();
+        Ok(change)
+    }
+
+    /// ADD would unpack an archive that it is given by name; what is inside a directory it leaves alone.
+    fn refuse_archives(&mut self, sources: &[CopySource]) -> Result<(), Error> {
+        for source in sources {
+            let CopySource::Path(path) = source else { continue };
+            let text = self.scope.word(path).map_err(Error::Value)?.value;
+            let fail = |problem: Problem| problem.at(&self.file.source, path.span, "ADD");
+            for found in self.context.find(&text).map_err(fail)?.iter().filter(|found| !found.directory) {
+                let Some(kind) = archive(&self.context.head(found).map_err(fail)?) else { continue };
+                let message =
+                    format!("ADD of an archive is not carried out: {} is {kind}, and ADD unpacks", shown(&found.path));
+                return Err(Error::Refused(Diagnostic::new(&self.file.source, path.span, message).with_help(
+                    "use COPY to keep it packed, or unpack it in an earlier step of the pipeline and COPY the directory",
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &Bytes) -> Result<(), Problem> {
+    let node = FileNode::Known(FileContent::Inline(content.clone()));
+    let item = Item { path: b"", kind: ItemKind::File(Arc::new(node)), mode: HEREDOC_MODE, uid: 0, gid: 0 };
+    match target {
+        Target::Into(directory) => writer.put(directory, name.as_bytes(), item),
+        Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),
+    }
+}
+
+/// Copies what was found; says whether there was anything. Links that lead out of the copied directory go to
+/// `loose`.
+fn put(
+    writer: &mut Writer<'_>,
+    origin: &dyn Origin,
+    found: &Found,
+    target: &Target,
+    change: &Change,
+    loose: &mut Vec<LayerPath>,
+) -> Result<bool, Problem> {
+    let mut some = false;
+    origin.walk(found, &change.exclude, &mut |mut item| {
+        some = true;
+        if change.from_context {
+            item.mode &= !0o6000;
+        }
+        match target {
+            Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),
+            Target::Into(directory) if found.directory => {
+                if let ItemKind::Symlink(to) = &item.kind
+                    && leads_out(item.path, to)
+                    && let Ok(path) = directory.join(item.path)
+                {
+                    loose.push(path);
+                }
+                let below = item.path.to_vec();
+                writer.put(directory, &below, item)
+            }
+            Target::Into(directory) => writer.put(directory, &found.name, item),
+        }
+    })?;
+    Ok(some)
+}
+
+/// Whether a relative link at `path` leads above the directory that `path` is relative to.
+fn leads_out(path: &[u8], target: &[u8]) -> bool {
+    let mut depth = path.iter().filter(|b| **b == b'/').count();
+    if target.starts_with(b"/") {
+        return false;
+    }
+    for part in target.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+/// How many of the links lead to nothing that the image is known to have, and the first of them.
+fn dangling(tree: &FileTree, links: &[LayerPath]) -> Option<(usize, LayerPath)> {
+    let dangles = |path: &&LayerPath| {
+        tree.lookup(path, true).map_or(true, |lookup| matches!(lookup.state, State::Missing | State::Unknown))
+    };
+    let first = links.iter().find(dangles)?;
+    Some((links.iter().filter(dangles).count(), first.clone()))
+}
+
+fn mode(text: &str) -> Option<u32> {
+    let octal = !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o7777)
+}
+
+/// What kind of archive begins with these bytes, if ADD would unpack it.
+///
+/// A compressed file may hold no archive, and docker would look inside; here it is taken for one, as it is refused
+/// and not unpacked.
+fn archive(head: &[u8]) -> Option<&'static str> {
+    let magic: [(&[u8], &str); 4] = [
+        (&[0x1f, 0x8b, 0x08], "compressed with gzip"),
+        (b"BZh", "compressed with bzip2"),
+        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed with xz"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
+    ];
+    let compressed = magic.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, kind)| *kind);
+    compressed.or_else(|| is_tar_header(head).then_some("a tar archive"))
+}
+
+/// A header's checksum is the sum of its bytes, those of the checksum itself taken as blanks (POSIX pax, "ustar
+/// Interchange Format"); that also tells the formats before ustar, which have no magic.
+fn is_tar_header(head: &[u8]) -> bool {
+    let Some(header) = head.get(..512) else { return false };
+    let field: Vec<u8> = header[148..156].iter().copied().filter(|b| (b'0'..=b'7').contains(b)).collect();
+    let Ok(Ok(stored)) = std::str::from_utf8(&field).map(|field| u32::from_str_radix(field, 8)) else {
+        return false;
+    };
+    let sum: u32 = header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
+    header[0] != 0 && sum == stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, expected) in
+            [("644", Some(0o644)), ("0755", Some(0o755)), ("4755", Some(0o4755)), ("u+x", None), ("", None), ("8", None), ("+7", None), ("10000", None)]
+        {
+            assert_eq!(mode(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn archives_are_known_by_their_first_bytes() {
+        let mut header = [0_u8; 512];
+        header[..4].copy_from_slice(b"file");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        header[154] = 0;
+        assert_eq!(archive(&header), Some("a tar archive"));
+        header[0] = b'g';
+        assert_eq!(archive(&header), None);
+        assert_eq!(archive(&[0x1f, 0x8b, 8, 0]), Some("compressed with gzip"));
+        assert_eq!(archive(b"{\"model\": 1}"), None);
+        assert_eq!(archive(&[0; 512]), None);
+        assert_eq!(archive(b""), None);
+    }
+
+    #[test]
+    fn links_out_of_the_copied_directory() {
+        for (path, target, expected) in [
+            ("a", "b", false),
+            ("a", "../b", true),
+            ("d/a", "../b", false),
+            ("d/a", "../../b", true),
+            ("d/a", "x/../../../b", true),
+            ("a", "/etc/x", false),
+        ] {
+            assert_eq!(leads_out(path.as_bytes(), target.as_bytes()), expected, "{path} {target}");
+        }
+    }
+}

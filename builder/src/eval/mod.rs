@@ -1,0 +1,272 @@
+//! The second pass: the needed stages, instruction by instruction.
+
+mod config;
+mod copy;
+mod destination;
+mod owner;
+mod ports;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath};
+
+use crate::check::{Checked, StageBase};
+use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Span, Spanned};
+use crate::context::Context;
+use crate::error::Error;
+use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of, refuse_triggers};
+use crate::scope::Scope;
+use crate::tree::{FileTree, State};
+
+/// Set where a base says nothing, as buildah does.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What buildah puts before an instruction in the history.
+const CREATED_BY: &str = "/bin/sh -c #(nop) ";
+
+/// A stage with all its instructions carried out.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) base: Option<PlannedBase>,
+    pub(crate) layers: Vec<Arc<PlannedLayer>>,
+    pub(crate) config: ImageConfig,
+    pub(crate) steps: Vec<PlannedStep>,
+    tree: FileTree,
+}
+
+/// All stages as far as they are done.
+pub(crate) struct Evaluation<'a> {
+    file: &'a Containerfile,
+    context: &'a Context,
+    options: &'a PlanOptions,
+    checked: &'a Checked,
+    built: BTreeMap<usize, Built>,
+    warnings: Vec<Warning>,
+}
+
+/// A stage under way.
+struct Stage<'a> {
+    file: &'a Containerfile,
+    context: &'a Context,
+    options: &'a PlanOptions,
+    checked: &'a Checked,
+    earlier: &'a BTreeMap<usize, Built>,
+    index: usize,
+    scope: Scope<'a>,
+    built: Built,
+    /// Whether this stage has a CMD: then ENTRYPOINT leaves it.
+    cmd_set: bool,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(
+        file: &'a Containerfile,
+        context: &'a Context,
+        options: &'a PlanOptions,
+        checked: &'a Checked,
+    ) -> Self {
+        Self { file, context, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
+    }
+
+    /// Carries out a stage whose needed stages are done. `base` is there for a stage that begins with an image.
+    pub(crate) fn stage(&mut self, index: usize, base: Option<(PlannedBase, FileTree)>) -> Result<(), Error> {
+        let mut built = match (self.checked.base(index), base) {
+            (Some(StageBase::Stage(earlier)), _) => {
+                let built = self.built.get(earlier).expect("a stage is evaluated after those it needs").clone();
+                let name = &self.file.stages[index].from.image.value;
+                refuse_triggers(self.file, index, name, &built.config)?;
+                built
+            }
+            (_, Some((base, tree))) => from_image(base, tree, self.options),
+            (_, None) => from_scratch(self.options),
+        };
+        let env = &mut built.config.config.env;
+        if !env.iter().any(|line| name_of(line) == "PATH") {
+            env.push(DEFAULT_PATH.to_owned());
+        }
+        let scope = Scope::global(self.file, self.options).map_err(Error::Value)?.stage(env);
+        let mut stage = Stage {
+            file: self.file,
+            context: self.context,
+            options: self.options,
+            checked: self.checked,
+            earlier: &self.built,
+            index,
+            scope,
+            built,
+            cmd_set: false,
+            warnings: Vec::new(),
+        };
+        for instruction in &self.file.stages[index].instructions {
+            stage.instruction(instruction)?;
+        }
+        let Stage { built, warnings, .. } = stage;
+        self.built.insert(index, built);
+        self.warnings.extend(warnings);
+        Ok(())
+    }
+
+    /// The target, and what was found on the way.
+    pub(crate) fn finish(mut self) -> (Built, Vec<Warning>) {
+        let target = self.built.remove(&self.checked.target).expect("the target is evaluated last");
+        (target, self.warnings)
+    }
+}
+
+fn from_scratch(options: &PlanOptions) -> Built {
+    let platform = options.platform.clone();
+    let config = ImageConfig {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        ..ImageConfig::default()
+    };
+    Built { base: None, layers: Vec::new(), config, steps: Vec::new(), tree: FileTree::empty() }
+}
+
+fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built {
+    let mut config = base.image.config.clone();
+    if config.os.is_empty() || config.architecture.is_empty() {
+        config.os.clone_from(&options.platform.os);
+        config.architecture.clone_from(&options.platform.architecture);
+        config.variant.clone_from(&options.platform.variant);
+    }
+    Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), tree }
+}
+
+impl Stage<'_> {
+    fn instruction(&mut self, instruction: &Spanned<Instruction>) -> Result<(), Error> {
+        let mut entries = Vec::new();
+        match &instruction.value {
+            Instruction::Add(add) => entries = self.add(add)?,
+            Instruction::Copy(copy) => entries = self.copy(copy)?,
+            Instruction::Workdir(path) => entries = self.workdir(path)?,
+            Instruction::Arg(declarations) => {
+                for declaration in declarations {
+                    self.scope.declare(declaration).map_err(Error::Value)?;
+                }
+            }
+            Instruction::Cmd(command) => self.cmd(command),
+            Instruction::Entrypoint(command) => self.entrypoint(command),
+            Instruction::Env(pairs) => self.env(pairs)?,
+            Instruction::Expose(words) => self.expose(words)?,
+            Instruction::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
+            Instruction::Label(pairs) => self.label(pairs)?,
+            Instruction::Maintainer(author) => self.built.config.author = Some(author.value.clone()),
+            Instruction::Onbuild(onbuild) => self.built.config.config.on_build.push(onbuild.text.value.clone()),
+            Instruction::Run(_) => {
+                let diagnostic = Diagnostic::new(&self.file.source, instruction.span, "RUN is not carried out");
+                return Err(Error::Refused(diagnostic));
+            }
+            Instruction::Shell(words) => {
+                self.built.config.config.shell = Some(words.iter().map(|word| word.value.clone()).collect());
+            }
+            Instruction::Stopsignal(signal) => self.stop_signal(signal)?,
+            Instruction::User(user) => self.user(user)?,
+            Instruction::Volume(paths) => self.volume(paths)?,
+        }
+        self.record(instruction.span, entries);
+        Ok(())
+    }
+
+    /// Adds the instruction's line to the history, and its layer where it made one.
+    fn record(&mut self, span: Span, entries: Vec<Entry>) {
+        let text = self.file.source.unfolded(span);
+        let title = text.lines().next().unwrap_or_default().trim().to_owned();
+        let created_by = format!("{CREATED_BY}{title}");
+        let layer = (!entries.is_empty()).then_some(self.built.layers.len());
+        let history = HistoryEntry {
+            created: self.options.created.clone(),
+            created_by: Some(created_by.clone()),
+            author: self.built.config.author.clone(),
+            empty_layer: layer.is_none(),
+            ..HistoryEntry::default()
+        };
+        self.built.steps.push(PlannedStep { history, layer });
+        if layer.is_some() {
+            self.built.layers.push(Arc::new(PlannedLayer { title, created_by, entries }));
+        }
+    }
+
+    /// WORKDIR: sets the directory, and makes it where it is missing, for USER where that is a number or known.
+    fn workdir(&mut self, path: &Spanned<String>) -> Result<Vec<Entry>, Error> {
+        let text = self.word(path)?;
+        if text.is_empty() {
+            return Err(self.invalid(path.span, "WORKDIR needs a path"));
+        }
+        let directory = self.absolute(&text, path.span)?;
+        self.built.config.config.working_dir = directory.to_string();
+        let looked = self.built.tree.lookup(&directory, true).map_err(|error| {
+            Error::Value(Diagnostic::new(&self.file.source, path.span, format!("cannot make {directory}: {error}")))
+        })?;
+        let at = match looked.state {
+            State::Found(node) if node.is_directory() => return Ok(Vec::new()),
+            State::Found(_) => return Err(self.invalid(path.span, &format!("{directory} is not a directory"))),
+            State::Missing | State::Unknown => looked.path,
+        };
+        let user = self.built.config.config.user.clone();
+        let owner = match user.as_str() {
+            "" => None,
+            user => match owner::owner(&self.built.tree, user) {
+                Ok(owner) => Some(owner),
+                Err(_) if self.built.tree.is_unknown() => None,
+                Err(_) => {
+                    self.warn(path.span, format!("{directory} is made as root's: USER {user} is not known here"));
+                    None
+                }
+            },
+        };
+        let mut writer = destination::Writer::new(&mut self.built.tree, owner, None);
+        writer.make_directories(&at);
+        Ok(writer.into_entries())
+    }
+
+    /// A path of the image: relative ones begin at WORKDIR, and `..` stops at the root.
+    fn absolute(&self, path: &str, span: Span) -> Result<LayerPath, Error> {
+        let mut parts: Vec<&str> = Vec::new();
+        let start = if path.starts_with('/') { "" } else { &self.built.config.config.working_dir };
+        for part in start.split('/').chain(path.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    parts.pop();
+                }
+                part => parts.push(part),
+            }
+        }
+        LayerPath::clean(parts.join("/")).map_err(|error| self.invalid(span, &format!("{path:?}: {error}")))
+    }
+
+    fn word(&mut self, word: &Spanned<String>) -> Result<String, Error> {
+        let expanded = self.scope.word(word).map_err(Error::Value)?;
+        Ok(self.expanded(expanded))
+    }
+
+    /// The result of an expansion; a variable without a value is worth a warning.
+    fn expanded<T>(&mut self, expanded: Expanded<T>) -> T {
+        for name in expanded.unset {
+            let message = format!("the variable {} is not set", name.value);
+            self.warn_with_help(name.span, message, "declare it with ARG or ENV above, or write ${NAME:-}");
+        }
+        expanded.value
+    }
+
+    fn warn(&mut self, span: Span, message: String) {
+        self.warnings.push(Warning::At(Diagnostic::new(&self.file.source, span, message)));
+    }
+
+    fn warn_with_help(&mut self, span: Span, message: String, help: &str) {
+        let diagnostic = Diagnostic::new(&self.file.source, span, message).with_help(help);
+        self.warnings.push(Warning::At(diagnostic));
+    }
+
+    fn invalid(&self, span: Span, message: &str) -> Error {
+        Error::Value(Diagnostic::new(&self.file.source, span, message))
+    }
+
+    fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
+        Error::Value(Diagnostic::new(&self.file.source, span, message).with_help(help))
+    }
+}

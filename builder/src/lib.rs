@@ -1,0 +1,37 @@
+#![forbid(unsafe_code)]
+//! From a Containerfile and its context to an image: parsing and planning.
+//!
+//! [`Containerfile::parse`] reads the text; [`check`] refuses what is not carried out; [`plan`] evaluates the
+//! stages that the target needs, against a [`Context`] that nothing leads out of, into a [`PlannedImage`]: the base,
+//! the entries of each new layer, and the config. No file's bytes are read for it.
+
+pub mod containerfile;
+
+mod assemble;
+mod base;
+mod check;
+mod context;
+mod error;
+mod eval;
+mod ignore;
+mod layers;
+mod origin;
+mod pattern;
+mod plan;
+mod scope;
+mod stage_files;
+mod tree;
+
+pub use assemble::{
+    AssembleOptions, Assembled, AssembledLayer, Assembly, AssemblyBase, AssemblyLayer, assemble, history_matches,
+};
+pub use base::base_tree;
+pub use containerfile::{Containerfile, Diagnostic, ParseError};
+pub use context::Context;
+pub use error::Error;
+pub use ignore::IgnoreFile;
+pub use layers::{LayerOptions, to_assembly};
+pub use plan::{
+    BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStep, Warning, check, plan,
+};
+pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

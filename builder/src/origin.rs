@@ -1,0 +1,87 @@
+//! Where COPY copies from: the build context or an earlier stage; and what comes out of either.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use crate::error::Problem;
+use crate::ignore::IgnoreFile;
+use crate::tree::FileNode;
+
+/// What a source named or matched, its links followed.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The last part of the path as it was named or matched; empty for the root.
+    pub(crate) name: Vec<u8>,
+    /// The path without links, relative to the origin's root.
+    pub(crate) path: Vec<u8>,
+    /// Whether it is a directory.
+    pub(crate) directory: bool,
+    /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
+    pub(crate) ignored_by: Option<String>,
+}
+
+/// A file, directory or link that is copied.
+#[derive(Debug)]
+pub(crate) struct Item<'a> {
+    /// The path below the directory that is copied; empty for a file that is copied by itself.
+    pub(crate) path: &'a [u8],
+    pub(crate) kind: ItemKind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum ItemKind {
+    Directory,
+    /// Names of one file share the `Arc`.
+    File(Arc<FileNode>),
+    Symlink(Bytes),
+}
+
+/// Takes what a walk finds.
+pub(crate) type Visit<'a> = dyn FnMut(Item<'_>) -> Result<(), Problem> + 'a;
+
+/// A place to copy from.
+pub(crate) trait Origin {
+    /// How messages name it, such as `the build context ./ctx`.
+    fn name(&self) -> String;
+
+    /// What `source`, a path or pattern, stands for: at least one thing, sorted by path.
+    fn find(&self, source: &str) -> Result<Vec<Found>, Problem>;
+
+    /// Shows `found` to `visit`, or all that is below it where it is a directory: a directory before its contents,
+    /// names sorted by bytes. `exclude` is matched on paths below the directory, or the name of a file.
+    fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem>;
+}
+
+/// The parts of a source's path, cleaned as text; `None` where it leads above the root.
+pub(crate) fn source_parts(source: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    for part in source.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts)
+}
+
+/// `a/b`, or `b` where `a` is empty.
+pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(directory.len() + name.len() + 1);
+    path.extend_from_slice(directory);
+    if !directory.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+/// The path as messages show it.
+pub(crate) fn shown(path: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(path))
+}

@@ -1,0 +1,160 @@
+//! An earlier stage as what `COPY --from` copies from: its [`FileTree`], links followed inside its root.
+
+use crossdock_storage::LayerPath;
+
+use crate::error::Problem;
+use crate::ignore::{IgnoreFile, ParentMatch};
+use crate::origin::{Found, Item, ItemKind, Origin, Visit, join, shown, source_parts};
+use crate::pattern::{Dialect, Pattern, has_meta};
+use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
+
+/// The files of an earlier stage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StageFiles<'a> {
+    pub(crate) tree: &'a FileTree,
+    /// The stage as messages name it, such as `stage "build"`.
+    pub(crate) name: &'a str,
+}
+
+impl StageFiles<'_> {
+    fn in_base(&self, path: &[u8]) -> Problem {
+        Problem::new(format!(
+            "{} lies in the base image of {}, and files are not taken out of images yet",
+            LayerPathShown(path),
+            self.name
+        ))
+        .with_help("put the file into the context in an earlier step of the pipeline and COPY it from there")
+    }
+
+    fn glob(&self, parts: &[&str]) -> Result<Vec<LayerPath>, Problem> {
+        let mut matches = vec![LayerPath::root()];
+        for part in parts {
+            if !has_meta(part) {
+                matches = matches.iter().map(|path| layer_path(&join(path.as_bytes(), part.as_bytes()))).collect();
+                continue;
+            }
+            let pattern = Pattern::new(part, Dialect::Component)
+                .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
+            let mut next = Vec::new();
+            for path in matches {
+                let Ok(lookup) = self.tree.lookup(&path, true) else { continue };
+                let State::Found(node) = lookup.state else { continue };
+                let names = node.children().into_iter().flat_map(|children| children.keys());
+                next.extend(
+                    names.filter(|name| pattern.matches(name)).map(|name| layer_path(&join(path.as_bytes(), name))),
+                );
+            }
+            matches = next;
+        }
+        Ok(matches)
+    }
+
+    fn directory(&self, node: &Node, walk: &mut Walk<'_, '_>, path: &[u8], matched: &ParentMatch) -> Result<(), Problem> {
+        let len = walk.below.len();
+        for (name, child) in node.children().into_iter().flatten() {
+            if len > 0 {
+                walk.below.push(b'/');
+            }
+            walk.below.extend_from_slice(name);
+            let path = join(path, name);
+            let verdict = walk.exclude.child(&walk.below, matched);
+            let left_out = verdict.ignored_by.is_some();
+            if !left_out {
+                self.one(child, walk, &path)?;
+            }
+            if child.is_directory() && (!left_out || walk.exclude.may_except_below(&walk.below)) {
+                self.directory(child, walk, &path, &verdict.matched)?;
+            }
+            walk.below.truncate(len);
+        }
+        Ok(())
+    }
+
+    fn one(&self, node: &Node, walk: &mut Walk<'_, '_>, path: &[u8]) -> Result<(), Problem> {
+        let kind = match &node.kind {
+            NodeKind::Directory(_) => ItemKind::Directory,
+            NodeKind::File(file) if **file == FileNode::InBase => return Err(self.in_base(path)),
+            NodeKind::File(file) => ItemKind::File(file.clone()),
+            NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
+            NodeKind::Special => return Err(self.in_base(path)),
+        };
+        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid })
+    }
+}
+
+struct Walk<'a, 'v> {
+    exclude: &'a IgnoreFile,
+    visit: &'a mut Visit<'v>,
+    below: Vec<u8>,
+}
+
+impl Origin for StageFiles<'_> {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn find(&self, source: &str) -> Result<Vec<Found>, Problem> {
+        let Some(parts) = source_parts(source) else {
+            return Err(Problem::source(format!("{source:?} leads above the root of {}", self.name)));
+        };
+        let bad = |error: crate::tree::LookupError| Problem::new(format!("{error} in {}", self.name));
+        let literal = LayerPath::clean(parts.join("/")).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
+        let pattern = parts.iter().any(|part| has_meta(part));
+        let paths = match self.tree.lookup(&literal, true) {
+            Ok(lookup) if matches!(lookup.state, State::Found(_)) || !pattern => vec![literal],
+            Err(error) if !pattern => return Err(bad(error)),
+            _ => self.glob(&parts)?,
+        };
+        let mut found = Vec::new();
+        for path in paths {
+            let lookup = self.tree.lookup(&path, true).map_err(bad)?;
+            match lookup.state {
+                State::Found(node) => found.push(Found {
+                    name: path.file_name().unwrap_or_default().to_vec(),
+                    path: lookup.path.as_bytes().to_vec(),
+                    directory: node.is_directory(),
+                    ignored_by: None,
+                }),
+                State::Unknown if !pattern => return Err(self.in_base(lookup.path.as_bytes())),
+                State::Missing if !pattern => {
+                    return Err(Problem::source(format!("{source:?} is not in {}", self.name)));
+                }
+                State::Unknown | State::Missing => {}
+            }
+        }
+        match (found.is_empty(), self.tree.is_unknown()) {
+            (true, true) => Err(Problem::source(format!(
+                "{source:?} matches nothing that {} copied, and the files of its base image are not known",
+                self.name
+            ))),
+            (true, false) => Err(Problem::source(format!("{source:?} matches nothing in {}", self.name))),
+            (false, _) => Ok(found),
+        }
+    }
+
+    fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
+        let Some(node) = self.tree.get(&layer_path(&found.path)) else {
+            return Err(Problem::new(format!("{} is not in {}", shown(&found.path), self.name)));
+        };
+        let mut walk = Walk { exclude, visit, below: Vec::new() };
+        if found.directory {
+            // What an unknown base has below the directory would be missing without a word.
+            if self.tree.is_unknown() {
+                return Err(self.in_base(&found.path));
+            }
+            return self.directory(node, &mut walk, &found.path, &ParentMatch::default());
+        }
+        if exclude.verdict(&found.name).ignored_by.is_some() {
+            return Ok(());
+        }
+        self.one(node, &mut walk, &found.path)
+    }
+}
+
+struct LayerPathShown<'a>(&'a [u8]);
+
+impl std::fmt::Display for LayerPathShown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "/{}", String::from_utf8_lossy(self.0))
+    }
+}
