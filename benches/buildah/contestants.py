@@ -135,7 +135,8 @@ class Arena:
 
     def _shown(self, command: list[str]) -> str:
         """A command as a reader wants it: without this machine's paths."""
-        names = {str(self._work): "$W", str(self._context): "$CONTEXT", str(self._crossdock): "crossdock"}
+        names = {str(self._crossdock): "crossdock", str(FLOOR_SCRIPT): f"benches/buildah/{FLOOR_SCRIPT.name}"}
+        names |= {str(self._work): "$W", str(self._context): "$CONTEXT"}
         line = " ".join(command)
         for path, name in names.items():
             line = line.replace(path, name)

@@ -17,10 +17,10 @@ def describe(crossdock: Path, data: Path) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1024**3:.1f} GiB",
         "system": f"{distribution()}, Linux {platform.release().split('-')[0]}",
         "file system": file_system(data),
-        "crossdock": version([str(crossdock), "--version"]),
-        "buildah": version(["buildah", "--version"]),
-        "registry": version(["docker-registry", "--version"]),
-        "curl": version(["curl", "--version"]),
+        "crossdock": first_line([str(crossdock), "--version"]),
+        "buildah": first_line(["buildah", "--version"]),
+        "registry": first_line(["docker-registry", "--version"]),
+        "curl": first_line(["curl", "--version"]),
     }
 
 
@@ -46,16 +46,16 @@ def distribution() -> str:
 
 
 def file_system(path: Path) -> str:
-    """The type of file system below a path."""
-    shown = subprocess.run(["stat", "-f", "-c", "%T", str(path)], stdout=subprocess.PIPE, text=True, check=True)
-    return shown.stdout.strip()
+    """The type of the file system that holds a path."""
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(path)]
+    return first_line(command)
 
 
-def version(command: list[str]) -> str:
-    """The first line that a program says about its version."""
+def first_line(command: list[str]) -> str:
+    """The first line that a program prints, without what stands in brackets."""
     try:
         shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     except OSError:
         return "not installed"
     lines = shown.stdout.splitlines()
-    return lines[0].strip() if lines else "unknown"
+    return lines[0].partition(" (")[0].strip() if lines else "unknown"
