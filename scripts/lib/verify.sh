@@ -94,8 +94,9 @@ verify_file() {
         check "/$path: is in a layer" false
         return
     fi
-    equal "/$path: the bytes of $(basename "$source")" "$(sha256_of "$source")" \
-        "$(uncompressed_layer "$layout" "$digest" "$media_type" | tar -xO "$path" | sha256_of_stdin)"
     listing=$(uncompressed_layer "$layout" "$digest" "$media_type" | tar --numeric-owner -tv "$path")
-    equal "/$path: mode and owner" "$(stat -c %A "$source") 0/0" "$(awk '{ print $1, $2 }' <<<"$listing")"
+    equal "/$path: sha256, mode and owner" "$(sha256_of "$source") $(stat -c %A "$source") 0/0" \
+        "$(uncompressed_layer "$layout" "$digest" "$media_type" | tar -xO "$path" | sha256_of_stdin) $(
+            awk '{ print $1, $2 }' <<<"$listing"
+        )"
 }
