@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::StreamExt;
-use oci_spec::image::{Descriptor, MediaType};
+use oci_spec::image::Descriptor;
 use serde_json::json;
 use tar::{EntryType, Header};
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
 
+use crate::decode;
 use crate::digest::DiffId;
 use crate::encode::Compression;
 use crate::error::{Error, Result};
@@ -212,11 +212,12 @@ impl ImageSink for ArchiveSink {
         let mut chunks = VerifiedStream::new(from.blob(blob, 0).await?, blob, what.clone());
         let mut state = self.take()?;
         let start = state.begin().map_err(self.write_error())?;
-        let (sender, receiver) = mpsc::channel::<Bytes>(4);
-        let decode = self.kind == ArchiveKind::Docker;
-        let (media_type, failed) = (blob.media_type().clone(), self.write_error());
+        let (sender, receiver) = decode::channel();
+        let decoded = self.kind == ArchiveKind::Docker;
+        let failed = self.write_error();
         let writing = tokio::task::spawn_blocking(move || {
-            let mut source = decoder(ChannelReader { receiver, chunk: Bytes::new() }, &media_type, decode)?;
+            let mut source: Box<dyn Read> =
+                if decoded { decode::decoder(receiver)? } else { Box::new(receiver) };
             let mut counted = Counted { file: state.file.as_file_mut(), hasher: Hasher::new(), len: 0 };
             io::copy(&mut source, &mut counted).map_err(failed)?;
             let (len, digest) = (counted.len, counted.hasher.finish());
@@ -234,7 +235,7 @@ impl ImageSink for ArchiveSink {
         }
         drop(sender);
         let (state, len, digest) = writing.await.map_err(|_| Error::Interrupted)??;
-        if let Some(expected) = diff_id.filter(|id| decode && *id.as_digest() != digest) {
+        if let Some(expected) = diff_id.filter(|id| decoded && *id.as_digest() != digest) {
             return Err(Error::DigestMismatch {
                 what,
                 expected: expected.as_digest().clone(),
@@ -309,36 +310,6 @@ impl ArchiveSink {
         };
         self.put_back(state);
         result.map_err(self.write_error())
-    }
-}
-
-/// Bytes as they are, or decoded as the layer's media type says.
-fn decoder(source: ChannelReader, media_type: &MediaType, decode: bool) -> Result<Box<dyn Read + Send>> {
-    let name = media_type.to_string();
-    Ok(match name.rsplit(['+', '.']).next() {
-        Some("gzip") if decode => Box::new(flate2::read::MultiGzDecoder::new(source)),
-        Some("zstd") if decode => Box::new(zstd::Decoder::new(source).map_err(Error::Compress)?),
-        _ => Box::new(source),
-    })
-}
-
-/// What an async stream sends, for a blocking reader.
-struct ChannelReader {
-    receiver: mpsc::Receiver<Bytes>,
-    chunk: Bytes,
-}
-
-impl Read for ChannelReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.chunk = chunk,
-                None => return Ok(0),
-            }
-        }
-        let len = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..len]);
-        Ok(len)
     }
 }
 

@@ -9,12 +9,14 @@
 
 mod archive;
 mod config;
+mod decode;
 mod digest;
 mod encode;
 mod entry;
 mod error;
 mod hash;
 mod image;
+mod index;
 mod json;
 mod layer;
 mod layout;
@@ -37,6 +39,7 @@ pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::{Hasher, hash_layers};
 pub use image::{BlobStream, ImageSource, Layer, RepositoryName, ResolvedImage, VerifiedStream};
+pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource};

@@ -60,7 +60,7 @@ fn changed_in_the_middle(io: IoMode, change: impl FnOnce(&Path)) -> (FenceBreach
 fn a_file_that_is_truncated_while_it_is_mapped_is_named_and_does_not_kill_us() {
     for io in [IoMode::Mmap, IoMode::Read] {
         let (breach, path) = changed_in_the_middle(io, |file| {
-            OpenOptions::new().write(true).open(file).unwrap().set_len(4096).unwrap()
+            OpenOptions::new().write(true).open(file).unwrap().set_len(4096).unwrap();
         });
         assert_eq!(path, Path::new("weights"));
         match breach {

@@ -1,0 +1,127 @@
+//! The file tree of a base image, from the indexes of its layers.
+
+use std::sync::Arc;
+
+use crossdock_storage::{
+    Error, ImageSource, IndexKind, IndexStore, Layer, LayerIndex, ResolvedImage, Result,
+};
+
+use crate::tree::{FileNode, FileTree, Node, NodeKind};
+
+/// Reads what a base holds: each layer's index is recalled from `store`, or read from the layer's stream once.
+///
+/// # Errors
+/// Those of the source, and of layers that are not as their descriptors say.
+pub async fn base_tree(
+    source: &dyn ImageSource,
+    image: &ResolvedImage,
+    store: Option<&IndexStore>,
+) -> Result<FileTree> {
+    let diff_ids = &image.config.rootfs.diff_ids;
+    if diff_ids.len() != image.manifest.layers().len() {
+        return Err(Error::Unusable(format!(
+            "{}: its manifest has {} layers and its config {}; the image is damaged",
+            source.name(),
+            image.manifest.layers().len(),
+            diff_ids.len()
+        )));
+    }
+    let mut tree = FileTree::empty();
+    for (descriptor, diff_id) in image.manifest.layers().iter().zip(diff_ids) {
+        let index = match store.and_then(|store| store.recall(diff_id)) {
+            Some(index) => index,
+            None => {
+                let layer = Layer { descriptor: descriptor.clone(), diff_id: diff_id.clone() };
+                let index = LayerIndex::read(source, &layer).await?;
+                if let Some(store) = store
+                    && let Err(error) = store.remember(diff_id, &index)
+                {
+                    tracing::warn!(%error, "the index of a base layer is not remembered");
+                }
+                index
+            }
+        };
+        apply(&mut tree, &index);
+    }
+    Ok(tree)
+}
+
+/// Puts a layer upon the tree: what it takes away goes first, for a whiteout is for lower layers only
+/// (OCI image-spec, layer.md, "Whiteouts").
+fn apply(tree: &mut FileTree, index: &LayerIndex) {
+    for entry in &index.entries {
+        match entry.kind {
+            IndexKind::Whiteout => tree.remove(&entry.path),
+            IndexKind::Opaque => tree.clear(&entry.path),
+            _ => {}
+        }
+    }
+    for entry in &index.entries {
+        let kind = match &entry.kind {
+            IndexKind::Directory => Node::directory(entry.mode).kind,
+            IndexKind::File(_) => NodeKind::File(Arc::new(FileNode::InBase)),
+            IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+            IndexKind::HardLink(target) => {
+                // A link to a link is that link; a target that is not there is a file all the same.
+                tree.get(target).map_or(NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone())
+            }
+            IndexKind::Special => NodeKind::Special,
+            IndexKind::Whiteout | IndexKind::Opaque => continue,
+        };
+        tree.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossdock_storage::{IndexEntry, LayerPath};
+
+    use super::*;
+
+    fn index(entries: &[(&str, IndexKind)]) -> LayerIndex {
+        let entries = entries
+            .iter()
+            .map(|(path, kind)| IndexEntry {
+                path: LayerPath::clean(path).unwrap(),
+                kind: kind.clone(),
+                mode: 0o1777,
+                uid: 5,
+                gid: 6,
+            })
+            .collect();
+        LayerIndex { entries }
+    }
+
+    fn has(tree: &FileTree, path: &str) -> bool {
+        tree.get(&LayerPath::clean(path).unwrap()).is_some()
+    }
+
+    #[test]
+    fn whiteouts_take_away_what_lower_layers_have_and_no_more() {
+        let mut tree = FileTree::empty();
+        apply(
+            &mut tree,
+            &index(&[
+                ("tmp", IndexKind::Directory),
+                ("a/x", IndexKind::File(1)),
+                ("b/x", IndexKind::File(1)),
+                ("c", IndexKind::File(1)),
+            ]),
+        );
+        apply(
+            &mut tree,
+            &index(&[
+                ("a/y", IndexKind::File(1)),
+                ("a", IndexKind::Opaque),
+                ("b/x", IndexKind::Whiteout),
+                ("c", IndexKind::Whiteout),
+                ("c", IndexKind::File(2)),
+            ]),
+        );
+        assert!(!has(&tree, "a/x") && has(&tree, "a/y"));
+        assert!(!has(&tree, "b/x") && has(&tree, "b"));
+        assert!(has(&tree, "c"));
+        let tmp = tree.get(&LayerPath::clean("tmp").unwrap()).unwrap();
+        assert_eq!((tmp.mode, tmp.uid, tmp.gid), (0o1777, 5, 6));
+    }
+}

@@ -1,0 +1,109 @@
+//! From the plan to layers: each instruction's entries are split, encoded as tar, and given their lines of history.
+
+use std::collections::BTreeMap;
+
+use crossdock_storage::{
+    Compression, Entry, EntryKind, Error, FileContent, HistoryEntry, MAX_LAYERS, ManifestFormat, Result,
+    encode_entries, shard,
+};
+
+use crate::assemble::{Assembly, AssemblyBase, AssemblyLayer};
+use crate::plan::{PlannedImage, PlannedLayer, PlannedStep};
+
+/// How a plan becomes layers.
+#[derive(Debug, Clone)]
+pub struct LayerOptions {
+    /// Files of this many bytes or more get a layer of their own; `None` for one layer an instruction.
+    pub layer_file_size: Option<u64>,
+    /// Modification time of every entry, in seconds since the epoch.
+    pub mtime: u64,
+    /// How the layers are stored.
+    pub compression: Compression,
+    /// The family of media types.
+    pub format: ManifestFormat,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Splits and encodes the layers of a plan; no file is read.
+///
+/// # Errors
+/// [`Error::Unusable`] where base and instructions alone make more than [`MAX_LAYERS`] layers, [`Error::Entry`] where
+/// an entry cannot stand in a tar archive.
+pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembly> {
+    let from_base = plan.base.as_ref().map_or(0, |base| base.image.config.rootfs.diff_ids.len());
+    let room = MAX_LAYERS.checked_sub(from_base + plan.layers.len()).ok_or_else(|| {
+        Error::Unusable(format!(
+            "the image would have {} layers, and runtimes take no more than {MAX_LAYERS} safely: use --squash, or a \
+             base with fewer layers",
+            from_base + plan.layers.len()
+        ))
+    })?;
+    let mut config = plan.config;
+    let mut layers = Vec::new();
+    // Each instruction has one layer for sure; what is beyond goes to those that come first.
+    let mut spare = room;
+    let mut shards_of = Vec::with_capacity(plan.layers.len());
+    for planned in &plan.layers {
+        let shards = match options.layer_file_size {
+            Some(size) => shard(planned.entries.clone(), size, spare + 1),
+            None => vec![planned.entries.clone()],
+        };
+        spare -= shards.len().saturating_sub(1);
+        shards_of.push(shards.len());
+        for entries in shards {
+            layers.push(AssemblyLayer {
+                title: title(planned, &entries, options.layer_file_size),
+                layer: encode_entries(&entries, options.mtime)?,
+            });
+        }
+    }
+    for step in &plan.steps {
+        config.history.extend(history(step, &shards_of));
+    }
+    Ok(Assembly {
+        base: plan.base.map(|base| AssemblyBase { source: base.source, image: base.image }),
+        layers,
+        config,
+        annotations: options.annotations.clone(),
+        format: options.format,
+        compression: options.compression,
+    })
+}
+
+/// The large files of a layer by path, else the instruction.
+fn title(planned: &PlannedLayer, entries: &[Entry], layer_file_size: Option<u64>) -> String {
+    let large: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| match &entry.kind {
+            EntryKind::File(FileContent::Source(file)) => {
+                layer_file_size.is_some_and(|size| file.size() >= size)
+            }
+            _ => false,
+        })
+        .collect();
+    match large.as_slice() {
+        [] => planned.title.clone(),
+        [only] => only.path.to_string(),
+        [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
+    }
+}
+
+/// One line for a step without a layer, and one for each of its layers.
+fn history(step: &PlannedStep, shards_of: &[usize]) -> Vec<HistoryEntry> {
+    let shards = step.layer.and_then(|index| shards_of.get(index).copied()).unwrap_or(0);
+    if shards == 0 {
+        return vec![HistoryEntry { empty_layer: true, ..step.history.clone() }];
+    }
+    (1..=shards)
+        .map(|shard| HistoryEntry {
+            empty_layer: false,
+            comment: if shards == 1 {
+                step.history.comment.clone()
+            } else {
+                Some(format!("layer {shard} of {shards}"))
+            },
+            ..step.history.clone()
+        })
+        .collect()
+}

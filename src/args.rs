@@ -1,0 +1,239 @@
+//! The command line as it is typed. `options` makes of it what is to be done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds container images that carry huge files, and sends them to a registry without copying a byte.
+#[derive(Debug, Parser)]
+#[command(name = "crossdock", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Directory of what crossdock remembers between runs: layer digests, never the bytes of a layer
+    /// [default: $XDG_DATA_HOME/crossdock, else ~/.local/share/crossdock]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// How much to log to standard error: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log_level: LogLevel,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed for a reason that none of the others names
+  2  the command line cannot be understood
+  3  the Containerfile, the context or the base image cannot be used; no file was read
+  4  a source file cannot be read, or changed while it was read; no tag moved
+  5  the registry or the network failed, after all retries; no tag moved
+  6  the registry refused the credentials, or asked for some; no tag moved
+  130, 143  interrupted by SIGINT, SIGTERM; no tag moved";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Containerfile and send it where it belongs
+    #[command(visible_alias = "bud", after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES_LONG)]
+    Build(Box<BuildArgs>),
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  crossdock build --push -t registry.example.com/models/llama:1 .
+  crossdock build -o oci:./layout:v1 ./model
+
+See `crossdock build --help` for what each option does, and the exit codes in `crossdock --help`.";
+
+const BUILD_EXAMPLES_LONG: &str = "\
+Examples:
+  Build from ./Containerfile and push; the files of the context are read once and sent from where they lie:
+      crossdock build --push -t registry.example.com/models/llama:1 .
+
+  In a pod on OpenShift, to the internal registry with the pod's own ServiceAccount:
+      crossdock build --push -t image-registry.openshift-image-registry.svc:5000/NAMESPACE/llama:1 .
+
+  Into an OCI layout on disk, no registry at all:
+      crossdock build -o oci:./layout:v1 ./model
+
+  A Containerfile for a model car is as short as this:
+      FROM registry.access.redhat.com/ubi9/ubi-micro
+      COPY model /models
+      USER 1001";
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Containerfile to build from; `-` reads it from standard input
+    /// [default: Containerfile, else Dockerfile, in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Name of the image, [HOST[:PORT]/]REPOSITORY[:TAG]; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+
+    /// Push the image to every name given with --tag
+    #[arg(long)]
+    pub(crate) push: bool,
+
+    /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]
+    #[arg(short, long, value_name = "DESTINATION")]
+    pub(crate) output: Option<String>,
+
+    /// Write the digest of the manifest to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digestfile: Option<PathBuf>,
+
+    /// Write the image ID (the digest of the config) to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Value of an ARG; without a value, that of the environment variable of this name
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+
+    /// Label of the image's config, after the Containerfile's own
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    pub(crate) labels: Vec<String>,
+
+    /// Annotation of the image's manifest
+    #[arg(long = "annotation", value_name = "KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
+
+    /// Platform to build for, as linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
+    /// Files in layers have the time 0 unless this is given; `created` is the real time
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    pub(crate) timestamp: Option<u64>,
+
+    /// Media types of the manifest: oci or docker
+    #[arg(long, value_name = "FORMAT", default_value = "oci")]
+    pub(crate) format: String,
+
+    /// Use this ignore file instead of .containerignore or .dockerignore
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignorefile: Option<PathBuf>,
+
+    /// One layer for all that the build adds, instead of one for each COPY and for each large file
+    #[arg(long)]
+    pub(crate) squash: bool,
+
+    /// Files of this size or more get a layer of their own (bytes, or with a suffix: 64MiB, 1G)
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub(crate) layer_file_size: String,
+
+    /// How new layers are stored: none, zstd or gzip. Weights do not compress
+    #[arg(long, value_name = "FORMAT", default_value = "none")]
+    pub(crate) compression_format: String,
+
+    /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
+    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    pub(crate) compression_level: Option<u8>,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
+    /// Layers that are read, hashed and sent at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+
+    /// How files are read: auto maps them on local file systems and reads them on network ones
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) io: String,
+
+    /// How progress is shown on standard error; auto is tty on a terminal, else plain. json writes one JSON object
+    /// a line to standard output
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    pub(crate) progress: ProgressStyle,
+
+    /// Print nothing but the digest
+    #[arg(short, long, conflicts_with = "progress")]
+    pub(crate) quiet: bool,
+
+    /// Directory that the sources of COPY and ADD are relative to
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    pub(crate) context: PathBuf,
+}
+
+/// How registries are spoken to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct RegistryArgs {
+    /// User name and password for the registry
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub(crate) creds: Option<String>,
+
+    /// File of registry credentials [default: the files that podman and docker write, in podman's order]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+
+    /// Require https with a verified certificate; --tls-verify=false allows any certificate, and plain http
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        value_parser = parse_bool,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) tls_verify: bool,
+
+    /// Directory of certificates for the registry: *.crt to trust, *.cert and *.key to show
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
+
+    /// How often a failed transfer is tried again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) retry: u32,
+
+    /// Where the pod's ServiceAccount is mounted; its token is offered to in-cluster registries (*.svc) when there
+    /// is no other credential
+    #[arg(long, value_name = "DIR", default_value = "/var/run/secrets/kubernetes.io/serviceaccount")]
+    pub(crate) sa_dir: PathBuf,
+
+    /// Offer the ServiceAccount's token to this registry too; may be given several times
+    #[arg(long = "sa-registry", value_name = "HOST[:PORT]")]
+    pub(crate) sa_registries: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// tty on a terminal, else plain
+    Auto,
+    /// A bar for each layer
+    Tty,
+    /// A line for each layer every few seconds
+    Plain,
+    /// JSON lines
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The words that Go's flag package takes, which buildah's users are used to.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}

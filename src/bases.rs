@@ -1,0 +1,51 @@
+//! Where FROM leads: a registry, or an OCI layout on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
+use crossdock_registry::{Reference, Registry};
+use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform};
+
+use crate::options::{split_reference, transport_of};
+
+/// Finds base images for a plan.
+#[derive(Debug)]
+pub(crate) struct Bases {
+    pub(crate) registry: Registry,
+    /// What is remembered of the layers of bases.
+    pub(crate) indexes: Option<IndexStore>,
+}
+
+#[async_trait]
+impl BaseResolver for Bases {
+    async fn resolve(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
+        let source: Arc<dyn ImageSource> = match transport_of(reference) {
+            Some(("oci", rest)) => {
+                let (directory, name) = split_reference(rest);
+                Arc::new(LayoutSource::new(PathBuf::from(directory), name.map(str::to_owned)))
+            }
+            Some(("docker", rest)) => self.registry_source(rest.strip_prefix("//").unwrap_or(rest))?,
+            Some((transport, _)) => {
+                return Err(Error::Unusable(format!(
+                    "the transport {transport}: is not supported for a base: name an image on a registry, or oci:DIR[:ref]"
+                )));
+            }
+            None => self.registry_source(reference)?,
+        };
+        let image = source.resolve(platform).await?;
+        Ok(PlannedBase { reference: reference.to_owned(), source, image })
+    }
+
+    async fn tree(&self, base: &PlannedBase) -> Result<FileTree, Error> {
+        base_tree(&*base.source, &base.image, self.indexes.as_ref()).await
+    }
+}
+
+impl Bases {
+    fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
+        let reference: Reference = reference.parse().map_err(Error::backend)?;
+        Ok(Arc::new(self.registry.source(&reference)))
+    }
+}

@@ -1,0 +1,109 @@
+//! Exit codes: one for each way out that a script may want to tell apart. `crossdock --help` lists them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crossdock_builder::Error as BuildError;
+use crossdock_registry::Error as RegistryError;
+use crossdock_storage::Error as StorageError;
+
+/// Done.
+pub(crate) const SUCCESS: u8 = 0;
+/// A reason that none of the others names.
+pub(crate) const FAILURE: u8 = 1;
+/// The command line cannot be understood; clap's own.
+pub(crate) const USAGE: u8 = 2;
+/// The Containerfile, the context or the base cannot be used.
+pub(crate) const INPUT: u8 = 3;
+/// A source file cannot be read, or changed.
+pub(crate) const SOURCE: u8 = 4;
+/// The registry or the network.
+pub(crate) const REGISTRY: u8 = 5;
+/// The registry refused the credentials.
+pub(crate) const CREDENTIALS: u8 = 6;
+
+/// An error of the command line's meaning: as clap's own errors, it ends with [`USAGE`].
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) anyhow::Error);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for UsageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Ended by a signal: 128 and its number, as shells have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interrupted(pub(crate) u8);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; no tag moved")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// The exit code of an error: the first of its chain that has one decides.
+pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(error.chain().find_map(code_of).unwrap_or(FAILURE))
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<UsageError>() {
+        return Some(USAGE);
+    }
+    if let Some(Interrupted(signal)) = cause.downcast_ref() {
+        return Some(128 + signal);
+    }
+    if let Some(error) = cause.downcast_ref::<BuildError>() {
+        // A base that cannot be had is the registry's matter where the registry said so.
+        return match error {
+            BuildError::Base { source, .. } => Some(of_storage(source).unwrap_or(INPUT)),
+            _ => Some(INPUT),
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<StorageError>() {
+        return of_storage(error);
+    }
+    cause.downcast_ref::<RegistryError>().map(of_registry)
+}
+
+fn of_storage(error: &StorageError) -> Option<u8> {
+    match error {
+        StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. } => Some(SOURCE),
+        StorageError::Backend(inner) => inner.downcast_ref::<RegistryError>().map(of_registry),
+        StorageError::DigestMismatch { .. } | StorageError::SizeMismatch { .. } => Some(REGISTRY),
+        StorageError::Malformed { .. } | StorageError::Unusable(_) | StorageError::Entry { .. } => {
+            Some(INPUT)
+        }
+        _ => None,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> u8 {
+    if error.is_credentials() { CREDENTIALS } else { REGISTRY }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_code() {
+        use clap::CommandFactory;
+        let help = crate::args::Cli::command().render_help().to_string();
+        for code in [SUCCESS, FAILURE, USAGE, INPUT, SOURCE, REGISTRY, CREDENTIALS] {
+            assert!(
+                help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))),
+                "{code}\n{help}"
+            );
+        }
+    }
+}

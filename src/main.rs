@@ -1,0 +1,62 @@
+//! crossdock: a daemonless builder for container images that carry huge files.
+//!
+//! This package is the command line: arguments, progress, reports and exit codes. What it does is in the crates
+//! `builder` (Containerfile to image), `registry` (the OCI distribution protocol) and `storage` (virtual layers).
+
+mod args;
+mod bases;
+mod build;
+mod exit;
+mod options;
+mod progress;
+mod registries;
+mod report;
+mod size;
+mod usage;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::{Cli, Command, LogLevel};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.log_level);
+    let result = match &cli.command {
+        Command::Build(args) => build::run(args, cli.root.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::from(exit::SUCCESS),
+        Err(error) => {
+            let text = format!("{}\n", report::error(&error));
+            // There is nowhere left to say that standard error is closed.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            exit::code(&error)
+        }
+    }
+}
+
+/// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.
+fn start_logging(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let filter = EnvFilter::new(format!(
+        "warn,crossdock={level},crossdock_builder={level},crossdock_registry={level},crossdock_storage={level}"
+    ));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .finish()
+        .init();
+}

@@ -1,0 +1,321 @@
+//! What is to be done, made of what was typed: every value parsed, every contradiction found before any work.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use crossdock_registry::Reference;
+use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
+
+use crate::args::{BuildArgs, ProgressStyle};
+use crate::size::parse_size;
+
+/// A build as it was asked for.
+#[derive(Debug)]
+pub(crate) struct BuildOptions {
+    pub(crate) containerfile: ContainerfileAt,
+    pub(crate) context: PathBuf,
+    /// Where the image goes; none for its digests alone.
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) digestfile: Option<PathBuf>,
+    pub(crate) iidfile: Option<PathBuf>,
+    pub(crate) build_args: BTreeMap<String, Option<String>>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) platform: Platform,
+    pub(crate) target: Option<String>,
+    pub(crate) timestamp: Option<u64>,
+    pub(crate) format: ManifestFormat,
+    pub(crate) ignorefile: Option<PathBuf>,
+    pub(crate) squash: bool,
+    pub(crate) layer_file_size: u64,
+    pub(crate) compression: Compression,
+    pub(crate) jobs: usize,
+    pub(crate) io: IoMode,
+    pub(crate) progress: ProgressStyle,
+    pub(crate) quiet: bool,
+}
+
+/// Where the Containerfile is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContainerfileAt {
+    StandardInput,
+    File(PathBuf),
+}
+
+/// Where an image goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Destination {
+    /// A repository, under one or more tags.
+    Registry(Vec<Reference>),
+    /// An OCI layout.
+    Layout { directory: PathBuf, reference: Option<String> },
+    /// One file.
+    Archive { path: PathBuf, kind: ArchiveKind, names: Vec<String> },
+}
+
+impl BuildOptions {
+    /// Reads the meaning out of `args`; `env` looks up a variable of the environment.
+    ///
+    /// # Errors
+    /// What cannot be understood or does not go together, by the option's name.
+    pub(crate) fn new(args: &BuildArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let references = args
+            .tags
+            .iter()
+            .map(|name| {
+                name.strip_prefix("docker://")
+                    .unwrap_or(name)
+                    .parse()
+                    .with_context(|| format!("--tag {name}"))
+            })
+            .collect::<Result<Vec<Reference>>>()?;
+        let mut destinations = Vec::new();
+        if let Some(output) = &args.output {
+            destinations.push(output_destination(output, &args.tags)?);
+        }
+        if args.push {
+            if references.is_empty() {
+                bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
+            }
+            destinations.extend(by_repository(&args.tags, references)?);
+        } else if args.output.is_none() && !args.tags.is_empty() {
+            bail!(
+                "--tag without a destination: crossdock keeps no local images; add --push, or --output oci:DIR:REF"
+            );
+        }
+        let format: ManifestFormat = args.format.parse().map_err(|e: String| anyhow!("--format: {e}"))?;
+        Ok(Self {
+            containerfile: containerfile(args.file.as_deref(), &args.context)?,
+            context: args.context.clone(),
+            destinations,
+            digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
+            iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
+            build_args: args
+                .build_args
+                .iter()
+                .filter(|text| !text.is_empty())
+                .map(|text| build_arg(text, &env))
+                .collect(),
+            labels: args.labels.iter().map(|text| key_value(text, "--label")).collect::<Result<_>>()?,
+            annotations: args
+                .annotations
+                .iter()
+                .map(|text| match text.split_once('=') {
+                    Some(_) => key_value(text, "--annotation"),
+                    None => Err(anyhow!("--annotation {text}: write KEY=VALUE")),
+                })
+                .collect::<Result<_>>()?,
+            platform: match &args.platform {
+                Some(text) if text.contains(',') => {
+                    bail!(
+                        "--platform {text}: one platform a build for now; several at once are not supported"
+                    )
+                }
+                Some(text) => text.parse().context("--platform")?,
+                None => Platform::host(),
+            },
+            target: args.target.clone(),
+            timestamp: args.timestamp,
+            format,
+            ignorefile: args.ignorefile.clone(),
+            squash: args.squash,
+            layer_file_size: parse_size(&args.layer_file_size)
+                .map_err(|e| anyhow!("--layer-file-size: {e}"))?,
+            compression: compression(&args.compression_format, args.compression_level)?,
+            jobs: usize::from(args.jobs),
+            io: args.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
+            progress: args.progress,
+            quiet: args.quiet,
+        })
+    }
+}
+
+/// `-f`, else Containerfile or Dockerfile in the context; a relative FILE that is not in the current directory is
+/// looked for in the context, as buildah does.
+fn containerfile(file: Option<&Path>, context: &Path) -> Result<ContainerfileAt> {
+    let Some(file) = file else {
+        return ["Containerfile", "Dockerfile"]
+            .iter()
+            .map(|name| context.join(name))
+            .find(|path| path.is_file())
+            .map(ContainerfileAt::File)
+            .ok_or_else(|| {
+                anyhow!("no Containerfile or Dockerfile in {}: name one with --file", context.display())
+            });
+    };
+    if file == Path::new("-") {
+        return Ok(ContainerfileAt::StandardInput);
+    }
+    let in_context = context.join(file);
+    let path = if !file.exists() && in_context.exists() { in_context } else { file.to_owned() };
+    if path.is_dir() {
+        bail!("--file {}: it is a directory, name the Containerfile in it", path.display());
+    }
+    if !path.exists() {
+        bail!(
+            "--file {}: no such file, neither here nor in the context {}",
+            file.display(),
+            context.display()
+        );
+    }
+    Ok(ContainerfileAt::File(path))
+}
+
+/// Found out now and not after two hours: the directory of a file that is written at the end must be there.
+fn writable(file: Option<&Path>, option: &str) -> Result<Option<PathBuf>> {
+    let Some(file) = file else { return Ok(None) };
+    let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.is_dir() {
+        bail!("{option} {}: there is no directory {}", file.display(), directory.display());
+    }
+    if file.is_dir() {
+        bail!("{option} {}: it is a directory, name a file", file.display());
+    }
+    Ok(Some(file.to_owned()))
+}
+
+fn build_arg(text: &str, env: impl Fn(&str) -> Option<String>) -> (String, Option<String>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), env(text)),
+    }
+}
+
+fn key_value(text: &str, option: &str) -> Result<(String, String)> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        bail!("{option} {text:?}: there is no name before the =");
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn compression(format: &str, level: Option<u8>) -> Result<Compression> {
+    let within = |low: u8, high: u8, default: u8| match level {
+        Some(level) if !(low..=high).contains(&level) => {
+            Err(anyhow!("--compression-level {level}: {format} takes {low} to {high}"))
+        }
+        level => Ok(level.unwrap_or(default)),
+    };
+    match (format, level) {
+        ("none", Some(_)) => bail!("--compression-level without --compression-format zstd or gzip"),
+        ("none", None) => Ok(Compression::None),
+        ("zstd", _) => Ok(Compression::Zstd { level: within(1, 22, 3)? }),
+        ("gzip", _) => Ok(Compression::Gzip { level: within(0, 9, 6)? }),
+        _ => bail!("--compression-format {format}: none, zstd and gzip are known"),
+    }
+}
+
+/// Tags of one repository are moved together, at the end of one push.
+fn by_repository(names: &[String], references: Vec<Reference>) -> Result<Vec<Destination>> {
+    let mut repositories: Vec<Vec<Reference>> = Vec::new();
+    for (name, reference) in names.iter().zip(references) {
+        if reference.digest().is_some() {
+            bail!("--tag {name}: an image cannot be pushed to a digest; give it a tag");
+        }
+        if !has_host(name) {
+            bail!(
+                "--tag {name}: it names no registry to push to; write HOST[:PORT]/{name}, or docker.io/{name} for Docker Hub"
+            );
+        }
+        match repositories.iter_mut().find(|group| group[0].repository_name() == reference.repository_name())
+        {
+            Some(group) => group.push(reference),
+            None => repositories.push(vec![reference]),
+        }
+    }
+    Ok(repositories.into_iter().map(Destination::Registry).collect())
+}
+
+/// Whether the first part of a name is a host: it has a dot or a port, or is `localhost`.
+fn has_host(name: &str) -> bool {
+    let name = name.strip_prefix("docker://").unwrap_or(name);
+    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
+}
+
+/// `transport:rest` where there is one: host:port/name has none.
+pub(crate) fn transport_of(text: &str) -> Option<(&str, &str)> {
+    const TRANSPORTS: [&str; 8] = [
+        "oci",
+        "oci-archive",
+        "docker-archive",
+        "docker",
+        "dir",
+        "docker-daemon",
+        "containers-storage",
+        "ostree",
+    ];
+    text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
+}
+
+/// `PATH[:REF]`; a path with a colon in it cannot be written, as with skopeo.
+pub(crate) fn split_reference(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(':') {
+        Some((path, reference)) => (path, Some(reference).filter(|r| !r.is_empty())),
+        None => (text, None),
+    }
+}
+
+fn output_destination(output: &str, tags: &[String]) -> Result<Destination> {
+    let known = "write oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]";
+    let Some((transport, rest)) = transport_of(output) else { bail!("--output {output}: {known}") };
+    let (path, reference) = split_reference(rest);
+    if path.is_empty() {
+        bail!("--output {output}: there is no path; {known}");
+    }
+    let (path, reference) = (PathBuf::from(path), reference.map(str::to_owned));
+    match transport {
+        "oci" => Ok(Destination::Layout { directory: path, reference }),
+        "oci-archive" => {
+            Ok(Destination::Archive { path, kind: ArchiveKind::Oci, names: reference.into_iter().collect() })
+        }
+        "docker-archive" => {
+            let mut names = Vec::new();
+            for name in reference.iter().chain(tags) {
+                let parsed: Reference =
+                    name.parse().with_context(|| format!("the name {name} in the archive"))?;
+                names.push(parsed.to_string());
+            }
+            Ok(Destination::Archive { path, kind: ArchiveKind::Docker, names })
+        }
+        "docker" => bail!("--output {output}: to push to a registry, use --push with --tag"),
+        other => bail!("--output {output}: the transport {other}: is not supported; {known}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_from_a_repository() {
+        for (name, host) in [
+            ("localhost/x", true),
+            ("a.b/x:1", true),
+            ("host:5000/x", true),
+            ("docker://host:5000/x", true),
+            ("x", false),
+            ("x:1", false),
+            ("team/x", false),
+        ] {
+            assert_eq!(has_host(name), host, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_transport_is_told_from_a_port() {
+        assert_eq!(transport_of("oci:dir:ref"), Some(("oci", "dir:ref")));
+        assert_eq!(transport_of("localhost:5000/x"), None);
+        assert_eq!(split_reference("dir:ref:1"), ("dir", Some("ref:1")));
+        assert_eq!(split_reference("dir"), ("dir", None));
+    }
+
+    #[test]
+    fn a_level_must_be_one_that_the_format_has() {
+        assert_eq!(compression("zstd", None).unwrap(), Compression::Zstd { level: 3 });
+        assert!(compression("zstd", Some(0)).is_err());
+        assert!(compression("gzip", Some(10)).is_err());
+        assert!(compression("none", Some(1)).is_err());
+        assert!(compression("bzip2", None).is_err());
+    }
+}

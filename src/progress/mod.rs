@@ -1,0 +1,47 @@
+//! How a build's progress is shown: bars on a terminal, lines in a log, JSON for machines, or not at all.
+
+mod json;
+mod plain;
+mod tty;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossdock_storage::{NoProgress, Phase, Progress};
+
+use crate::args::ProgressStyle;
+
+/// How long a log is silent about a layer at most.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The display that was asked for.
+pub(crate) fn display(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
+    if quiet {
+        return Arc::new(NoProgress);
+    }
+    match style {
+        ProgressStyle::Auto if std::io::stderr().is_terminal() => Arc::new(tty::Bars::new()),
+        ProgressStyle::Auto | ProgressStyle::Plain => Arc::new(plain::Lines::new(PLAIN_INTERVAL)),
+        ProgressStyle::Tty => Arc::new(tty::Bars::new()),
+        ProgressStyle::Json => Arc::new(json::JsonLines::new()),
+        ProgressStyle::None => Arc::new(NoProgress),
+    }
+}
+
+/// What is being done, in a word.
+fn verb(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Hashing => "hashing",
+        Phase::Sending => "sending",
+        Phase::Transferring => "transferring",
+        Phase::Writing => "writing",
+        Phase::Committing => "committing",
+        _ => "working",
+    }
+}
+
+/// What is being done, in the machine's words.
+fn phase_name(phase: Phase) -> &'static str {
+    verb(phase)
+}

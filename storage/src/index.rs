@@ -1,0 +1,290 @@
+//! What a base's layers hold, by path: read once from the stream, never unpacked.
+//!
+//! A COPY onto a base must know what is there: which directories it has (they are not written again, for that would
+//! give them another mode and owner), and where its links lead. Contents are passed over; what is kept is a line for
+//! each entry, remembered under the root directory by the layer's diff ID.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tar::{Archive, EntryType};
+
+use crate::decode::{self, ChannelReader, HashingReader};
+use crate::digest::DiffId;
+use crate::entry::LayerPath;
+use crate::error::{Error, Result};
+use crate::hash::Hasher;
+use crate::image::{ImageSource, Layer, VerifiedStream};
+use crate::memo::write_whole;
+
+/// Entries of a layer at most: more are a sign of an archive that means harm.
+const MAX_ENTRIES: usize = 4_000_000;
+
+/// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// The entries of a layer, in the order of its archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerIndex {
+    /// One for each entry.
+    pub entries: Vec<IndexEntry>,
+}
+
+/// An entry of a layer without its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexEntry {
+    /// Where; for a whiteout, what it takes away.
+    #[serde(rename = "p", with = "path_text")]
+    pub path: LayerPath,
+    /// What.
+    #[serde(rename = "k")]
+    pub kind: IndexKind,
+    /// Permission bits, at most 0o7777.
+    #[serde(rename = "m", default)]
+    pub mode: u32,
+    /// Owner.
+    #[serde(rename = "u", default)]
+    pub uid: u32,
+    /// Group.
+    #[serde(rename = "g", default)]
+    pub gid: u32,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexKind {
+    /// A directory.
+    #[serde(rename = "d")]
+    Directory,
+    /// A regular file of so many bytes.
+    #[serde(rename = "f")]
+    File(u64),
+    /// A symbolic link and its target.
+    #[serde(rename = "l")]
+    Symlink(#[serde(with = "bytes_text")] Bytes),
+    /// Another name of a file.
+    #[serde(rename = "h")]
+    HardLink(#[serde(with = "path_text")] LayerPath),
+    /// A device, FIFO or socket.
+    #[serde(rename = "s")]
+    Special,
+    /// Takes away what lower layers have at the path.
+    #[serde(rename = "w")]
+    Whiteout,
+    /// Takes away all that lower layers have below the path.
+    #[serde(rename = "o")]
+    Opaque,
+}
+
+impl LayerIndex {
+    /// Reads a layer's stream to its end: blob and diff ID are verified on the way.
+    ///
+    /// # Errors
+    /// Those of the source, [`Error::DigestMismatch`], and [`Error::Unusable`] where the layer is no tar archive that
+    /// an image can have.
+    pub async fn read(source: &dyn ImageSource, layer: &Layer) -> Result<Self> {
+        let what = format!("layer {} of {}", layer.descriptor.digest(), source.name());
+        let blob = source.blob(&layer.descriptor, 0).await?;
+        let mut chunks = VerifiedStream::new(blob, &layer.descriptor, what.clone());
+        let (sender, receiver) = decode::channel();
+        let diff_id = layer.diff_id.clone();
+        let reading = tokio::task::spawn_blocking(move || read_entries(receiver, &diff_id, &what));
+        while let Some(chunk) = chunks.next().await {
+            if sender.send(chunk?).await.is_err() {
+                // The reader has ended early, and says why.
+                break;
+            }
+        }
+        drop(sender);
+        reading.await.map_err(|_| Error::Interrupted)?
+    }
+}
+
+fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
+    let damaged =
+        |error: io::Error| Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"));
+    let mut archive = Archive::new(HashingReader { inner: decode::decoder(source)?, hasher: Hasher::new() });
+    let mut index = LayerIndex::default();
+    for entry in archive.entries().map_err(damaged)? {
+        let entry = entry.map_err(damaged)?;
+        if index.entries.len() >= MAX_ENTRIES {
+            return Err(Error::Unusable(format!("{what} has more than {MAX_ENTRIES} entries")));
+        }
+        let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
+        let clean = |path: &[u8]| {
+            LayerPath::clean(path).map_err(|error| {
+                Error::Unusable(format!("{what}: {}: {error}", String::from_utf8_lossy(path)))
+            })
+        };
+        let header = entry.header();
+        let kind = match header.entry_type() {
+            EntryType::Directory => IndexKind::Directory,
+            EntryType::Symlink => IndexKind::Symlink(link().into()),
+            EntryType::Link => IndexKind::HardLink(clean(&link())?),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                IndexKind::File(entry.size())
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => IndexKind::Special,
+            // Global headers and what is not known stand for no file.
+            _ => continue,
+        };
+        let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
+        let (mode, uid, gid) =
+            (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
+        let path = clean(&entry.path_bytes())?;
+        index.entries.push(whiteout(IndexEntry { path, kind, mode, uid, gid }));
+    }
+    // What follows the archive's end belongs to the diff ID too.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
+    let actual = rest.hasher.finish();
+    if actual != *diff_id.as_digest() {
+        return Err(Error::DigestMismatch {
+            what: format!("{what}, uncompressed"),
+            expected: diff_id.as_digest().clone(),
+            actual,
+        });
+    }
+    Ok(index)
+}
+
+fn whiteout(entry: IndexEntry) -> IndexEntry {
+    let (Some(name), Some(parent)) = (entry.path.file_name(), entry.path.parent()) else { return entry };
+    if name == OPAQUE {
+        return IndexEntry { path: parent, kind: IndexKind::Opaque, ..entry };
+    }
+    match name.strip_prefix(WHITEOUT).map(|hidden| parent.join(hidden)) {
+        Some(Ok(path)) => IndexEntry { path, kind: IndexKind::Whiteout, ..entry },
+        _ => entry,
+    }
+}
+
+/// Remembered indexes, below one root directory.
+#[derive(Debug, Clone)]
+pub struct IndexStore {
+    directory: PathBuf,
+}
+
+impl IndexStore {
+    /// The indexes below `root`; nothing is created before the first one is written.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { directory: root.join("index") }
+    }
+
+    /// The index of a layer, where it is remembered. One that cannot be read is none.
+    #[must_use]
+    pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
+        let path = self.path(diff_id);
+        let bytes = fs::read(&path).ok()?;
+        serde_json::from_slice(&bytes)
+            .inspect_err(
+                |error| tracing::warn!(path = %path.display(), %error, "a damaged layer index is not used"),
+            )
+            .ok()
+    }
+
+    /// Remembers the index of a layer.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn remember(&self, diff_id: &DiffId, index: &LayerIndex) -> Result<()> {
+        let path = self.path(diff_id);
+        let bytes = serde_json::to_vec(index)
+            .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
+        write_whole(&path, &bytes).map_err(|source| Error::Write { path, source })
+    }
+
+    fn path(&self, diff_id: &DiffId) -> PathBuf {
+        self.directory.join(format!("{}.json", diff_id.as_digest().digest()))
+    }
+}
+
+/// Bytes as JSON text: those that are not UTF-8 as Latin-1 behind a mark.
+mod bytes_text {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// No path has a NUL byte, so no text begins with one by itself.
+    const MARK: char = '\0';
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let text: String =
+                    std::iter::once(MARK).chain(bytes.iter().map(|b| char::from(*b))).collect();
+                serializer.serialize_str(&text)
+            }
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.strip_prefix(MARK) {
+            None => Ok(text.into()),
+            Some(latin) => latin
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).map_err(serde::de::Error::custom))
+                .collect::<Result<Vec<u8>, _>>()
+                .map(Bytes::from),
+        }
+    }
+}
+
+mod path_text {
+    use serde::{Deserializer, Serializer};
+
+    use crate::entry::LayerPath;
+
+    pub(super) fn serialize<S: Serializer>(path: &LayerPath, serializer: S) -> Result<S::Ok, S::Error> {
+        super::bytes_text::serialize(path.as_bytes(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LayerPath, D::Error> {
+        LayerPath::clean(super::bytes_text::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &[u8], kind: IndexKind) -> IndexEntry {
+        IndexEntry { path: LayerPath::clean(path).unwrap(), kind, mode: 0o644, uid: 1, gid: 2 }
+    }
+
+    #[test]
+    fn an_index_is_remembered_whatever_bytes_its_names_have() {
+        let root = tempfile::tempdir().unwrap();
+        let store = IndexStore::new(root.path());
+        let diff_id = DiffId::of_tar(Hasher::digest(b"x"));
+        assert_eq!(store.recall(&diff_id), None);
+        let index = LayerIndex {
+            entries: vec![
+                entry("etc/ö".as_bytes(), IndexKind::File(1 << 40)),
+                entry(b"etc/\xff\xfe", IndexKind::Symlink(Bytes::from_static(b"/\x80"))),
+                entry(b"a", IndexKind::HardLink(LayerPath::clean("etc/\u{f6}").unwrap())),
+            ],
+        };
+        store.remember(&diff_id, &index).unwrap();
+        assert_eq!(store.recall(&diff_id), Some(index));
+    }
+
+    #[test]
+    fn whiteouts_name_what_they_take_away() {
+        let seen = |path: &[u8]| {
+            let entry = whiteout(entry(path, IndexKind::File(0)));
+            (entry.path.to_string(), entry.kind)
+        };
+        assert_eq!(seen(b"a/.wh.b"), ("/a/b".to_owned(), IndexKind::Whiteout));
+        assert_eq!(seen(b"a/.wh..wh..opq"), ("/a".to_owned(), IndexKind::Opaque));
+        assert_eq!(seen(b".wh.b"), ("/b".to_owned(), IndexKind::Whiteout));
+        assert_eq!(seen(b"a/b"), ("/a/b".to_owned(), IndexKind::File(0)));
+    }
+}
