@@ -41,7 +41,7 @@ ensure_tools() {
     command -v apt-get >/dev/null || die "no apt-get here; install these yourself: ${packages[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        -o Dpkg::Use-Pty=0 "${packages[@]}" </dev/null
+        -o Dpkg::Use-Pty=0 "${packages[@]}" </dev/null >/dev/null
 }
 
 # A daemon may lie in sbin, which is not in a plain user's PATH.
