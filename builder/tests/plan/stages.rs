@@ -1,0 +1,101 @@
+//! Stages: what they inherit, and what is copied between them.
+
+use std::sync::Arc;
+
+use crossdock_builder::{FileNode, FileTree, Node, NodeKind};
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::harness::{Setup, path};
+
+#[test]
+fn a_stage_inherits_layers_config_and_tree() {
+    let setup = Setup::new();
+    let image = setup.plan("FROM scratch AS Base\nENV A=1\nCOPY a.txt /d/\nFROM base\nCOPY b.txt /d\nENV B=$A");
+    assert_snapshot!(setup.layers(&image), @r"
+    COPY a.txt /d/:
+      d 0755 0:0 /d
+      f 0640 0:0 /d/a.txt = a.txt
+    COPY b.txt /d:
+      f 0644 0:0 /d/b.txt = b.txt
+    ");
+    assert_eq!(image.config.config.env[1..], ["A=1", "B=1"]);
+    let steps: Vec<_> = image.steps.iter().map(|step| (step.layer, step.history.empty_layer)).collect();
+    assert_eq!(steps, [(None, true), (Some(0), false), (Some(1), false), (None, true)]);
+    assert_eq!(image.steps[1].history.created_by.as_deref(), Some("/bin/sh -c #(nop) COPY a.txt /d/"));
+}
+
+#[test]
+fn files_are_copied_out_of_a_stage_with_their_owners() {
+    let setup = Setup::new().hard_link("dir/c.txt", "dir/hard");
+    let image = setup.plan(
+        "FROM scratch AS one\nCOPY --chown=9:8 --chmod=4755 a.txt /bin/a\nCOPY dir /dir\nCOPY dirlink/inner /x\nCOPY <<h /in\nhi\nh\n\
+         FROM scratch\nARG S=one\nCOPY --from=$S /bin/a /in /o/\nCOPY --from=0 dir /dir\nCOPY --from=ONE --chown=1 /d?r/*.txt /g/",
+    );
+    assert_snapshot!(setup.layers(&image), @r#"
+    COPY --from=$S /bin/a /in /o/:
+      d 0755 0:0 /o
+      f 4755 9:8 /o/a = a.txt
+      f 0644 0:0 /o/in = "hi\n"
+    COPY --from=0 dir /dir:
+      d 0755 0:0 /dir
+      f 0644 0:0 /dir/c.txt = dir/c.txt
+      h 0644 0:0 /dir/hard -> /dir/c.txt
+      l 0777 0:0 /dir/inner -> c.txt
+      d 0700 0:0 /dir/sub
+      f 0600 0:0 /dir/sub/d.txt = dir/sub/d.txt
+    COPY --from=ONE --chown=1 /d?r/*.txt /g/:
+      d 0755 1:1 /g
+      f 0644 1:1 /g/c.txt = dir/c.txt
+    "#);
+}
+
+#[test]
+fn files_of_a_base_image_are_not_taken_out() {
+    let mut tree = FileTree::empty();
+    let kind = NodeKind::File(Arc::new(FileNode::InBase));
+    tree.insert(&path("usr/bin/tool"), Node { kind, ..Node::directory(0o755) });
+    let setup = Setup::new().base("known", json!({}), tree).base("unknown", json!({}), FileTree::unknown());
+    for (from, source, expected) in [
+        ("known", "/usr", "/usr/bin/tool lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
+        ("known", "/etc", "COPY source \"/etc\" is not in stage \"s\""),
+        ("unknown", "/etc/x", "/etc/x lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
+        ("unknown", "/m", "/m lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
+        ("known", "../x", "COPY source \"../x\" leads above the root of stage \"s\""),
+    ] {
+        let error = setup.file_error(&format!("FROM {from} AS s\nCOPY a.txt /m/\nFROM scratch\nCOPY --from=s {source} /x"));
+        assert_eq!(error, format!("Containerfile:4:15: {expected}"));
+    }
+    setup.plan("FROM unknown AS s\nCOPY a.txt /m/\nFROM scratch\nCOPY --from=s /m/a.txt /x");
+}
+
+#[test]
+fn each_base_is_asked_for_once_and_with_its_platform() {
+    let setup = Setup::new().base("b:1", json!({"os": "linux", "architecture": "arm64"}), FileTree::empty());
+    let image = setup.plan(
+        "ARG V=1\nFROM b:$V AS x\nFROM b:1 AS y\nCOPY --from=x / /\nFROM --platform=$BUILDPLATFORM unused\nFROM y",
+    );
+    assert_eq!(*setup.bases.asked.lock().unwrap(), ["b:1 linux/amd64"]);
+    assert_eq!(image.config.architecture, "arm64");
+    assert_eq!(image.base.unwrap().reference, "b:1");
+}
+
+#[test]
+fn squash_makes_one_layer_with_the_last_of_each_path() {
+    let mut setup = Setup::new().hard_link("dir/c.txt", "dir/hard");
+    setup.options.squash = true;
+    let image = setup.plan("FROM scratch\nCOPY dir /d\nENV A=1\nCOPY a.txt /d/c.txt\nCOPY b.txt /new/\nCOPY dir/sub /d/sub/d.txt/../");
+    assert_snapshot!(setup.layers(&image), @r"
+    squashed layers:
+      d 0755 0:0 /d
+      f 0640 0:0 /d/c.txt = a.txt
+      f 0644 0:0 /d/hard = dir/c.txt
+      l 0777 0:0 /d/inner -> c.txt
+      d 0700 0:0 /d/sub
+      f 0600 0:0 /d/sub/d.txt = dir/sub/d.txt
+      d 0755 0:0 /new
+      f 0644 0:0 /new/b.txt = b.txt
+    ");
+    let made: Vec<_> = image.steps.iter().map(|step| (step.layer, step.history.empty_layer)).collect();
+    assert_eq!(made, [(None, true), (None, true), (None, true), (None, true), (Some(0), false)]);
+}
