@@ -234,6 +234,15 @@ impl Error {
         }
     }
 
+    /// Whether it is about credentials: there is none, it cannot be read, or the registry refused it.
+    #[must_use]
+    pub const fn is_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied { .. } | Self::AuthfileRead { .. } | Self::Authfile { .. } | Self::Realm { .. }
+        )
+    }
+
     /// Whether the registry said 401: a new credential may help.
     pub(crate) const fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Denied { status: 401, .. })

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let keys = ["quay.io", "quay.io/org", "quay.io/org/team/model", "r.example:5000", "r.example"];
-        let entries: Vec<_> = keys.iter().map(|key| format!(r#""{key}":{}"#, entry(key))).collect();
+        let entries: Vec<_> = keys.iter().map(|key| format!(r#""{key}":{}"#, entry(&key.replace(':', "_")))).collect();
         let file = file(&format!(r#"{{"auths":{{{}}}}}"#, entries.join(",")));
         for (registry, repository, user) in [
             ("quay.io", "other/x", "quay.io"),
@@ -247,7 +247,7 @@ mod tests {
             ("quay.io", "organ/x", "quay.io"),
             ("quay.io", "org/team/x", "quay.io/org"),
             ("quay.io", "org/team/model", "quay.io/org/team/model"),
-            ("r.example:5000", "a", "r.example:5000"),
+            ("r.example:5000", "a", "r.example_5000"),
             ("r.example", "a", "r.example"),
             ("r.example:6000", "a", "-"),
             ("io", "quay", "-"),

@@ -1,0 +1,13 @@
+//! The protocol against a real registry, with a proxy between that breaks what it is told to.
+
+#[path = "../common/docker_registry.rs"]
+mod docker_registry;
+#[path = "../common/fault_proxy.rs"]
+mod fault_proxy;
+mod harness;
+
+mod auth;
+mod faults;
+mod pull;
+mod push;
+mod tls;
