@@ -93,8 +93,12 @@ pub(crate) fn check_stages(file: &Containerfile, options: &PlanOptions) -> Resul
 fn target(file: &Containerfile, options: &PlanOptions) -> Result<usize, Error> {
     let Some(wanted) = &options.target else { return Ok(file.stages.len().saturating_sub(1)) };
     find_stage(file, wanted, file.stages.len()).ok_or_else(|| {
-        let names: Vec<&str> =
-            file.stages.iter().filter_map(|stage| stage.from.name.as_ref()).map(|name| name.value.as_str()).collect();
+        let names: Vec<&str> = file
+            .stages
+            .iter()
+            .filter_map(|stage| stage.from.name.as_ref())
+            .map(|name| name.value.as_str())
+            .collect();
         let known = match (names.as_slice(), file.stages.len()) {
             ([], 1) => "the Containerfile has one stage without a name: leave --target out".to_owned(),
             ([], count) => format!("the Containerfile has the stages 0 to {}", count - 1),
@@ -188,7 +192,8 @@ impl Check<'_> {
         let image = expanded.value.trim();
         if image.is_empty() {
             let unset: Vec<String> = expanded.unset.iter().map(|name| format!("{:?}", name.value)).collect();
-            let reason = if unset.is_empty() { String::new() } else { format!(": {} is not set", unset.join(", ")) };
+            let reason =
+                if unset.is_empty() { String::new() } else { format!(": {} is not set", unset.join(", ")) };
             return Err(Error::Value(
                 Diagnostic::new(&self.file.source, from.image.span, format!("FROM names no image{reason}"))
                     .with_help("give ARG a default before the first FROM, or pass --build-arg"),
@@ -249,8 +254,12 @@ impl Check<'_> {
                 && remote(&text.value).is_some()
             {
                 return Err(Error::Value(
-                    Diagnostic::new(&self.file.source, path.span, format!("COPY takes no URL: {}", text.value))
-                        .with_help("download it into the context in an earlier step of the pipeline"),
+                    Diagnostic::new(
+                        &self.file.source,
+                        path.span,
+                        format!("COPY takes no URL: {}", text.value),
+                    )
+                    .with_help("download it into the context in an earlier step of the pipeline"),
                 ));
             }
         }

@@ -63,6 +63,12 @@ struct Link {
     target: Vec<u8>,
 }
 
+/// The directory that was looked into last, as it was named and without links.
+#[derive(Default)]
+struct Siblings {
+    directory: Option<(Vec<u8>, Vec<u8>)>,
+}
+
 impl Context {
     /// Opens the directory.
     ///
@@ -129,7 +135,8 @@ impl Context {
             if links > MAX_LINKS {
                 return Err(Miss::Loop);
             }
-            let target = self.dir.read_link_contents(os_path(&next)).map_err(|error| Miss::Io(next.clone(), error))?;
+            let target =
+                self.dir.read_link_contents(os_path(&next)).map_err(|error| Miss::Io(next.clone(), error))?;
             let target = target.into_os_string().into_vec();
             if target.starts_with(b"/") {
                 path.clear();
@@ -138,6 +145,24 @@ impl Context {
             link = Some(Link { path: next, target });
         }
         Ok(Located { path, metadata })
+    }
+
+    /// As [`locate`](Self::locate); what a wildcard matched in one directory shares the way there.
+    fn locate_beside(&self, path: &[u8], siblings: &mut Siblings) -> Result<Located, Miss> {
+        let (parent, name) = split_last(path);
+        if siblings.directory.as_ref().is_none_or(|(known, _)| known != parent) {
+            let parts: Vec<&[u8]> = parent.split(|b| *b == b'/').collect();
+            siblings.directory = Some((parent.to_vec(), self.locate(&parts)?.path));
+        }
+        if let Some((_, directory)) = &siblings.directory {
+            let path = join(directory, name);
+            let metadata = self.stat(&path, None)?;
+            if !metadata.is_symlink() {
+                return Ok(Located { path, metadata });
+            }
+        }
+        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+        self.locate(&parts)
     }
 
     fn stat(&self, path: &[u8], link: Option<&Link>) -> Result<Metadata, Miss> {
@@ -160,8 +185,9 @@ impl Context {
                 }
                 continue;
             }
-            let pattern = Pattern::new(part, Dialect::Component)
-                .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
+            let pattern = Pattern::new(part, Dialect::Component).map_err(|bad| {
+                Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string())
+            })?;
             let mut next = Vec::new();
             for directory in matches {
                 let parts: Vec<&[u8]> = directory.split(|b| *b == b'/').collect();
@@ -170,7 +196,9 @@ impl Context {
                     continue;
                 }
                 let from = next.len();
-                for entry in self.open_dir(&located.path)?.entries().map_err(|e| unreadable(&located.path, e))? {
+                for entry in
+                    self.open_dir(&located.path)?.entries().map_err(|e| unreadable(&located.path, e))?
+                {
                     let name = entry.map_err(|error| unreadable(&located.path, error))?.file_name();
                     if pattern.matches(name.as_bytes()) {
                         next.push(join(&directory, name.as_bytes()));
@@ -201,7 +229,8 @@ impl Context {
             Miss::Loop => return Problem::source(format!("{source:?} is a loop of symlinks")),
             Miss::Io(path, error) => return unreadable(&path, error),
         };
-        problem.with_help("put what it points to into the context, or make the directory above both the context")
+        problem
+            .with_help("put what it points to into the context, or make the directory above both the context")
     }
 
     fn ignored(&self, line: usize) -> String {
@@ -237,26 +266,35 @@ impl Origin for Context {
         };
         let mut found = Vec::with_capacity(paths.len());
         let mut ignored = None;
+        let mut siblings = Siblings::default();
         for path in paths {
-            let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-            let located = match self.locate(&parts) {
+            let located = match self.locate_beside(&path, &mut siblings) {
                 Ok(located) => located,
                 // `dir/*/x`: a directory without x is no match.
                 Err(Miss::Missing(None)) => continue,
                 Err(miss) => return Err(self.missing(&String::from_utf8_lossy(&path), miss)),
             };
             let directory = located.metadata.is_dir();
-            let line =
-                self.ignore.verdict(&path).ignored_by.or_else(|| self.ignore.verdict(&located.path).ignored_by);
-            if let Some(line) = line {
-                if !directory || !self.ignore.may_except_below(&located.path) {
-                    ignored.get_or_insert((path, line));
-                    continue;
-                }
+            let line = self
+                .ignore
+                .verdict(&path)
+                .ignored_by
+                .or_else(|| self.ignore.verdict(&located.path).ignored_by);
+            if let Some(line) = line
+                && (!directory || !self.ignore.may_except_below(&located.path))
+            {
+                ignored.get_or_insert((path, line));
+                continue;
             }
-            let name = parts.last().map_or_else(Vec::new, |name| name.to_vec());
+            let name = split_last(&path).1.to_vec();
             let ignored_by = line.map(|line| self.ignored(line));
-            found.push(Found { name, path: located.path, directory, ignored_by });
+            found.push(Found {
+                name,
+                path: located.path,
+                directory,
+                ignored_by,
+                metadata: Some(located.metadata),
+            });
         }
         match (found.is_empty(), ignored) {
             (false, _) => Ok(found),
@@ -285,12 +323,15 @@ impl Origin for Context {
         if exclude.verdict(&found.name).ignored_by.is_some() {
             return Ok(());
         }
-        let end = found.path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-        let directory = self.open_dir(&found.path[..end])?;
-        let name = os_path(&found.path[end..]);
-        let name = name.strip_prefix("/").unwrap_or(name);
-        let metadata = directory.symlink_metadata(name).map_err(|error| unreadable(&found.path, error))?;
-        walk.one(&directory, name, &found.path, &metadata)
+        let path = os_path(&found.path);
+        match &found.metadata {
+            Some(metadata) => walk.one(&self.dir, path, &found.path, metadata),
+            None => {
+                let metadata =
+                    self.dir.symlink_metadata(path).map_err(|error| unreadable(&found.path, error))?;
+                walk.one(&self.dir, path, &found.path, &metadata)
+            }
+        }
     }
 }
 
@@ -385,8 +426,11 @@ impl Walk<'_, '_> {
             ItemKind::Symlink(Bytes::from(target.into_os_string().into_vec()))
         } else {
             let kind = kind_name(metadata.file_type());
-            return Err(Problem::new(format!("{} is a {kind}, which an image layer cannot carry", shown(path)))
-                .with_help("remove it or name it in .containerignore"));
+            return Err(Problem::new(format!(
+                "{} is a {kind}, which an image layer cannot carry",
+                shown(path)
+            ))
+            .with_help("remove it or name it in .containerignore"));
         };
         (self.visit)(Item {
             path: &self.below,
@@ -417,7 +461,10 @@ impl Link {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("root", &self.root).field("ignore", &self.ignore.name()).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("root", &self.root)
+            .field("ignore", &self.ignore.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -463,6 +510,14 @@ fn kind_name(kind: FileType) -> &'static str {
         "character device"
     } else {
         "special file"
+    }
+}
+
+/// The directory of a path, and its last part.
+fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&path[..0], path),
     }
 }
 

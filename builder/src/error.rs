@@ -39,7 +39,7 @@ pub enum Error {
         /// Which, and where it is asked for.
         diagnostic: Diagnostic,
         /// Why not.
-        source: crossdock_storage::Error,
+        source: Box<crossdock_storage::Error>,
     },
     /// `--target` names no stage.
     #[error("there is no stage {wanted:?} to build, {known}")]
@@ -145,7 +145,8 @@ impl Problem {
 
     /// The error at its place; `keyword` is the instruction's.
     pub(crate) fn at(self, source: &Arc<Source>, span: Span, keyword: &str) -> Error {
-        let message = if self.of_source { format!("{keyword} source {}", self.message) } else { self.message };
+        let message =
+            if self.of_source { format!("{keyword} source {}", self.message) } else { self.message };
         let mut diagnostic = Diagnostic::new(source, span, message);
         if let Some(help) = self.help {
             diagnostic = diagnostic.with_help(help);

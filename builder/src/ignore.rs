@@ -60,7 +60,9 @@ impl IgnoreFile {
         if let Some(path) = given {
             return match read(path)? {
                 Some(text) => Self::parse(path.display().to_string(), &text),
-                None => Err(Error::IgnoreFile { path: path.to_owned(), source: io::ErrorKind::NotFound.into() }),
+                None => {
+                    Err(Error::IgnoreFile { path: path.to_owned(), source: io::ErrorKind::NotFound.into() })
+                }
             };
         }
         let extensions = [".containerignore", ".dockerignore"];
@@ -204,7 +206,9 @@ impl Rule {
 fn read(path: &Path) -> Result<Option<String>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(source) => Err(Error::IgnoreFile { path: path.to_owned(), source }),
     }
 }
@@ -293,9 +297,15 @@ mod tests {
         assert!(file.may_except_below(b"a"));
         assert!(file.may_except_below(b"q"), "**/z");
         let file = IgnoreFile::parse("x", "*\n!a/b/c\n!d*/e").unwrap();
-        for (path, expected) in
-            [("a", true), ("a/b", true), ("a/x", false), ("q", false), ("data", true), ("data/e", false), ("a/b/c", false)]
-        {
+        for (path, expected) in [
+            ("a", true),
+            ("a/b", true),
+            ("a/x", false),
+            ("q", false),
+            ("data", true),
+            ("data/e", false),
+            ("a/b/c", false),
+        ] {
             assert_eq!(file.may_except_below(path.as_bytes()), expected, "{path}");
         }
     }
@@ -307,7 +317,9 @@ mod tests {
         fs::write(&containerfile, "").unwrap();
         let find = || IgnoreFile::find(dir.path(), Some(&containerfile), None).unwrap();
         assert!(find().is_empty());
-        for name in [".dockerignore", ".containerignore", "Build.file.dockerignore", "Build.file.containerignore"] {
+        for name in
+            [".dockerignore", ".containerignore", "Build.file.dockerignore", "Build.file.containerignore"]
+        {
             fs::write(dir.path().join(name), "x").unwrap();
             assert!(find().name().ends_with(name), "{}", find().name());
         }

@@ -1,7 +1,9 @@
 //! Where COPY copies from: the build context or an earlier stage; and what comes out of either.
 
-use bytes::Bytes;
 use std::sync::Arc;
+
+use bytes::Bytes;
+use cap_std::fs::Metadata;
 
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
@@ -18,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) directory: bool,
     /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
     pub(crate) ignored_by: Option<String>,
+    /// What the context saw there; a file is not looked at twice.
+    pub(crate) metadata: Option<Metadata>,
 }
 
 /// A file, directory or link that is copied.

@@ -71,7 +71,10 @@ impl Pattern {
     pub(crate) fn new(text: &str, dialect: Dialect) -> Result<Self, BadPattern> {
         let tokens = tokens(text, dialect)?;
         let literal = |tokens: &[Token]| {
-            tokens.iter().map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect::<Option<Vec<_>>>()
+            tokens
+                .iter()
+                .map(|token| if let Token::Char(c) = token { Some(*c) } else { None })
+                .collect::<Option<Vec<_>>>()
         };
         let bytes = |chars: Vec<u32>| chars.into_iter().flat_map(encode).collect();
         let escaped = text.contains('\\');
@@ -221,7 +224,11 @@ fn decode(bytes: &[u8]) -> Option<(u32, usize)> {
         0xf0..=0xf4 => 4,
         _ => return Some((0x0011_0000 + u32::from(first), 1)),
     };
-    match bytes.get(..len).and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.chars().next()) {
+    match bytes
+        .get(..len)
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .and_then(|text| text.chars().next())
+    {
         Some(c) => Some((c.into(), len)),
         None => Some((0x0011_0000 + u32::from(first), 1)),
     }

@@ -67,7 +67,11 @@ pub trait BaseResolver: Send + Sync {
     /// The image of `reference` for `platform`: its manifest and config.
     ///
     /// `reference` is as the Containerfile has it, variables expanded: a name with tag or digest, or `oci:DIR[:ref]`.
-    async fn resolve(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, crossdock_storage::Error>;
+    async fn resolve(
+        &self,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<PlannedBase, crossdock_storage::Error>;
 
     /// What the image's root file system holds. Asked for only where a needed stage copies onto the image or
     /// from it. The default knows nothing.
@@ -180,8 +184,11 @@ async fn resolve_bases(
 ) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
     let mut bases: BTreeMap<usize, (PlannedBase, FileTree)> = BTreeMap::new();
     let mut known: BTreeMap<(String, String), (PlannedBase, FileTree)> = BTreeMap::new();
-    let trees: BTreeSet<(String, String)> =
-        checked.images().filter(|(index, ..)| checked.needs_tree(*index)).map(|(_, r, p)| key(r, p)).collect();
+    let trees: BTreeSet<(String, String)> = checked
+        .images()
+        .filter(|(index, ..)| checked.needs_tree(*index))
+        .map(|(_, r, p)| key(r, p))
+        .collect();
     for (index, reference, platform) in checked.images() {
         let key = key(reference, platform);
         if !known.contains_key(&key) {
@@ -192,12 +199,15 @@ async fn resolve_bases(
                     from.image.span,
                     format!("cannot use the base image {reference} for {platform}"),
                 ),
-                source,
+                source: Box::new(source),
             };
             let base = resolver.resolve(reference, platform).await.map_err(fail)?;
             refuse_triggers(file, index, reference, &base.image.config)?;
-            let tree =
-                if trees.contains(&key) { resolver.tree(&base).await.map_err(fail)? } else { FileTree::unknown() };
+            let tree = if trees.contains(&key) {
+                resolver.tree(&base).await.map_err(fail)?
+            } else {
+                FileTree::unknown()
+            };
             known.insert(key.clone(), (base, tree));
         }
         if let Some(base) = known.get(&key) {
@@ -220,7 +230,10 @@ pub(crate) fn refuse_triggers(
 ) -> Result<(), Error> {
     let Some(trigger) = config.config.on_build.first() else { return Ok(()) };
     let span = file.stages[index].from.image.span;
-    let message = format!("{name} has an ONBUILD trigger that would run here: {}", trigger.lines().next().unwrap_or_default());
+    let message = format!(
+        "{name} has an ONBUILD trigger that would run here: {}",
+        trigger.lines().next().unwrap_or_default()
+    );
     Err(Error::Refused(
         Diagnostic::new(&file.source, span, message)
             .with_help("use a base without ONBUILD and write what it does into this file"),

@@ -88,9 +88,11 @@ impl<'a> Scope<'a> {
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        let env = self.env.iter().find(|line| name_of(line) == name).map(|line| {
-            line.split_once('=').map_or_else(String::new, |(_, value)| value.to_owned())
-        });
+        let env = self
+            .env
+            .iter()
+            .find(|line| name_of(line) == name)
+            .map(|line| line.split_once('=').map_or_else(String::new, |(_, value)| value.to_owned()));
         env.or_else(|| self.args.get(name).cloned())
     }
 }
@@ -103,7 +105,9 @@ pub(crate) fn unused<'a>(
     let declared: BTreeSet<&str> = declared.map(|declaration| declaration.name.value.as_str()).collect();
     build_args
         .keys()
-        .filter(|name| !declared.contains(name.as_str()) && !PROXIES.contains(&name.to_ascii_uppercase().as_str()))
+        .filter(|name| {
+            !declared.contains(name.as_str()) && !PROXIES.contains(&name.to_ascii_uppercase().as_str())
+        })
         .filter(|name| !name.is_empty() && !is_platform_arg(name))
         .cloned()
         .collect()

@@ -30,18 +30,22 @@ impl StageFiles<'_> {
         let mut matches = vec![LayerPath::root()];
         for part in parts {
             if !has_meta(part) {
-                matches = matches.iter().map(|path| layer_path(&join(path.as_bytes(), part.as_bytes()))).collect();
+                matches =
+                    matches.iter().map(|path| layer_path(&join(path.as_bytes(), part.as_bytes()))).collect();
                 continue;
             }
-            let pattern = Pattern::new(part, Dialect::Component)
-                .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
+            let pattern = Pattern::new(part, Dialect::Component).map_err(|bad| {
+                Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string())
+            })?;
             let mut next = Vec::new();
             for path in matches {
                 let Ok(lookup) = self.tree.lookup(&path, true) else { continue };
                 let State::Found(node) = lookup.state else { continue };
                 let names = node.children().into_iter().flat_map(|children| children.keys());
                 next.extend(
-                    names.filter(|name| pattern.matches(name)).map(|name| layer_path(&join(path.as_bytes(), name))),
+                    names
+                        .filter(|name| pattern.matches(name))
+                        .map(|name| layer_path(&join(path.as_bytes(), name))),
                 );
             }
             matches = next;
@@ -49,7 +53,13 @@ impl StageFiles<'_> {
         Ok(matches)
     }
 
-    fn directory(&self, node: &Node, walk: &mut Walk<'_, '_>, path: &[u8], matched: &ParentMatch) -> Result<(), Problem> {
+    fn directory(
+        &self,
+        node: &Node,
+        walk: &mut Walk<'_, '_>,
+        path: &[u8],
+        matched: &ParentMatch,
+    ) -> Result<(), Problem> {
         let len = walk.below.len();
         for (name, child) in node.children().into_iter().flatten() {
             if len > 0 {
@@ -98,7 +108,8 @@ impl Origin for StageFiles<'_> {
             return Err(Problem::source(format!("{source:?} leads above the root of {}", self.name)));
         };
         let bad = |error: crate::tree::LookupError| Problem::new(format!("{error} in {}", self.name));
-        let literal = LayerPath::clean(parts.join("/")).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
+        let literal =
+            LayerPath::clean(parts.join("/")).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
         let pattern = parts.iter().any(|part| has_meta(part));
         let paths = match self.tree.lookup(&literal, true) {
             Ok(lookup) if matches!(lookup.state, State::Found(_)) || !pattern => vec![literal],
@@ -114,6 +125,7 @@ impl Origin for StageFiles<'_> {
                     path: lookup.path.as_bytes().to_vec(),
                     directory: node.is_directory(),
                     ignored_by: None,
+                    metadata: None,
                 }),
                 State::Unknown if !pattern => return Err(self.in_base(lookup.path.as_bytes())),
                 State::Missing if !pattern => {

@@ -235,9 +235,9 @@ impl FileTree {
             EntryKind::Directory => NodeKind::Directory(Directory::default()),
             EntryKind::File(content) => NodeKind::File(Arc::new(FileNode::Known(content.clone()))),
             EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
-            EntryKind::HardLink { target } => {
-                self.get(target).map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone())
-            }
+            EntryKind::HardLink { target } => self
+                .get(target)
+                .map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone()),
         };
         self.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid });
     }
@@ -316,7 +316,9 @@ impl Node {
         }
         match &mut self.kind {
             NodeKind::Directory(directory) => Arc::make_mut(&mut directory.children),
-            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special => unreachable!("made a directory above"),
+            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special => {
+                unreachable!("made a directory above")
+            }
         }
     }
 }
@@ -328,7 +330,10 @@ fn collect(node: Node, path: &mut Vec<u8>, nodes: &mut Vec<(LayerPath, Node)>) {
         return;
     };
     if !implied && !path.is_empty() {
-        nodes.push((layer_path(path), Node { kind: NodeKind::Directory(Directory::default()), mode, uid, gid }));
+        nodes.push((
+            layer_path(path),
+            Node { kind: NodeKind::Directory(Directory::default()), mode, uid, gid },
+        ));
     }
     let len = path.len();
     for (name, child) in Arc::unwrap_or_clone(children) {

@@ -4,9 +4,7 @@ use crossdock_storage::HealthConfig;
 use serde_json::Map;
 
 use super::{Stage, ports};
-use crate::containerfile::{
-    CommandForm, Healthcheck, HealthcheckInstruction, KeyValue, Spanned,
-};
+use crate::containerfile::{CommandForm, Healthcheck, HealthcheckInstruction, KeyValue, Spanned};
 use crate::error::Error;
 use crate::plan::set_env;
 
@@ -68,7 +66,9 @@ impl Stage<'_> {
             .map(|pair| {
                 let name = self.word(&pair.key)?;
                 if name.is_empty() {
-                    return Err(self.invalid(pair.key.span, "the name is empty once its variables are put in"));
+                    return Err(
+                        self.invalid(pair.key.span, "the name is empty once its variables are put in")
+                    );
                 }
                 Ok((name, self.word(&pair.value)?))
             })
@@ -137,7 +137,9 @@ impl Stage<'_> {
     pub(super) fn healthcheck(&mut self, healthcheck: &HealthcheckInstruction) {
         let test = match &healthcheck.check {
             Healthcheck::None => vec!["NONE".to_owned()],
-            Healthcheck::Command(CommandForm::Shell(text)) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
+            Healthcheck::Command(CommandForm::Shell(text)) => {
+                vec!["CMD-SHELL".to_owned(), text.value.clone()]
+            }
             Healthcheck::Command(CommandForm::Exec(words)) => {
                 std::iter::once("CMD".to_owned()).chain(words.iter().map(|word| word.value.clone())).collect()
             }

@@ -93,7 +93,10 @@ impl Stage<'_> {
         let sources = self.sources(request, origin)?;
         let fail = |problem: Problem, span| problem.at(&self.file.source, span, request.keyword);
 
-        let count = sources.iter().map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 }).sum();
+        let count = sources
+            .iter()
+            .map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 })
+            .sum();
         let directory = |source: &Resolved| matches!(source, Resolved::Found(_, found) if matches!(found.as_slice(), [one] if one.directory));
         let working_dir = &self.built.config.config.working_dir;
         let need_directory = sources.len() > 1
@@ -126,8 +129,11 @@ impl Stage<'_> {
                     }
                     if let (false, Some(first)) = (some, found.first()) {
                         let ignored_by = first.ignored_by.as_deref().unwrap_or_default();
-                        let message =
-                            format!("{} is not in {} (ignored by {ignored_by})", shown(&first.path), origin.name());
+                        let message = format!(
+                            "{} is not in {} (ignored by {ignored_by})",
+                            shown(&first.path),
+                            origin.name()
+                        );
                         return Err(fail(Problem::source(message), *span));
                     }
                 }
@@ -160,8 +166,9 @@ impl Stage<'_> {
                 CopySource::Heredoc(heredoc) => self.heredoc(heredoc)?,
                 CopySource::Path(path) => {
                     let text = self.word(path)?;
-                    let found =
-                        origin.find(&text).map_err(|problem| problem.at(&self.file.source, path.span, request.keyword))?;
+                    let found = origin
+                        .find(&text)
+                        .map_err(|problem| problem.at(&self.file.source, path.span, request.keyword))?;
                     Resolved::Found(path.span, found)
                 }
             });
@@ -221,8 +228,10 @@ impl Stage<'_> {
             let fail = |problem: Problem| problem.at(&self.file.source, path.span, "ADD");
             for found in self.context.find(&text).map_err(fail)?.iter().filter(|found| !found.directory) {
                 let Some(kind) = archive(&self.context.head(found).map_err(fail)?) else { continue };
-                let message =
-                    format!("ADD of an archive is not carried out: {} is {kind}, and ADD unpacks", shown(&found.path));
+                let message = format!(
+                    "ADD of an archive is not carried out: {} is {kind}, and ADD unpacks",
+                    shown(&found.path)
+                );
                 return Err(Error::Refused(Diagnostic::new(&self.file.source, path.span, message).with_help(
                     "use COPY to keep it packed, or unpack it in an earlier step of the pipeline and COPY the directory",
                 )));
@@ -329,7 +338,8 @@ fn is_tar_header(head: &[u8]) -> bool {
     let Ok(Ok(stored)) = std::str::from_utf8(&field).map(|field| u32::from_str_radix(field, 8)) else {
         return false;
     };
-    let sum: u32 = header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
+    let sum: u32 =
+        header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
     header[0] != 0 && sum == stored
 }
 
@@ -339,9 +349,16 @@ mod tests {
 
     #[test]
     fn modes_are_octal() {
-        for (text, expected) in
-            [("644", Some(0o644)), ("0755", Some(0o755)), ("4755", Some(0o4755)), ("u+x", None), ("", None), ("8", None), ("+7", None), ("10000", None)]
-        {
+        for (text, expected) in [
+            ("644", Some(0o644)),
+            ("0755", Some(0o755)),
+            ("4755", Some(0o4755)),
+            ("u+x", None),
+            ("", None),
+            ("8", None),
+            ("+7", None),
+            ("10000", None),
+        ] {
             assert_eq!(mode(text), expected, "{text}");
         }
     }

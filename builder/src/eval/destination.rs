@@ -114,13 +114,17 @@ impl<'t> Writer<'t> {
                 Node { mode: self.mode.unwrap_or(item.mode), ..Node::directory(0) }
             }
             ItemKind::File(_) | ItemKind::Symlink(_) if there.is_some_and(Node::is_directory) => {
-                return Err(Problem::new(format!("{path} is a directory, which a file would take the place of"))
-                    .with_help("give the file another name, or copy into another directory"));
+                return Err(Problem::new(format!(
+                    "{path} is a directory, which a file would take the place of"
+                ))
+                .with_help("give the file another name, or copy into another directory"));
             }
             ItemKind::File(file) => {
                 Node { kind: NodeKind::File(file), mode: self.mode.unwrap_or(item.mode), uid: 0, gid: 0 }
             }
-            ItemKind::Symlink(target) => Node { kind: NodeKind::Symlink(target), mode: 0o777, uid: 0, gid: 0 },
+            ItemKind::Symlink(target) => {
+                Node { kind: NodeKind::Symlink(target), mode: 0o777, uid: 0, gid: 0 }
+            }
         };
         let node = self.owned(Node { uid: item.uid, gid: item.gid, ..node });
         self.insert(&path, node);

@@ -74,7 +74,8 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn stage(&mut self, index: usize, base: Option<(PlannedBase, FileTree)>) -> Result<(), Error> {
         let mut built = match (self.checked.base(index), base) {
             (Some(StageBase::Stage(earlier)), _) => {
-                let built = self.built.get(earlier).expect("a stage is evaluated after those it needs").clone();
+                let built =
+                    self.built.get(earlier).expect("a stage is evaluated after those it needs").clone();
                 let name = &self.file.stages[index].from.image.value;
                 refuse_triggers(self.file, index, name, &built.config)?;
                 built
@@ -155,9 +156,12 @@ impl Stage<'_> {
             Instruction::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
             Instruction::Label(pairs) => self.label(pairs)?,
             Instruction::Maintainer(author) => self.built.config.author = Some(author.value.clone()),
-            Instruction::Onbuild(onbuild) => self.built.config.config.on_build.push(onbuild.text.value.clone()),
+            Instruction::Onbuild(onbuild) => {
+                self.built.config.config.on_build.push(onbuild.text.value.clone());
+            }
             Instruction::Run(_) => {
-                let diagnostic = Diagnostic::new(&self.file.source, instruction.span, "RUN is not carried out");
+                let diagnostic =
+                    Diagnostic::new(&self.file.source, instruction.span, "RUN is not carried out");
                 return Err(Error::Refused(diagnostic));
             }
             Instruction::Shell(words) => {
@@ -199,11 +203,17 @@ impl Stage<'_> {
         let directory = self.absolute(&text, path.span)?;
         self.built.config.config.working_dir = directory.to_string();
         let looked = self.built.tree.lookup(&directory, true).map_err(|error| {
-            Error::Value(Diagnostic::new(&self.file.source, path.span, format!("cannot make {directory}: {error}")))
+            Error::Value(Diagnostic::new(
+                &self.file.source,
+                path.span,
+                format!("cannot make {directory}: {error}"),
+            ))
         })?;
         let at = match looked.state {
             State::Found(node) if node.is_directory() => return Ok(Vec::new()),
-            State::Found(_) => return Err(self.invalid(path.span, &format!("{directory} is not a directory"))),
+            State::Found(_) => {
+                return Err(self.invalid(path.span, &format!("{directory} is not a directory")));
+            }
             State::Missing | State::Unknown => looked.path,
         };
         let user = self.built.config.config.user.clone();
@@ -213,7 +223,10 @@ impl Stage<'_> {
                 Ok(owner) => Some(owner),
                 Err(_) if self.built.tree.is_unknown() => None,
                 Err(_) => {
-                    self.warn(path.span, format!("{directory} is made as root's: USER {user} is not known here"));
+                    self.warn(
+                        path.span,
+                        format!("{directory} is made as root's: USER {user} is not known here"),
+                    );
                     None
                 }
             },

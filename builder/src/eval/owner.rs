@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn numbers_and_names() {
         let mut tree = FileTree::empty();
-        for (path, text) in [("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:100:200::/:/bin/sh\n"), ("etc/group", "wheel:x:10:app\n")] {
+        for (path, text) in [
+            ("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:100:200::/:/bin/sh\n"),
+            ("etc/group", "wheel:x:10:app\n"),
+        ] {
             let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
             let kind = NodeKind::File(Arc::new(content));
             tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, mode: 0o644, uid: 0, gid: 0 });

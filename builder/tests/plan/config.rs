@@ -96,7 +96,9 @@ fn an_entrypoint_drops_the_command_of_the_base_alone() {
         ("CMD [\"c\"]\nFROM a\nENTRYPOINT [\"new\"]", Some(vec!["new"]), None),
     ] {
         let config = setup.plan(&format!("FROM b AS a\n{instructions}")).config.config;
-        let owned = |words: Option<Vec<&str>>| words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        let owned = |words: Option<Vec<&str>>| {
+            words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
         assert_eq!((config.entrypoint, config.cmd), (owned(entrypoint), owned(cmd)), "{instructions}");
     }
 }
@@ -121,7 +123,8 @@ fn arguments_are_seen_where_they_are_declared() {
 
 #[test]
 fn a_build_argument_that_nothing_takes_is_warned_of() {
-    let setup = Setup::new().build_arg("HF_TOKEN", "secret").build_arg("https_proxy", "p").build_arg("USED", "u");
+    let setup =
+        Setup::new().build_arg("HF_TOKEN", "secret").build_arg("https_proxy", "p").build_arg("USED", "u");
     let image = setup.plan("FROM scratch AS x\nARG HF_TOKEN\nFROM scratch\nARG USED");
     assert_snapshot!(setup.warnings(&image), @"--build-arg HF_TOKEN is not used: no ARG declares it");
 }
@@ -147,8 +150,14 @@ fn the_base_environment_is_in_scope() {
 fn values_that_cannot_be_are_told() {
     let setup = Setup::new();
     for (instruction, expected) in [
-        ("EXPOSE http", "Containerfile:2:8: EXPOSE http: \"http\" is not a port, write a port or a range from 1 to 65535, with /tcp, /udp or /sctp behind it or nothing"),
-        ("STOPSIGNAL SIGNONE", "Containerfile:2:12: STOPSIGNAL \"SIGNONE\" is no signal, write a name such as SIGTERM or a number from 1 to 64"),
+        (
+            "EXPOSE http",
+            "Containerfile:2:8: EXPOSE http: \"http\" is not a port, write a port or a range from 1 to 65535, with /tcp, /udp or /sctp behind it or nothing",
+        ),
+        (
+            "STOPSIGNAL SIGNONE",
+            "Containerfile:2:12: STOPSIGNAL \"SIGNONE\" is no signal, write a name such as SIGTERM or a number from 1 to 64",
+        ),
         ("USER $NONE", "Containerfile:2:6: USER needs a user"),
         ("WORKDIR $NONE", "Containerfile:2:9: WORKDIR needs a path"),
         ("VOLUME $NONE", "Containerfile:2:8: VOLUME needs a path"),

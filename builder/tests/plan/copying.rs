@@ -132,7 +132,10 @@ fn workdir_is_made_and_relative_destinations_begin_there() {
 
 #[test]
 fn names_of_one_file_are_hard_links_in_a_copied_directory() {
-    let setup = Setup::new().hard_link("dir/c.txt", "dir/aa").hard_link("dir/c.txt", "dir/sub/zz").hard_link("dir/c.txt", "top");
+    let setup = Setup::new()
+        .hard_link("dir/c.txt", "dir/aa")
+        .hard_link("dir/c.txt", "dir/sub/zz")
+        .hard_link("dir/c.txt", "top");
     assert_snapshot!(setup.scratch("COPY dir /d\nCOPY top dir/c.txt /e/"), @r"
     COPY dir /d:
       d 0755 0:0 /d
@@ -151,7 +154,11 @@ fn names_of_one_file_are_hard_links_in_a_copied_directory() {
 
 #[test]
 fn ignored_files_stay_out_and_exceptions_come_back() {
-    let setup = Setup::new().file(".containerignore", "# models\ndir\n!dir/sub\n*.txt\n!b.txt\n.containerignore", 0o644);
+    let setup = Setup::new().file(
+        ".containerignore",
+        "# models\ndir\n!dir/sub\n*.txt\n!b.txt\n.containerignore",
+        0o644,
+    );
     assert_snapshot!(setup.scratch("COPY . /all\nCOPY dir /d"), @r"
     COPY . /all:
       d 0755 0:0 /all
@@ -235,11 +242,17 @@ fn directories_of_the_base_are_not_written_again() {
     let mut tree = FileTree::empty();
     tree.insert(&path("tmp"), Node::directory(0o1777));
     tree.insert(&path("run"), Node::directory(0o755));
-    tree.insert(&path("var/run"), Node { kind: NodeKind::Symlink(Bytes::from_static(b"../run")), ..Node::directory(0) });
-    let setup = Setup::new()
-        .base("known", serde_json::json!({}), tree)
-        .base("unknown", serde_json::json!({}), FileTree::unknown());
-    let instructions = "COPY a.txt /tmp/x/\nCOPY a.txt /var/run/new/\nWORKDIR /tmp\nWORKDIR /var/run/w\nCOPY a.txt /tmp";
+    tree.insert(
+        &path("var/run"),
+        Node { kind: NodeKind::Symlink(Bytes::from_static(b"../run")), ..Node::directory(0) },
+    );
+    let setup = Setup::new().base("known", serde_json::json!({}), tree).base(
+        "unknown",
+        serde_json::json!({}),
+        FileTree::unknown(),
+    );
+    let instructions =
+        "COPY a.txt /tmp/x/\nCOPY a.txt /var/run/new/\nWORKDIR /tmp\nWORKDIR /var/run/w\nCOPY a.txt /tmp";
     assert_snapshot!(setup.layers(&setup.plan(&format!("FROM known\n{instructions}"))), @r"
     COPY a.txt /tmp/x/:
       d 0755 0:0 /tmp/x
@@ -291,18 +304,48 @@ fn sources_that_are_not_there_are_told_with_the_reason() {
         .link("loop", "loop");
     for (instruction, expected) in [
         ("COPY nothing /x", r#"Containerfile:2:6: COPY source "nothing" is not in the build context ./ctx"#),
-        ("COPY models /x", r#"Containerfile:2:6: COPY source "models" is not in the build context ./ctx (ignored by .containerignore:2)"#),
-        ("COPY models/m /x", r#"Containerfile:2:6: COPY source "models/m" is not in the build context ./ctx (ignored by .containerignore:2)"#),
-        ("COPY b.t* /x", r#"Containerfile:2:6: COPY source "b.t*" matches only what is ignored in the build context ./ctx ("b.txt" by .containerignore:3)"#),
-        ("COPY no*thing /x", r#"Containerfile:2:6: COPY source "no*thing" matches nothing in the build context ./ctx"#),
-        ("COPY ../c2/f /x", r#"Containerfile:2:6: COPY source "../c2/f" leads outside the build context ./ctx, give the directory above as the context and name the source from there"#),
-        ("ADD dir/../../f /x", r#"Containerfile:2:5: ADD source "dir/../../f" leads outside the build context ./ctx, give the directory above as the context and name the source from there"#),
-        ("COPY out /x", r#"Containerfile:2:6: the symlink "out" to "../../etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#),
-        ("COPY abs /x", r#"Containerfile:2:6: the symlink "abs" to "/etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#),
-        ("COPY dangling /x", r#"Containerfile:2:6: the symlink "dangling" to "nowhere" leads to nothing in the build context ./ctx"#),
+        (
+            "COPY models /x",
+            r#"Containerfile:2:6: COPY source "models" is not in the build context ./ctx (ignored by .containerignore:2)"#,
+        ),
+        (
+            "COPY models/m /x",
+            r#"Containerfile:2:6: COPY source "models/m" is not in the build context ./ctx (ignored by .containerignore:2)"#,
+        ),
+        (
+            "COPY b.t* /x",
+            r#"Containerfile:2:6: COPY source "b.t*" matches only what is ignored in the build context ./ctx ("b.txt" by .containerignore:3)"#,
+        ),
+        (
+            "COPY no*thing /x",
+            r#"Containerfile:2:6: COPY source "no*thing" matches nothing in the build context ./ctx"#,
+        ),
+        (
+            "COPY ../c2/f /x",
+            r#"Containerfile:2:6: COPY source "../c2/f" leads outside the build context ./ctx, give the directory above as the context and name the source from there"#,
+        ),
+        (
+            "ADD dir/../../f /x",
+            r#"Containerfile:2:5: ADD source "dir/../../f" leads outside the build context ./ctx, give the directory above as the context and name the source from there"#,
+        ),
+        (
+            "COPY out /x",
+            r#"Containerfile:2:6: the symlink "out" to "../../etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#,
+        ),
+        (
+            "COPY abs /x",
+            r#"Containerfile:2:6: the symlink "abs" to "/etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#,
+        ),
+        (
+            "COPY dangling /x",
+            r#"Containerfile:2:6: the symlink "dangling" to "nowhere" leads to nothing in the build context ./ctx"#,
+        ),
         ("COPY loop /x", r#"Containerfile:2:6: COPY source "loop" is a loop of symlinks"#),
         ("COPY a.txt/b /x", r#"Containerfile:2:6: COPY source "a.txt/b" is not in the build context ./ctx"#),
-        ("COPY [a /x", r#"Containerfile:2:6: invalid pattern "[a", a [ is not closed, a class is empty or reversed, or the pattern ends with a backslash"#),
+        (
+            "COPY [a /x",
+            r#"Containerfile:2:6: invalid pattern "[a", a [ is not closed, a class is empty or reversed, or the pattern ends with a backslash"#,
+        ),
     ] {
         assert_eq!(setup.error(instruction), expected, "{instruction}");
     }
@@ -312,14 +355,32 @@ fn sources_that_are_not_there_are_told_with_the_reason() {
 fn destinations_that_cannot_be_are_told() {
     let setup = Setup::new().file("tree/x/y", "", 0o644);
     for (instructions, expected) in [
-        ("COPY *.txt /x", "Containerfile:2:12: cannot copy 2 files to the one path /x, end the destination with / to copy into a directory"),
-        ("COPY a.txt /x\nCOPY dir /x", "Containerfile:3:10: cannot copy into /x: it is there and not a directory"),
+        (
+            "COPY *.txt /x",
+            "Containerfile:2:12: cannot copy 2 files to the one path /x, end the destination with / to copy into a directory",
+        ),
+        (
+            "COPY a.txt /x\nCOPY dir /x",
+            "Containerfile:3:10: cannot copy into /x: it is there and not a directory",
+        ),
         ("COPY a.txt /x\nCOPY b.txt /x/y", "Containerfile:3:12: cannot copy to /x/y: /x is not a directory"),
         ("COPY a.txt /x\nWORKDIR /x", "Containerfile:3:9: /x is not a directory"),
-        ("COPY tree/x /a.txt/\nCOPY a.txt /", "Containerfile:3:6: /a.txt is a directory, which a file would take the place of, give the file another name, or copy into another directory"),
-        ("COPY --chmod=u+x a.txt /x", "Containerfile:2:14: --chmod=u+x is not an octal mode, write three or four octal digits, such as 0644"),
-        ("COPY --chown=app a.txt /x", "Containerfile:2:14: the user \"app\" is not in what is known of the image's /etc/passwd, write the user's number"),
-        ("COPY --exclude=[ a.txt /x", "Containerfile:2:16: --exclude=[ is no pattern, a [ is not closed, a class is empty or reversed, or the pattern ends with a backslash"),
+        (
+            "COPY tree/x /a.txt/\nCOPY a.txt /",
+            "Containerfile:3:6: /a.txt is a directory, which a file would take the place of, give the file another name, or copy into another directory",
+        ),
+        (
+            "COPY --chmod=u+x a.txt /x",
+            "Containerfile:2:14: --chmod=u+x is not an octal mode, write three or four octal digits, such as 0644",
+        ),
+        (
+            "COPY --chown=app a.txt /x",
+            "Containerfile:2:14: the user \"app\" is not in what is known of the image's /etc/passwd, write the user's number",
+        ),
+        (
+            "COPY --exclude=[ a.txt /x",
+            "Containerfile:2:16: --exclude=[ is no pattern, a [ is not closed, a class is empty or reversed, or the pattern ends with a backslash",
+        ),
     ] {
         assert_eq!(setup.error(instructions), expected, "{instructions}");
     }

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use crossdock_builder::{
-    BaseResolver, Containerfile, Context, Error, FileTree, IgnoreFile, PlanOptions, PlannedBase, PlannedImage, plan,
+    BaseResolver, Containerfile, Context, Error, FileTree, IgnoreFile, PlanOptions, PlannedBase,
+    PlannedImage, plan,
 };
 use crossdock_storage::{
-    BlobStream, Descriptor, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource, LayerPath,
-    Platform, ResolvedImage,
+    BlobStream, Descriptor, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource,
+    LayerPath, Platform, ResolvedImage,
 };
 use serde_json::json;
 
@@ -94,7 +95,8 @@ impl Setup {
     }
 
     pub(crate) fn plan(&self, containerfile: &str) -> PlannedImage {
-        self.try_plan(containerfile).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+        self.try_plan(containerfile)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
 
     /// The layers of a stage `FROM scratch` with these instructions.
@@ -130,14 +132,21 @@ impl Setup {
             for entry in &layer.entries {
                 let (kind, rest) = match &entry.kind {
                     EntryKind::Directory => ('d', String::new()),
-                    EntryKind::File(FileContent::Inline(bytes)) => ('f', format!(" = {:?}", String::from_utf8_lossy(bytes))),
+                    EntryKind::File(FileContent::Inline(bytes)) => {
+                        ('f', format!(" = {:?}", String::from_utf8_lossy(bytes)))
+                    }
                     EntryKind::File(FileContent::Source(file)) => {
                         ('f', format!(" = {}", file.path().strip_prefix(&root).unwrap().display()))
                     }
-                    EntryKind::Symlink { target } => ('l', format!(" -> {}", String::from_utf8_lossy(target))),
+                    EntryKind::Symlink { target } => {
+                        ('l', format!(" -> {}", String::from_utf8_lossy(target)))
+                    }
                     EntryKind::HardLink { target } => ('h', format!(" -> {target}")),
                 };
-                lines.push(format!("  {kind} {:04o} {}:{} {}{rest}", entry.mode, entry.uid, entry.gid, entry.path));
+                lines.push(format!(
+                    "  {kind} {:04o} {}:{} {}{rest}",
+                    entry.mode, entry.uid, entry.gid, entry.path
+                ));
             }
         }
         lines.join("\n")
@@ -174,7 +183,8 @@ impl BaseResolver for Bases {
             return Err(StorageError::Unusable("no such image".to_owned()));
         };
         let digest = format!("sha256:{}", "0".repeat(64));
-        let descriptor = json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": 2});
+        let descriptor =
+            json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": 2});
         let manifest = json!({"schemaVersion": 2, "config": descriptor, "layers": []});
         let image = ResolvedImage {
             descriptor: serde_json::from_value(descriptor).unwrap(),

@@ -8,13 +8,34 @@ use crate::harness::Setup;
 fn instructions_that_are_not_carried_out_are_named_before_the_base_is_fetched() {
     let setup = Setup::new();
     for (instructions, expected) in [
-        ("RUN make", "Containerfile:2:1: RUN is not carried out: crossdock starts no containers, do this step in an earlier task of the pipeline and COPY its result, or put it into the base image"),
-        ("COPY --from=alpine /x /x", "Containerfile:2:13: COPY --from=alpine names no stage above, and files are not taken out of images, put the files into the context in an earlier step of the pipeline and COPY them from there"),
-        ("COPY --parents a /x", "Containerfile:2:6: COPY --parents is not carried out, write a COPY with the full destination for each directory"),
-        ("ADD https://example.org/x /x", "Containerfile:2:5: ADD of a URL is not carried out: https://example.org/x, download it into the context in an earlier step of the pipeline and COPY it"),
-        ("ARG U=git@example.org:x\nADD $U /x", "Containerfile:3:5: ADD of a git repository is not carried out: git@example.org:x, download it into the context in an earlier step of the pipeline and COPY it"),
-        ("COPY http://example.org/x /x", "Containerfile:2:6: COPY takes no URL: http://example.org/x, download it into the context in an earlier step of the pipeline"),
-        ("ADD --keep-git-dir a /x", "Containerfile:2:5: ADD --keep-git-dir is not carried out: it is for git sources, which are not carried out either, clone into the context in an earlier step of the pipeline and COPY it"),
+        (
+            "RUN make",
+            "Containerfile:2:1: RUN is not carried out: crossdock starts no containers, do this step in an earlier task of the pipeline and COPY its result, or put it into the base image",
+        ),
+        (
+            "COPY --from=alpine /x /x",
+            "Containerfile:2:13: COPY --from=alpine names no stage above, and files are not taken out of images, put the files into the context in an earlier step of the pipeline and COPY them from there",
+        ),
+        (
+            "COPY --parents a /x",
+            "Containerfile:2:6: COPY --parents is not carried out, write a COPY with the full destination for each directory",
+        ),
+        (
+            "ADD https://example.org/x /x",
+            "Containerfile:2:5: ADD of a URL is not carried out: https://example.org/x, download it into the context in an earlier step of the pipeline and COPY it",
+        ),
+        (
+            "ARG U=git@example.org:x\nADD $U /x",
+            "Containerfile:3:5: ADD of a git repository is not carried out: git@example.org:x, download it into the context in an earlier step of the pipeline and COPY it",
+        ),
+        (
+            "COPY http://example.org/x /x",
+            "Containerfile:2:6: COPY takes no URL: http://example.org/x, download it into the context in an earlier step of the pipeline",
+        ),
+        (
+            "ADD --keep-git-dir a /x",
+            "Containerfile:2:5: ADD --keep-git-dir is not carried out: it is for git sources, which are not carried out either, clone into the context in an earlier step of the pipeline and COPY it",
+        ),
     ] {
         assert_eq!(setup.file_error(&format!("FROM base\n{instructions}")), expected, "{instructions}");
     }
@@ -83,7 +104,8 @@ fn a_stage_is_copied_from_only_when_it_stands_above() {
         ("1", "COPY --from=1 names a later stage, copy from a stage that stands above"),
         ("A", "COPY --from=A names this stage itself, copy from a stage that stands above"),
     ] {
-        let error = setup.file_error(&format!("FROM scratch AS a\nCOPY --from={from} /x /x\nFROM scratch AS b"));
+        let error =
+            setup.file_error(&format!("FROM scratch AS a\nCOPY --from={from} /x /x\nFROM scratch AS b"));
         assert_eq!(error, format!("Containerfile:2:13: {expected}"));
     }
 }
@@ -96,7 +118,10 @@ fn a_context_that_is_no_directory_is_told() {
         let text = Context::open(&path, IgnoreFile::none()).unwrap_err().to_string();
         text.replace(&setup.context().display().to_string(), "./ctx")
     };
-    assert_eq!(open("a.txt"), "the build context ./ctx/a.txt is not a directory, name the directory that holds what COPY copies");
+    assert_eq!(
+        open("a.txt"),
+        "the build context ./ctx/a.txt is not a directory, name the directory that holds what COPY copies"
+    );
     assert_eq!(open("none"), "cannot open the build context ./ctx/none");
 }
 

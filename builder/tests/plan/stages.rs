@@ -11,7 +11,8 @@ use crate::harness::{Setup, path};
 #[test]
 fn a_stage_inherits_layers_config_and_tree() {
     let setup = Setup::new();
-    let image = setup.plan("FROM scratch AS Base\nENV A=1\nCOPY a.txt /d/\nFROM base\nCOPY b.txt /d\nENV B=$A");
+    let image =
+        setup.plan("FROM scratch AS Base\nENV A=1\nCOPY a.txt /d/\nFROM base\nCOPY b.txt /d\nENV B=$A");
     assert_snapshot!(setup.layers(&image), @r"
     COPY a.txt /d/:
       d 0755 0:0 /d
@@ -57,13 +58,27 @@ fn files_of_a_base_image_are_not_taken_out() {
     tree.insert(&path("usr/bin/tool"), Node { kind, ..Node::directory(0o755) });
     let setup = Setup::new().base("known", json!({}), tree).base("unknown", json!({}), FileTree::unknown());
     for (from, source, expected) in [
-        ("known", "/usr", "/usr/bin/tool lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
+        (
+            "known",
+            "/usr",
+            "/usr/bin/tool lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+        ),
         ("known", "/etc", "COPY source \"/etc\" is not in stage \"s\""),
-        ("unknown", "/etc/x", "/etc/x lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
-        ("unknown", "/m", "/m lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there"),
+        (
+            "unknown",
+            "/etc/x",
+            "/etc/x lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+        ),
+        (
+            "unknown",
+            "/m",
+            "/m lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+        ),
         ("known", "../x", "COPY source \"../x\" leads above the root of stage \"s\""),
     ] {
-        let error = setup.file_error(&format!("FROM {from} AS s\nCOPY a.txt /m/\nFROM scratch\nCOPY --from=s {source} /x"));
+        let error = setup.file_error(&format!(
+            "FROM {from} AS s\nCOPY a.txt /m/\nFROM scratch\nCOPY --from=s {source} /x"
+        ));
         assert_eq!(error, format!("Containerfile:4:15: {expected}"));
     }
     setup.plan("FROM unknown AS s\nCOPY a.txt /m/\nFROM scratch\nCOPY --from=s /m/a.txt /x");
