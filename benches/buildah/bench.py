@@ -28,21 +28,22 @@ SPACE_FACTOR = 8
 def main() -> int:
     options = parse_options()
     work = options.directory / "work"
+    command = command_line(options)
     try:
-        prepare(options, work)
-        results, memory = run_all(options, work)
+        arena = prepare(options, work)
+        facts = machine.describe(options.crossdock, options.directory)
+        results = run_all(options, arena)
+        summary = report.Summary(results, {}, facts, options.size, options.shards, options.floor_jobs, command)
+        # What took long is safe before something new is tried.
+        save(summary, options.out)
+        summary.memory = measure_memory(options, arena)
+        save(summary, options.out)
     except StepFailed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
     finally:
         unmount_below(work)
         shutil.rmtree(work, ignore_errors=True)
-    facts = machine.describe(options.crossdock, options.directory)
-    command = command_line(options)
-    summary = report.Summary(
-        results, memory, facts, options.size, options.shards, options.floor_jobs, command
-    )
-    save(summary, options.out)
     print(f"\n{summary.table()}\n\n{summary.goals()}\n\nWritten to {options.out}/results.{{md,svg,json}}")
     return 0
 
@@ -79,8 +80,8 @@ def command_line(options: argparse.Namespace) -> str:
     return f"make bench SIZE_GB={options.size_gb:g}{shards} RUNS={options.runs}{memory}"
 
 
-def prepare(options: argparse.Namespace, work: Path) -> None:
-    """Checks that there is room before anything is written."""
+def prepare(options: argparse.Namespace, work: Path) -> Arena:
+    """Checks that there is room before anything is written, then makes and reads the source files."""
     options.directory.mkdir(parents=True, exist_ok=True)
     unmount_below(work)
     shutil.rmtree(work, ignore_errors=True)
@@ -91,14 +92,14 @@ def prepare(options: argparse.Namespace, work: Path) -> None:
             f"{options.directory} has {free / GIB:.1f} GiB free; this size needs {SPACE_FACTOR} times as much "
             f"as the data: {options.size * SPACE_FACTOR / GIB:.1f} GiB (set SIZE_GB or BENCH_DIR)"
         )
-
-
-def run_all(options: argparse.Namespace, work: Path) -> tuple[list[Result], dict[float, Measure]]:
-    """crossdock and the floor in turns, then buildah once a driver."""
     context = options.directory / "context"
     progress(f"{options.shards} files, {options.size / GIB:g} GiB together: making and reading them")
     shards = make_shards(context, options.size, options.shards)
-    arena = Arena(work, context, shards, options.crossdock, options.settle)
+    return Arena(work, context, shards, options.crossdock, options.settle)
+
+
+def run_all(options: argparse.Namespace, arena: Arena) -> list[Result]:
+    """crossdock and the floor in turns, then buildah once a driver."""
     results: list[Result] = []
     for run in range(options.runs):
         progress(f"run {run + 1} of {options.runs}: the floor")
@@ -108,7 +109,7 @@ def run_all(options: argparse.Namespace, work: Path) -> tuple[list[Result], dict
     for driver in options.drivers:
         progress(f"buildah, {driver} driver")
         results += shown(arena.buildah(driver))
-    return results, measure_memory(options, arena)
+    return results
 
 
 def measure_memory(options: argparse.Namespace, arena: Arena) -> dict[float, Measure]:
