@@ -30,7 +30,11 @@ impl Challenge {
 
     fn from_parts((scheme, parameters): (String, Vec<(String, String)>)) -> Option<Self> {
         let take = |name: &str| {
-            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).filter(|v| !v.is_empty())
+            parameters
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+                .filter(|v| !v.is_empty())
         };
         match scheme.as_str() {
             "basic" => Some(Self::Basic),
@@ -157,7 +161,10 @@ mod tests {
     fn several_challenges_in_a_header_or_in_several_headers() {
         let token = bearer("https://r/t", Some("a, b"));
         assert_eq!(best(&[r#"Basic realm="x, y", Bearer realm="https://r/t",service="a, b""#]), token);
-        assert_eq!(best(&[r#"Negotiate, Basic realm="x""#, r#"bearer REALM = "https://r/t" , Service="a, b""#]), token);
+        assert_eq!(
+            best(&[r#"Negotiate, Basic realm="x""#, r#"bearer REALM = "https://r/t" , Service="a, b""#]),
+            token
+        );
         assert_eq!(best(&["Negotiate abc==, Basic"]), Some(Challenge::Basic));
         assert_eq!(best(&["NTLM"]), None);
     }

@@ -51,8 +51,13 @@ impl Body {
         counters: Arc<Counters>,
         watch: Option<LayerWatch>,
     ) -> (Self, BodyHandle) {
-        let state =
-            State { source: Some(source), failure: None, sent: 0, idle_since: Some(Instant::now()), ended: false };
+        let state = State {
+            source: Some(source),
+            failure: None,
+            sent: 0,
+            idle_since: Some(Instant::now()),
+            ended: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), counters, watch });
         (Self { shared: Arc::clone(&shared), remaining: len, held: None }, BodyHandle(shared))
     }
@@ -144,7 +149,9 @@ impl HttpBody for Body {
                 Some(Ok(bytes)) => {
                     let held = this.held.as_ref().map_or(0, Bytes::len) as u64;
                     match this.remaining {
-                        Some(remaining) if held + bytes.len() as u64 > remaining => "the source is longer than it said",
+                        Some(remaining) if held + bytes.len() as u64 > remaining => {
+                            "the source is longer than it said"
+                        }
                         Some(remaining) if held + bytes.len() as u64 == remaining && held == 0 => {
                             drop(state);
                             this.held = Some(bytes);
@@ -162,7 +169,8 @@ impl HttpBody for Body {
                 }
                 None => {
                     let held = this.held.take();
-                    let whole = this.remaining.is_none_or(|left| left == held.as_ref().map_or(0, Bytes::len) as u64);
+                    let whole =
+                        this.remaining.is_none_or(|left| left == held.as_ref().map_or(0, Bytes::len) as u64);
                     if whole {
                         state.source = None;
                         state.ended = true;
@@ -258,7 +266,9 @@ mod tests {
         let (mut waiting, handle) = Body::new(Box::pin(stream::pending()), Some(5), Arc::default(), None);
         assert_eq!(handle.stalled(60 * second, 900 * second).await, 60 * second, "never asked");
         assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut waiting).poll_frame(cx).is_pending())).await);
-        assert!(tokio::time::timeout(3600 * second, handle.stalled(60 * second, 900 * second)).await.is_err());
+        assert!(
+            tokio::time::timeout(3600 * second, handle.stalled(60 * second, 900 * second)).await.is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use rustls::RootCertStore;
 use crate::credentials::{CredentialOptions, Credentials};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::profile::UploadStyle;
 use crate::pull::RegistrySource;
 use crate::push::RegistrySink;
 use crate::reference::Reference;
@@ -35,6 +36,8 @@ pub struct RegistryOptions {
     pub retry: RetryPolicy,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// How blobs are sent; `None` for the way that the registry is known to take.
+    pub upload: Option<UploadStyle>,
     /// Proxies, as the environment names them.
     pub proxy: ProxyOptions,
     /// The `User-Agent` of all requests.
@@ -52,6 +55,7 @@ impl Default for RegistryOptions {
             credentials: CredentialOptions::default(),
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
+            upload: None,
             proxy: ProxyOptions::default(),
             user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_owned(),
             counters: Arc::default(),
@@ -73,7 +77,11 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// 30 s, 5 min and 15 min.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(30), stall: Duration::from_secs(300), commit: Duration::from_secs(900) }
+        Self {
+            connect: Duration::from_secs(30),
+            stall: Duration::from_secs(300),
+            commit: Duration::from_secs(900),
+        }
     }
 }
 
@@ -142,7 +150,10 @@ impl Registry {
                 return refuse(reference.to_string(), "a destination has a tag and not a digest");
             }
             if reference.repository_name() != first.repository_name() {
-                return refuse(reference.to_string(), &format!("it is another repository than that of {first}"));
+                return refuse(
+                    reference.to_string(),
+                    &format!("it is another repository than that of {first}"),
+                );
             }
         }
         Ok(RegistrySink::new(self.host(first.registry()), references.to_vec()))
@@ -167,8 +178,11 @@ impl Shared {
         }
         let options = &self.options;
         let service_account = self.credentials.service_account();
-        let authorities =
-            if service_account.is_for(authority) { service_account.authorities().to_vec() } else { Vec::new() };
+        let authorities = if service_account.is_for(authority) {
+            service_account.authorities().to_vec()
+        } else {
+            Vec::new()
+        };
         let found = options.trust.directory_of(authority);
         let plan = TlsPlan {
             verify: options.tls_verify,
@@ -177,7 +191,8 @@ impl Shared {
             authorities: &authorities,
             identity: registry,
         };
-        let setup = |source: reqwest::Error| Error::Setup { host: authority.to_owned(), source: source.into() };
+        let setup =
+            |source: reqwest::Error| Error::Setup { host: authority.to_owned(), source: source.into() };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(plan.client_config()?)
             .http1_only()
@@ -186,6 +201,8 @@ impl Shared {
             .no_proxy()
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
+            // Shorter than the servers keep them: who sends into a connection that is just being closed has lost.
+            .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
         let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);

@@ -146,7 +146,8 @@ impl Credentials {
             Some(directory) => directory.join("containers/auth.json"),
             None => Path::new("/run/containers").join(env.uid.to_string()).join("auth.json"),
         };
-        let config = env.xdg_config_home.clone().or_else(|| env.home.as_ref().map(|home| home.join(".config")));
+        let config =
+            env.xdg_config_home.clone().or_else(|| env.home.as_ref().map(|home| home.join(".config")));
         let home = |name: &str| env.home.as_ref().map(|home| home.join(name));
         [
             Some(runtime),
@@ -221,7 +222,11 @@ mod tests {
     fn the_first_file_with_a_match_wins() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().to_path_buf();
-        let env = CredentialEnv { home: Some(home.clone()), xdg_runtime_dir: Some(home.join("run")), ..CredentialEnv::default() };
+        let env = CredentialEnv {
+            home: Some(home.clone()),
+            xdg_runtime_dir: Some(home.join("run")),
+            ..CredentialEnv::default()
+        };
         let credentials = Credentials::new(CredentialOptions { env, ..CredentialOptions::default() });
         assert_eq!(user(&credentials.find("quay.io", "a/b").unwrap()), "-");
         for (file, name) in [
@@ -233,7 +238,8 @@ mod tests {
             let path = home.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let entries = format!(r#"{{"quay.io":{}}}"#, auth(name));
-            fs::write(&path, if name == "dockercfg" { entries } else { format!(r#"{{"auths":{entries}}}"#) }).unwrap();
+            fs::write(&path, if name == "dockercfg" { entries } else { format!(r#"{{"auths":{entries}}}"#) })
+                .unwrap();
             let found = credentials.find("quay.io", "a/b").unwrap();
             assert_eq!(user(&found), name);
             assert_eq!(found.origin, Origin::Authfile { path, key: "quay.io".to_owned() });
@@ -258,7 +264,9 @@ mod tests {
             assert!(matches!(&error, Error::AuthfileRead { path, .. } if *path == missing), "{error}");
         }
         let env = CredentialEnv { docker_config: Some(dir.path().to_path_buf()), ..CredentialEnv::default() };
-        let error = Credentials::new(CredentialOptions { env, ..CredentialOptions::default() }).find("q.io", "a").unwrap_err();
+        let error = Credentials::new(CredentialOptions { env, ..CredentialOptions::default() })
+            .find("q.io", "a")
+            .unwrap_err();
         assert!(error.to_string().contains("config.json"), "{error}");
     }
 

@@ -48,13 +48,14 @@ impl Endpoint {
     /// An upload of a blob that `from`, another repository of this registry, may have.
     pub(crate) fn mount(&self, repository: &str, digest: &Digest, from: &str) -> Url {
         let mut url = self.uploads(repository);
-        url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
+        url.query_pairs_mut().append_pair("mount", digest.as_ref()).append_pair("from", from);
         url
     }
 
     /// Where an upload goes on, from the `Location` of an answer to `request`.
     pub(crate) fn location(&self, request: &Url, location: &str) -> Result<Url, Error> {
-        let unusable = |reason: String| Error::Answer { what: format!("the upload at {}", shown(request)), reason };
+        let unusable =
+            |reason: String| Error::Answer { what: format!("the upload at {}", shown(request)), reason };
         let mut next = request
             .join(location)
             .map_err(|error| unusable(format!("the registry's Location header is not a URL: {error}")))?;
@@ -86,7 +87,9 @@ impl Endpoint {
 
 /// Whether two URLs are of the same scheme, host and port: the reach of an `Authorization` header.
 pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme() && a.host_str() == b.host_str() && a.port_or_known_default() == b.port_or_known_default()
+    a.scheme() == b.scheme()
+        && a.host_str() == b.host_str()
+        && a.port_or_known_default() == b.port_or_known_default()
 }
 
 /// A URL for logs and errors: without query (which holds upload states and signatures) and user.

@@ -155,7 +155,9 @@ pub enum Error {
         reason: String,
     },
     /// There is no such image.
-    #[error("image {image} not found{detail}; check the name and the tag, and whether a login is needed to see it")]
+    #[error(
+        "image {image} not found{detail}; check the name and the tag, and whether a login is needed to see it"
+    )]
     NotFound {
         /// The image.
         image: String,

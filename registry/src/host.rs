@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -151,7 +153,13 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(registry: String, shared: Arc<Shared>) -> Self {
-        Self { registry, shared, endpoint: OnceCell::new(), challenge: Mutex::default(), keys: Mutex::default() }
+        Self {
+            registry,
+            shared,
+            endpoint: OnceCell::new(),
+            challenge: Mutex::default(),
+            keys: Mutex::default(),
+        }
     }
 
     /// As references name it.
@@ -181,7 +189,10 @@ impl Host {
         match self.ping(&https).await {
             Ok(()) => Ok(https),
             Err(
-                error @ (Error::PlainHttp { .. } | Error::Connect { .. } | Error::Transfer { .. } | Error::Tls { .. }),
+                error @ (Error::PlainHttp { .. }
+                | Error::Connect { .. }
+                | Error::Transfer { .. }
+                | Error::Tls { .. }),
             ) if !self.shared.options.tls_verify => {
                 let http = Endpoint::new(&self.registry, false)?;
                 match self.ping(&http).await {
@@ -306,7 +317,9 @@ impl Host {
                         request.body(bytes)
                     }
                     // Some servers want to be told that nothing comes.
-                    _ if call.method != Method::GET && call.method != Method::HEAD => request.header(CONTENT_LENGTH, 0),
+                    _ if call.method != Method::GET && call.method != Method::HEAD => {
+                        request.header(CONTENT_LENGTH, 0)
+                    }
                     _ => request,
                 };
                 tokio::time::timeout(patience, request.send()).await.map_err(|_| patience)
@@ -343,18 +356,30 @@ impl Host {
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
-            let refuse = |to: String, reason: &str| Error::Redirect { from: shown(&url), to, reason: reason.to_owned() };
-            let location = answer.location().ok_or_else(|| refuse("nowhere".to_owned(), "it has no Location"))?;
+            let refuse = |to: String, reason: &str| Error::Redirect {
+                from: shown(&url),
+                to,
+                reason: reason.to_owned(),
+            };
+            let location =
+                answer.location().ok_or_else(|| refuse("nowhere".to_owned(), "it has no Location"))?;
             let next = url.join(location).map_err(|_| refuse(location.to_owned(), "that is not a URL"))?;
             if !matches!(next.scheme(), "http" | "https") {
                 return Err(refuse(shown(&next), "that is not a web address"));
             }
             if url.scheme() == "https" && next.scheme() == "http" {
-                return Err(refuse(shown(&next), "it leads from https to http, where anybody could change the bytes"));
+                return Err(refuse(
+                    shown(&next),
+                    "it leads from https to http, where anybody could change the bytes",
+                ));
             }
             url = next;
         }
-        Err(Error::Redirect { from: shown(&url), to: shown(&url), reason: "more than 10 redirects".to_owned() })
+        Err(Error::Redirect {
+            from: shown(&url),
+            to: shown(&url),
+            reason: "more than 10 redirects".to_owned(),
+        })
     }
 }
 
@@ -420,7 +445,8 @@ impl<'a> Answer<'a> {
     /// The error that this answer is.
     pub(crate) async fn into_error(mut self) -> Error {
         let status = self.status();
-        let retry_after = self.header(RETRY_AFTER.as_str()).and_then(|text| parse_retry_after(text, Timestamp::now()));
+        let retry_after =
+            self.header(RETRY_AFTER.as_str()).and_then(|text| parse_retry_after(text, Timestamp::now()));
         let mut body = BytesMut::new();
         // What breaks here says nothing new.
         while let Ok(Some(chunk)) = self.chunk().await {
@@ -448,12 +474,22 @@ impl<'a> Answer<'a> {
                       when its API server is in trouble"
                 .to_owned();
         }
-        Error::Status { what: self.what, status: code, detail, transient: empty_400 || is_transient(status), retry_after }
+        Error::Status {
+            what: self.what,
+            status: code,
+            detail,
+            transient: empty_400 || is_transient(status),
+            retry_after,
+        }
     }
 }
 
 /// The next bytes of an answer's body; what stands still for `stall` is broken.
-pub(crate) async fn next_chunk(response: &mut Response, what: &str, stall: Duration) -> Result<Option<Bytes>> {
+pub(crate) async fn next_chunk(
+    response: &mut Response,
+    what: &str,
+    stall: Duration,
+) -> Result<Option<Bytes>> {
     match tokio::time::timeout(stall, response.chunk()).await {
         Err(_) => Err(Error::Stalled { what: what.to_owned(), after: stall }),
         Ok(Ok(chunk)) => Ok(chunk),

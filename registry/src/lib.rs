@@ -30,6 +30,7 @@ mod upload;
 pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
 pub use credentials::{CredentialEnv, CredentialOptions, ServiceAccountOptions};
 pub use error::{Error, Result};
+pub use profile::UploadStyle;
 pub use pull::RegistrySource;
 pub use push::RegistrySink;
 pub use reference::Reference;

@@ -31,7 +31,7 @@ pub(crate) struct Fetched {
 /// A manifest or index.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     Manifest(Box<ImageManifest>, MediaType),
 }
 
@@ -78,9 +78,10 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
         && expected != digest.to_string()
     {
         let what = format!("the manifest of {image}");
-        let expected: Digest = expected
-            .parse()
-            .map_err(|error| Error::Answer { what: what.clone(), reason: format!("its digest is not one: {error}") })?;
+        let expected: Digest = expected.parse().map_err(|error| Error::Answer {
+            what: what.clone(),
+            reason: format!("its digest is not one: {error}"),
+        })?;
         if expected.algorithm().to_string() != "sha256" {
             let reason = format!("its digest is of {}, and only sha256 is supported", expected.algorithm());
             return Err(Error::Answer { what, reason });
@@ -97,17 +98,20 @@ impl Fetched {
         let outline: Outline = serde_json::from_slice(&self.bytes).map_err(malformed)?;
         // The document's own word counts before the header's, which some registries and proxies get wrong.
         let media_type = outline.media_type.as_deref().unwrap_or(&self.content_type);
-        if outline.schema_version == 1 || media_type.starts_with("application/vnd.docker.distribution.manifest.v1") {
+        if outline.schema_version == 1
+            || media_type.starts_with("application/vnd.docker.distribution.manifest.v1")
+        {
             return Err(Error::Schema1 { image: image.to_owned() });
         }
         let is_index = match media_type {
             "application/vnd.oci.image.index.v1+json"
             | "application/vnd.docker.distribution.manifest.list.v2+json" => true,
-            "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => false,
+            "application/vnd.oci.image.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v2+json" => false,
             _ => outline.manifests.is_some(),
         };
         if is_index {
-            return Ok(Document::Index(serde_json::from_slice(&self.bytes).map_err(malformed)?));
+            return Ok(Document::Index(Box::new(serde_json::from_slice(&self.bytes).map_err(malformed)?)));
         }
         let manifest: ImageManifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
         let media_type = match media_type {
@@ -123,9 +127,14 @@ pub(crate) fn select<'i>(index: &'i ImageIndex, wanted: &Platform, image: &str) 
     let entries = index.manifests();
     let offered = |entry: &Descriptor| entry.platform().as_ref().map(ours);
     let exact = |entry: &&Descriptor| offered(entry).is_some_and(|p| p == wanted.clone().normalised());
-    let plain = |entry: &&Descriptor| offered(entry).is_some_and(|p| p.variant.is_none() && wanted.accepts(&p));
+    let plain =
+        |entry: &&Descriptor| offered(entry).is_some_and(|p| p.variant.is_none() && wanted.accepts(&p));
     let any = |entry: &&Descriptor| offered(entry).is_some_and(|p| wanted.accepts(&p));
-    let found = entries.iter().find(exact).or_else(|| entries.iter().find(plain)).or_else(|| entries.iter().find(any));
+    let found = entries
+        .iter()
+        .find(exact)
+        .or_else(|| entries.iter().find(plain))
+        .or_else(|| entries.iter().find(any));
     if let Some(found) = found {
         return Ok(found);
     }
@@ -157,7 +166,11 @@ mod tests {
 
     fn fetched(content_type: &str, text: &str) -> Fetched {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        Fetched { digest: crossdock_storage::Hasher::digest(&bytes), bytes, content_type: content_type.to_owned() }
+        Fetched {
+            digest: crossdock_storage::Hasher::digest(&bytes),
+            bytes,
+            content_type: content_type.to_owned(),
+        }
     }
 
     fn index(platforms: &[&str]) -> ImageIndex {
@@ -175,16 +188,28 @@ mod tests {
                 )
             })
             .collect();
-        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))).unwrap()
+        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
+            .unwrap()
     }
 
     #[test]
     fn the_platform_that_is_exactly_it_is_chosen() {
-        let platforms = ["unknown/unknown", "linux/amd64/v3", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8"];
+        let platforms = [
+            "unknown/unknown",
+            "linux/amd64/v3",
+            "linux/amd64",
+            "linux/arm/v6",
+            "linux/arm/v7",
+            "linux/arm64/v8",
+        ];
         let index = index(&platforms);
-        for (wanted, at) in
-            [("linux/amd64", 2), ("linux/amd64/v3", 1), ("linux/arm", 4), ("linux/arm/v6", 3), ("linux/arm64", 5)]
-        {
+        for (wanted, at) in [
+            ("linux/amd64", 2),
+            ("linux/amd64/v3", 1),
+            ("linux/arm", 4),
+            ("linux/arm/v6", 3),
+            ("linux/arm64", 5),
+        ] {
             let chosen = select(&index, &wanted.parse().unwrap(), "x").unwrap();
             assert!(chosen.digest().to_string().ends_with(&at.to_string()), "{wanted}: {chosen:?}");
         }
@@ -194,7 +219,10 @@ mod tests {
     fn a_missing_platform_is_an_error_that_lists_the_others() {
         let index = index(&["linux/amd64", "linux/arm64", "unknown/unknown"]);
         let error = select(&index, &"linux/s390x".parse().unwrap(), "quay.io/a/b:c").unwrap_err().to_string();
-        assert_eq!(error, "image quay.io/a/b:c is not offered for linux/s390x; there is: linux/amd64, linux/arm64");
+        assert_eq!(
+            error,
+            "image quay.io/a/b:c is not offered for linux/s390x; there is: linux/amd64, linux/arm64"
+        );
     }
 
     #[test]

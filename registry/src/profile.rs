@@ -1,8 +1,9 @@
 //! What is known of single registries and differs from the specification. Everything else is assumed to follow it.
 
-/// How a blob goes to a registry.
+/// How a blob goes to a registry (distribution specification, "Pushing blobs").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UploadStyle {
+#[non_exhaustive]
+pub enum UploadStyle {
     /// POST, one PATCH with all bytes, PUT with the digest: the digest is learnt while the bytes go.
     Stream {
         /// Whether the PATCH may say its length.
@@ -24,7 +25,9 @@ impl Profile {
     /// The profile of a registry by its host.
     pub(crate) fn of(registry: &str) -> Self {
         let host = crate::endpoint::without_port(registry);
-        let below = |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        let below = |domain: &str| {
+            host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+        };
         if host == "public.ecr.aws" || (host.contains(".dkr.ecr") && host.contains(".amazonaws.com")) {
             // A second PATCH is lost in silence: https://github.com/aws/containers-roadmap (chunked uploads), and
             // the quota "Maximum layer size" of Amazon ECR.

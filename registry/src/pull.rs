@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource, MediaType,
-    Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
+    MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -57,11 +57,14 @@ impl RegistrySource {
                 }
                 Document::Index(index) => {
                     let entry = select(&index, platform, &image)?;
-                    fetched = fetch(&self.host, &self.access, &entry.digest().to_string(), &image).await?;
+                    fetched = fetch(&self.host, &self.access, entry.digest().as_ref(), &image).await?;
                 }
             }
         }
-        Err(Error::Answer { what: image, reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels") })
+        Err(Error::Answer {
+            what: image,
+            reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels"),
+        })
     }
 
     async fn with_config(
@@ -107,7 +110,11 @@ impl RegistrySource {
         };
         let actual = Hasher::digest(&bytes);
         if actual != *config.digest() {
-            return Err(Error::Digest { what, expected: config.digest().clone(), actual: actual.to_string() });
+            return Err(Error::Digest {
+                what,
+                expected: config.digest().clone(),
+                actual: actual.to_string(),
+            });
         }
         Ok(bytes)
     }

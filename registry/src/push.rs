@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageManifest, ImageSink,
-    ImageSource, Layer, LayerEvent, LayerReader, LayerStream, LayerWatch, NewLayer, Outcome, PendingLayer, Phase,
-    ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream, VirtualLayer,
+    BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageManifest,
+    ImageSink, ImageSource, Layer, LayerEvent, LayerReader, LayerStream, LayerWatch, NewLayer, Outcome,
+    PendingLayer, Phase, ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream, VirtualLayer,
 };
 use futures_util::stream;
 use reqwest::Method;
@@ -87,7 +87,9 @@ impl RegistrySink {
     async fn look(&self, plan: &SinkPlan) -> Result<()> {
         self.began.get_or_init(Instant::now);
         if let Some(reference) = self.references.first() {
-            match fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string()).await {
+            match fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string())
+                .await
+            {
                 Ok(fetched) => {
                     if let Ok(Document::Manifest(manifest, _)) = fetched.parse(&reference.to_string()) {
                         lock(&self.sizes_there).extend(manifest.layers().iter().map(Descriptor::size));
@@ -104,7 +106,12 @@ impl RegistrySink {
             && let Some(largest) = plan.new_layers.iter().max().filter(|bytes| **bytes > limit)
         {
             let registry = self.host().registry();
-            tracing::warn!(registry, limit, largest, "a layer is larger than the registry takes by its documentation");
+            tracing::warn!(
+                registry,
+                limit,
+                largest,
+                "a layer is larger than the registry takes by its documentation"
+            );
         }
         let mut attempts = self.host().attempts();
         let upload = loop {
@@ -123,7 +130,9 @@ impl RegistrySink {
             Error::Status { what, status: 404, detail, retry_after, .. } => Error::Status {
                 what,
                 status: 404,
-                detail: format!("{detail}; does the registry want the repository (or project) to be made first?"),
+                detail: format!(
+                    "{detail}; does the registry want the repository (or project) to be made first?"
+                ),
                 transient: false,
                 retry_after,
             },
@@ -131,7 +140,12 @@ impl RegistrySink {
         }
     }
 
-    async fn layer(&self, new: &NewLayer, read: &ReadOptions, watch: &LayerWatch) -> Result<(Layer, Outcome)> {
+    async fn layer(
+        &self,
+        new: &NewLayer,
+        read: &ReadOptions,
+        watch: &LayerWatch,
+    ) -> Result<(Layer, Outcome)> {
         // Two layers of the same segments have the same digest before it is known.
         let claim = self.claims.of_layer(&new.layer, new.compression);
         let mut done = claim.result.lock().await;
@@ -152,9 +166,8 @@ impl RegistrySink {
         let (layer, outcome) = match known {
             Some(known) => {
                 let descriptor = known.descriptor.clone();
-                let (outcome, sent) = self
-                    .claimed(&descriptor, || self.send_layer(new, Some(&known), read, watch))
-                    .await?;
+                let (outcome, sent) =
+                    self.claimed(&descriptor, || self.send_layer(new, Some(&known), read, watch)).await?;
                 (sent.unwrap_or(known), outcome)
             }
             None => (self.send_layer(new, None, read, watch).await?, Outcome::Sent),
@@ -374,8 +387,10 @@ impl RegistrySink {
         let mut current = upload.clone();
         let result = async {
             let source = open().await?;
-            let sent =
-                self.repository.send(&upload, source, Some(blob.size()), Some(blob.digest()), Some(watch)).await?;
+            let sent = self
+                .repository
+                .send(&upload, source, Some(blob.size()), Some(blob.digest()), Some(watch))
+                .await?;
             if let Sent::Open(next) = sent {
                 watch.phase(Phase::Committing);
                 current = next;
@@ -399,7 +414,8 @@ impl RegistrySink {
         }
         for reference in &self.references {
             let fetched =
-                fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string()).await?;
+                fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string())
+                    .await?;
             if fetched.bytes != *bytes {
                 return Err(Error::Digest {
                     what: format!(
@@ -420,8 +436,14 @@ impl RegistrySink {
         for blob in manifest.layers().iter().chain([manifest.config()]) {
             if !self.repository.has(blob.digest(), blob.size()).await? {
                 return Err(Error::Answer {
-                    what: format!("blob {} of {}/{}", blob.digest(), self.host().registry(), self.repository.access.repository),
-                    reason: "the registry lost it while the others were sent; no tag was moved, push again".to_owned(),
+                    what: format!(
+                        "blob {} of {}/{}",
+                        blob.digest(),
+                        self.host().registry(),
+                        self.repository.access.repository
+                    ),
+                    reason: "the registry lost it while the others were sent; no tag was moved, push again"
+                        .to_owned(),
                 });
             }
         }
@@ -429,10 +451,11 @@ impl RegistrySink {
     }
 
     async fn put_tag(&self, reference: &Reference, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
-        let media_type = HeaderValue::from_str(&manifest.media_type().to_string()).map_err(|_| Error::Answer {
-            what: format!("the manifest of {reference}"),
-            reason: "its media type is not one for a header".to_owned(),
-        })?;
+        let media_type =
+            HeaderValue::from_str(manifest.media_type().as_ref()).map_err(|_| Error::Answer {
+                what: format!("the manifest of {reference}"),
+                reason: "its media type is not one for a header".to_owned(),
+            })?;
         let access = &self.repository.access;
         let mut attempts = self.host().attempts();
         loop {
@@ -455,7 +478,8 @@ impl RegistrySink {
             };
             attempts.failed(error).await?;
             // The answer may have got lost and not the manifest.
-            if let Ok(fetched) = fetch(self.host(), access, reference.selector(), &reference.to_string()).await
+            if let Ok(fetched) =
+                fetch(self.host(), access, reference.selector(), &reference.to_string()).await
                 && fetched.bytes == *bytes
             {
                 return Ok(());
@@ -552,7 +576,11 @@ impl ImageSink for RegistrySink {
 }
 
 fn finished(watch: &LayerWatch, blob: &Descriptor, outcome: &Outcome) {
-    watch.event(LayerEvent::Finished { outcome: outcome.clone(), digest: blob.digest().clone(), size: blob.size() });
+    watch.event(LayerEvent::Finished {
+        outcome: outcome.clone(),
+        digest: blob.digest().clone(),
+        size: blob.size(),
+    });
 }
 
 impl fmt::Debug for RegistrySink {

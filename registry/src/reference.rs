@@ -74,7 +74,9 @@ impl FromStr for Reference {
         }
         let reference = OciReference::try_from(text).map_err(|error| match error {
             ParseError::NameEmpty => invalid("it is empty"),
-            ParseError::DigestInvalidLength => invalid("the digest has not as many digits as its algorithm gives"),
+            ParseError::DigestInvalidLength => {
+                invalid("the digest has not as many digits as its algorithm gives")
+            }
             ParseError::DigestUnsupported => invalid("the digest's algorithm is not known: write sha256:HEX"),
             ParseError::NameTooLong => invalid("the repository is longer than 255 characters"),
             _ => invalid(malformed(text)),
@@ -96,7 +98,8 @@ fn malformed(text: &str) -> &'static str {
     let repository = path.rsplit_once(':').map_or(path, |(repository, _)| repository);
     if text.chars().any(char::is_whitespace) {
         "it has white space in it"
-    } else if repository.chars().any(char::is_uppercase) || (host.is_empty() && repository != repository.to_lowercase())
+    } else if repository.chars().any(char::is_uppercase)
+        || (host.is_empty() && repository != repository.to_lowercase())
     {
         "a repository's name is in lower case"
     } else if repository.is_empty() || name.ends_with('/') {
@@ -130,7 +133,10 @@ mod tests {
             ("registry-1.docker.io/user/image", "docker.io/user/image:latest"),
             ("localhost/x", "localhost/x:latest"),
             ("localhost:5000/a/b:c", "localhost:5000/a/b:c"),
-            ("image-registry.openshift-image-registry.svc:5000/ns/m:v1", "image-registry.openshift-image-registry.svc:5000/ns/m:v1"),
+            (
+                "image-registry.openshift-image-registry.svc:5000/ns/m:v1",
+                "image-registry.openshift-image-registry.svc:5000/ns/m:v1",
+            ),
         ] {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), whole);
         }

@@ -52,6 +52,9 @@ mod tests {
     #[test]
     fn a_secret_is_not_shown() {
         let secret = Secret::new("hunter2");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(("user", &secret))), r#"*** *** Some(("user", ***))"#);
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(("user", &secret))),
+            r#"*** *** Some(("user", ***))"#
+        );
     }
 }

@@ -61,7 +61,9 @@ impl TrustOptions {
             Some(path) => Some(path.clone()),
             None => SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()),
         };
-        for path in bundle.into_iter().chain(self.ssl_cert_dirs.iter().flat_map(|directory| files_of(directory))) {
+        for path in
+            bundle.into_iter().chain(self.ssl_cert_dirs.iter().flat_map(|directory| files_of(directory)))
+        {
             // As every TLS library does: what is no certificate among the system's is left out.
             if let Ok(certificates) = CertificateDer::pem_file_iter(&path) {
                 roots.add_parsable_certificates(certificates.filter_map(std::result::Result::ok));
@@ -99,9 +101,14 @@ impl TlsPlan<'_> {
             for path in files_of(directory) {
                 match path.extension().and_then(|e| e.to_str()) {
                     Some("crt") => add_authorities(&mut roots, &path)?,
-                    Some("cert") if self.identity && identity.is_none() => identity = Some(read_identity(&path)?),
+                    Some("cert") if self.identity && identity.is_none() => {
+                        identity = Some(read_identity(&path)?);
+                    }
                     Some("key") if !path.with_extension("cert").is_file() => {
-                        return Err(unusable(&path, "there is a key and no certificate: NAME.cert is missing beside it"));
+                        return Err(unusable(
+                            &path,
+                            "there is a key and no certificate: NAME.cert is missing beside it",
+                        ));
                     }
                     _ => {}
                 }
@@ -114,9 +121,9 @@ impl TlsPlan<'_> {
         };
         let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some((path, chain, key)) => builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| unusable(&path, &format!("certificate and key do not fit together: {error}")))?,
+            Some((path, chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
+                unusable(&path, &format!("certificate and key do not fit together: {error}"))
+            })?,
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
@@ -140,15 +147,18 @@ fn read_identity(path: &Path) -> Result<Identity> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(path, &format!("no client certificate in PEM form: {error}")))?;
     let key_path = path.with_extension("key");
-    let key = PrivateKeyDer::from_pem_file(&key_path)
-        .map_err(|error| unusable(&key_path, &format!("no key for the client certificate beside it: {error}")))?;
+    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|error| {
+        unusable(&key_path, &format!("no key for the client certificate beside it: {error}"))
+    })?;
     Ok((path.to_path_buf(), chain, key))
 }
 
 /// The files of a directory, by name; Kubernetes mounts them as symlinks.
 fn files_of(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(directory)
-        .map(|entries| entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.is_file()).collect())
+        .map(|entries| {
+            entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.is_file()).collect()
+        })
         .unwrap_or_default();
     files.sort();
     files

@@ -66,11 +66,19 @@ pub(crate) async fn authenticate(host: &Host, challenge: Option<Challenge>, acce
     match challenge {
         None => Ok(Key::new(None, DEFAULT_LIFE, found.origin)),
         Some(Challenge::Basic) => Ok(Key::new(basic(&found.credential), DEFAULT_LIFE, found.origin)),
-        Some(Challenge::Bearer { realm, service }) => bearer(host, &realm, service.as_deref(), access, found).await,
+        Some(Challenge::Bearer { realm, service }) => {
+            bearer(host, &realm, service.as_deref(), access, found).await
+        }
     }
 }
 
-async fn bearer(host: &Host, realm: &str, service: Option<&str>, access: &Access, found: Found) -> Result<Key> {
+async fn bearer(
+    host: &Host,
+    realm: &str,
+    service: Option<&str>,
+    access: &Access,
+    found: Found,
+) -> Result<Key> {
     let mut url = Url::parse(realm).map_err(|error| Error::Realm {
         host: host.registry().to_owned(),
         realm: realm.to_owned(),
@@ -109,12 +117,16 @@ async fn bearer(host: &Host, realm: &str, service: Option<&str>, access: &Access
     let body = answer.bytes(MAX_ANSWER, &what).await?;
     let unusable = |reason: &str| Error::Answer { what: what.clone(), reason: reason.to_owned() };
     // Not the error of serde_json: it may cite the token.
-    let parsed: TokenAnswer = serde_json::from_slice(&body).map_err(|_| unusable("it is not JSON with a token"))?;
-    let token =
-        parsed.token.or(parsed.access_token).filter(|t| !t.is_empty()).ok_or_else(|| unusable("there is no token in it"))?;
+    let parsed: TokenAnswer =
+        serde_json::from_slice(&body).map_err(|_| unusable("it is not JSON with a token"))?;
+    let token = parsed
+        .token
+        .or(parsed.access_token)
+        .filter(|t| !t.is_empty())
+        .ok_or_else(|| unusable("there is no token in it"))?;
     let life = parsed.expires_in.filter(|s| *s > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
-    let mut header =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unusable("the token is not one for a header"))?;
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| unusable("the token is not one for a header"))?;
     header.set_sensitive(true);
     Ok(Key::new(Some(header), life.min(Duration::from_secs(24 * 3600)), key.origin))
 }
@@ -135,9 +147,12 @@ fn check_realm(host: &Host, realm: &Url, origin: &Origin) -> Result<()> {
     }
     if realm.scheme() == "http" {
         let at_home = same_origin(realm, &home.ping());
-        let tolerated = !host.shared().options.tls_verify && (at_home || !home.is_https() || is_loopback(there));
+        let tolerated =
+            !host.shared().options.tls_verify && (at_home || !home.is_https() || is_loopback(there));
         if !tolerated {
-            return refuse("over plain http it could be read on the way; pass --tls-verify=false if that is meant");
+            return refuse(
+                "over plain http it could be read on the way; pass --tls-verify=false if that is meant",
+            );
         }
     }
     if let Origin::ServiceAccount { .. } = origin {

@@ -49,7 +49,8 @@ pub(crate) enum Sent {
 
 impl Repository {
     pub(crate) fn new(host: Arc<Host>, repository: &str) -> Self {
-        let profile = Profile::of(host.registry());
+        let mut profile = Profile::of(host.registry());
+        profile.upload = host.shared().options.upload.unwrap_or(profile.upload);
         Self { host, access: Access::push(repository), profile, open: Mutex::default() }
     }
 
@@ -164,7 +165,13 @@ impl Repository {
 
     /// Makes a blob of a sent upload. Where the answer gets lost, asks whether the blob came into being before it asks
     /// again: a commit may take longer than a proxy waits.
-    pub(crate) async fn finish(&self, upload: &Url, digest: &Digest, size: u64, attempts: &mut Attempts) -> Result<()> {
+    pub(crate) async fn finish(
+        &self,
+        upload: &Url,
+        digest: &Digest,
+        size: u64,
+        attempts: &mut Attempts,
+    ) -> Result<()> {
         let mut again = false;
         loop {
             let call = Call::new(&self.access, Method::PUT, with_digest(upload, digest), &[201])
@@ -181,7 +188,8 @@ impl Repository {
                         return Ok(());
                     }
                     // The failed commit took the upload with it: all bytes must go again.
-                    let (status, what) = (error.status().unwrap_or_default(), format!("PUT {}", shown(upload)));
+                    let (status, what) =
+                        (error.status().unwrap_or_default(), format!("PUT {}", shown(upload)));
                     let detail = format!(" after a failed commit: {error}");
                     return Err(Error::Status { what, status, detail, transient: true, retry_after: None });
                 }
@@ -244,6 +252,6 @@ impl Repository {
 
 fn with_digest(upload: &Url, digest: &Digest) -> Url {
     let mut url = upload.clone();
-    url.query_pairs_mut().append_pair("digest", &digest.to_string());
+    url.query_pairs_mut().append_pair("digest", digest.as_ref());
     url
 }

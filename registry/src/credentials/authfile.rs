@@ -83,7 +83,10 @@ impl Authfile {
         // serde_json's texts name line and column and no content, but for a wrong type's value: a secret might be
         // that value. So only the place is said.
         let fail = |error: &serde_json::Error| {
-            malformed(path, &format!("not a file of credentials (line {}, column {})", error.line(), error.column()))
+            malformed(
+                path,
+                &format!("not a file of credentials (line {}, column {})", error.line(), error.column()),
+            )
         };
         if text.trim_ascii().is_empty() {
             return Ok(Self::empty(path));
@@ -94,7 +97,10 @@ impl Authfile {
         };
         if ["auths", "credHelpers", "credsStore"].iter().any(|name| fields.contains_key(*name)) {
             let current: Current = serde_json::from_value(Value::Object(fields)).map_err(|_| {
-                malformed(path, "not a file of credentials: auths, credHelpers or credsStore is of a wrong type")
+                malformed(
+                    path,
+                    "not a file of credentials: auths, credHelpers or credsStore is of a wrong type",
+                )
             })?;
             return Ok(Self {
                 auths: current.auths.unwrap_or_default(),
@@ -127,7 +133,8 @@ impl Authfile {
             return Err(self.helper(registry, helper));
         }
         let whole = format!("{registry}/{repository}");
-        let prefixes = std::iter::successors(Some(whole.as_str()), |key| key.rsplit_once('/').map(|(above, _)| above));
+        let prefixes =
+            std::iter::successors(Some(whole.as_str()), |key| key.rsplit_once('/').map(|(above, _)| above));
         let exact = prefixes.filter(|_| !self.legacy).filter_map(|key| self.auths.get_key_value(key));
         let host = canonical_host(registry);
         let aliases = self.auths.iter().filter(|(key, _)| self.host_of(key) == Some(host));
@@ -174,7 +181,10 @@ impl Authfile {
             }
         };
         let Some((user, password)) = pair else {
-            return Err(malformed(&self.path, &format!("the auth of the entry {key} is not base64 of USER:PASSWORD")));
+            return Err(malformed(
+                &self.path,
+                &format!("the auth of the entry {key} is not base64 of USER:PASSWORD"),
+            ));
         };
         Ok(Some(Credential::Basic { user, password }))
     }
@@ -239,7 +249,8 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let keys = ["quay.io", "quay.io/org", "quay.io/org/team/model", "r.example:5000", "r.example"];
-        let entries: Vec<_> = keys.iter().map(|key| format!(r#""{key}":{}"#, entry(&key.replace(':', "_")))).collect();
+        let entries: Vec<_> =
+            keys.iter().map(|key| format!(r#""{key}":{}"#, entry(&key.replace(':', "_")))).collect();
         let file = file(&format!(r#"{{"auths":{{{}}}}}"#, entries.join(",")));
         for (registry, repository, user) in [
             ("quay.io", "other/x", "quay.io"),
@@ -269,13 +280,18 @@ mod tests {
             ("quay.io/v2/", "quay.io", false),
         ] {
             let file = file(&format!(r#"{{"auths":{{"{key}":{}}}}}"#, entry("u")));
-            assert_eq!(found(&file, registry, "library/x"), if matches { "u" } else { "-" }, "{key} for {registry}");
+            assert_eq!(
+                found(&file, registry, "library/x"),
+                if matches { "u" } else { "-" },
+                "{key} for {registry}"
+            );
         }
     }
 
     #[test]
     fn a_dockercfg_is_entries_without_auths() {
-        let file = file(&format!(r#"{{"https://quay.io/v1/":{},"r.example/v1":{}}}"#, entry("q"), entry("r")));
+        let file =
+            file(&format!(r#"{{"https://quay.io/v1/":{},"r.example/v1":{}}}"#, entry("q"), entry("r")));
         assert_eq!(found(&file, "quay.io", "a/b"), "q");
         assert_eq!(found(&file, "r.example", "a/b"), "r");
     }
@@ -283,7 +299,9 @@ mod tests {
     #[test]
     fn the_token_user_of_openshift_is_a_plain_name() {
         let file = file(&format!(r#"{{"auths":{{"r.svc:5000":{}}}}}"#, entry("<token>")));
-        let Some((_, Credential::Basic { user, password })) = file.find("r.svc:5000", "ns/x").unwrap() else { panic!() };
+        let Some((_, Credential::Basic { user, password })) = file.find("r.svc:5000", "ns/x").unwrap() else {
+            panic!()
+        };
         assert_eq!((user.as_str(), password.expose()), ("<token>", "p:<token>"));
     }
 
@@ -298,9 +316,11 @@ mod tests {
         let text = r#"{"auths":{"id.example":{"auth":"","identitytoken":"t"},"store.example":{}},
                        "credHelpers":{"ecr.example":"ecr-login"},"credsStore":"desktop"}"#;
         let file = file(text);
-        for (host, part) in
-            [("id.example", "identity token"), ("store.example", "credential-desktop"), ("ecr.example", "ecr-login")]
-        {
+        for (host, part) in [
+            ("id.example", "identity token"),
+            ("store.example", "credential-desktop"),
+            ("ecr.example", "ecr-login"),
+        ] {
             let error = file.find(host, "x").unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

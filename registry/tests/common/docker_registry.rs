@@ -1,7 +1,11 @@
 //! A real registry: Debian's `docker-registry`, on a free port of 127.0.0.1, with its blobs in a directory that goes
 //! with it.
 
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "not every test uses everything; what cannot be set up fails"
+)]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,26 +16,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The one user of a registry with a password.
-pub const USER: &str = "user";
+pub(crate) const USER: &str = "user";
 /// Its password.
-pub const PASSWORD: &str = "secret";
+pub(crate) const PASSWORD: &str = "secret";
 /// bcrypt of [`PASSWORD`].
 const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 /// What the registry is to be like.
 #[derive(Debug, Clone, Default)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Whether it wants the password.
-    pub password: bool,
+    pub(crate) password: bool,
     /// Certificate and key, in PEM form.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// A token server: realm and the certificate whose key signs the tokens.
-    pub extra: String,
+    pub(crate) extra: String,
 }
 
 /// A running registry, ended when it is dropped.
 #[derive(Debug)]
-pub struct DockerRegistry {
+pub(crate) struct DockerRegistry {
     child: Child,
     addr: SocketAddr,
     directory: tempfile::TempDir,
@@ -39,12 +43,12 @@ pub struct DockerRegistry {
 
 impl DockerRegistry {
     /// Starts one that everybody may push to.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&Setup::default())
     }
 
     /// Starts one.
-    pub fn start_with(setup: &Setup) -> Self {
+    pub(crate) fn start_with(setup: &Setup) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = directory.path();
         let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
@@ -54,7 +58,12 @@ impl DockerRegistry {
             root.join("data").display()
         );
         if let Some((certificate, key)) = &setup.tls {
-            let _ = write!(config, "  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+            let _ = write!(
+                config,
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                certificate.display(),
+                key.display()
+            );
         }
         if setup.password {
             fs::write(root.join("htpasswd"), HTPASSWD).expect("htpasswd");
@@ -70,19 +79,21 @@ impl DockerRegistry {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("these tests need docker-registry; apt-get install docker-registry: {error}"));
+            .unwrap_or_else(|error| {
+                panic!("these tests need docker-registry; apt-get install docker-registry: {error}")
+            });
         let registry = Self { child, addr, directory };
         registry.wait();
         registry
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Whether the registry's storage holds a blob or a tag's link: a part of its path.
-    pub fn stores(&self, part: &str) -> bool {
+    pub(crate) fn stores(&self, part: &str) -> bool {
         fn search(directory: &Path, part: &str) -> bool {
             fs::read_dir(directory).is_ok_and(|entries| {
                 entries.flatten().any(|entry| {
@@ -95,22 +106,26 @@ impl DockerRegistry {
     }
 
     /// The digest that a tag names, as the registry keeps it.
-    pub fn tag(&self, repository: &str, tag: &str) -> Option<String> {
-        let path = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+    pub(crate) fn tag(&self, repository: &str, tag: &str) -> Option<String> {
+        let path =
+            format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
         fs::read_to_string(self.directory.path().join(path)).ok()
     }
 
     /// How many uploads were begun and neither finished nor cancelled. Of a cancelled one Distribution 2.8 leaves empty
     /// directories.
-    pub fn open_uploads(&self, repository: &str) -> usize {
+    pub(crate) fn open_uploads(&self, repository: &str) -> usize {
         let path = format!("data/docker/registry/v2/repositories/{repository}/_uploads");
         fs::read_dir(self.directory.path().join(path)).map_or(0, |entries| {
-            entries.flatten().filter(|upload| ["data", "startedat"].iter().any(|name| upload.path().join(name).exists())).count()
+            entries
+                .flatten()
+                .filter(|upload| ["data", "startedat"].iter().any(|name| upload.path().join(name).exists()))
+                .count()
         })
     }
 
     /// Overwrites a blob.
-    pub fn corrupt(&self, digest: &str, bytes: &[u8]) {
+    pub(crate) fn corrupt(&self, digest: &str, bytes: &[u8]) {
         let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
         let path = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
         fs::write(self.directory.path().join(path), bytes).expect("the blob is there");

@@ -3,7 +3,11 @@
 //! Plain threads and no dependencies, so that tests of any kind can take it in with `#[path]`. Each connection carries
 //! one request; answers are passed on as they come.
 
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "not every test uses everything; what cannot be set up fails"
+)]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +17,7 @@ use std::time::Duration;
 
 /// What to break.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answer with this, and do not ask the registry. The request's body is read first.
     Answer { status: u16, headers: Vec<(String, String)>, body: String },
     /// Answer with this at once, and close the connection with the body half read.
@@ -32,7 +36,7 @@ pub enum Fault {
 
 /// Something to do when a request comes.
 #[derive(Clone)]
-pub struct Hook(pub Arc<dyn Fn() + Send + Sync>);
+pub(crate) struct Hook(pub(crate) Arc<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,44 +46,44 @@ impl std::fmt::Debug for Hook {
 
 /// Which requests to break.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The method.
-    pub method: &'static str,
+    pub(crate) method: &'static str,
     /// A part of path and query.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// So many matching requests pass first.
-    pub skip: usize,
+    pub(crate) skip: usize,
     /// So many are broken then.
-    pub times: usize,
+    pub(crate) times: usize,
     /// How.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 /// A request that came.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The method.
-    pub method: String,
+    pub(crate) method: String,
     /// Path and query.
-    pub path: String,
+    pub(crate) path: String,
     /// Names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// Bytes of the body that were read, framing included where it is chunked.
-    pub body: u64,
+    pub(crate) body: u64,
 }
 
 impl Seen {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// Decides for every request, before the rules do.
+/// Decides for every request that no rule breaks.
 type Gate = Box<dyn Fn(&Seen) -> Option<Fault> + Send + Sync>;
 
 /// The running proxy; its threads end with the process.
-pub struct FaultProxy {
+pub(crate) struct FaultProxy {
     addr: SocketAddr,
     state: Arc<State>,
 }
@@ -93,10 +97,15 @@ struct State {
 
 impl FaultProxy {
     /// Starts before the registry at `upstream`, on a free port of 127.0.0.1.
-    pub fn start(upstream: SocketAddr) -> Self {
+    pub(crate) fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("an address");
-        let state = Arc::new(State { upstream, gate: Mutex::default(), rules: Mutex::default(), seen: Mutex::default() });
+        let state = Arc::new(State {
+            upstream,
+            gate: Mutex::default(),
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -111,53 +120,57 @@ impl FaultProxy {
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Breaks the next `times` requests that match.
-    pub fn break_next(&self, method: &'static str, path: &'static str, times: usize, fault: Fault) {
+    pub(crate) fn break_next(&self, method: &'static str, path: &'static str, times: usize, fault: Fault) {
         self.break_after(0, method, path, times, fault);
     }
 
     /// Breaks `times` requests that match, after `skip` of them.
-    pub fn break_after(&self, skip: usize, method: &'static str, path: &'static str, times: usize, fault: Fault) {
+    pub(crate) fn break_after(
+        &self,
+        skip: usize,
+        method: &'static str,
+        path: &'static str,
+        times: usize,
+        fault: Fault,
+    ) {
         self.state.rules.lock().unwrap().push(Rule { method, path, skip, times, fault });
     }
 
-    /// Asks `gate` about every request: a token server, or a door.
-    pub fn with_gate(self, gate: impl Fn(&Seen) -> Option<Fault> + Send + Sync + 'static) -> Self {
+    /// Asks `gate` about every request that no rule breaks: a token server, or a door.
+    pub(crate) fn with_gate(self, gate: impl Fn(&Seen) -> Option<Fault> + Send + Sync + 'static) -> Self {
         *self.state.gate.lock().unwrap() = Some(Box::new(gate));
         self
     }
 
     /// What came so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }
 
     /// How many requests of this method, with this in path or query, came so far.
-    pub fn count(&self, method: &str, path: &str) -> usize {
+    pub(crate) fn count(&self, method: &str, path: &str) -> usize {
         self.seen().iter().filter(|seen| seen.method == method && seen.path.contains(path)).count()
     }
 }
 
 impl State {
     fn fault_for(&self, seen: &Seen) -> Option<Fault> {
-        if let Some(gate) = &*self.gate.lock().unwrap()
-            && let Some(fault) = gate(seen)
-        {
-            return Some(fault);
-        }
-        let (method, path) = (&seen.method, &seen.path);
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|r| r.method == method && path.contains(r.path) && r.times > 0)?;
-        if rule.skip > 0 {
-            rule.skip -= 1;
-            return None;
+        let matches = |r: &&mut Rule| r.method == seen.method && seen.path.contains(r.path) && r.times > 0;
+        match rules.iter_mut().find(matches) {
+            Some(rule) if rule.skip > 0 => rule.skip -= 1,
+            Some(rule) => {
+                rule.times -= 1;
+                return Some(rule.fault.clone());
+            }
+            None => {}
         }
-        rule.times -= 1;
-        Some(rule.fault.clone())
+        self.gate.lock().unwrap().as_ref().and_then(|gate| gate(seen))
     }
 
     fn serve(&self, client: TcpStream) -> io::Result<()> {
@@ -235,7 +248,8 @@ impl State {
 }
 
 fn answer(client: &mut TcpStream, status: u16, headers: &[(String, String)], body: &str) -> io::Result<()> {
-    let mut text = format!("HTTP/1.1 {status} Fault\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    let mut text =
+        format!("HTTP/1.1 {status} Fault\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -57,9 +57,15 @@ async fn a_wrong_credential_fails_before_any_layer_byte_and_names_its_source() {
         let sink = sink(options, &to);
         let error = sink.prepare(&crossdock_storage::SinkPlan::default()).await.unwrap_err();
         let text = format!("{} {error:?}", chain(&error));
-        assert!(text.contains(&format!("registry {} refused the push to team/m: 401", proxy.addr())), "{text}");
+        assert!(
+            text.contains(&format!("registry {} refused the push to team/m: 401", proxy.addr())),
+            "{text}"
+        );
         assert!(text.contains(&source), "{text}");
-        assert!(!text.contains("wrong-password") && !text.contains(&STANDARD.encode("user:wrong-password")), "{text}");
+        assert!(
+            !text.contains("wrong-password") && !text.contains(&STANDARD.encode("user:wrong-password")),
+            "{text}"
+        );
     }
     assert_eq!(proxy.count("PATCH", ""), 0);
 }
@@ -114,7 +120,8 @@ async fn a_token_is_fetched_once_for_a_scope_and_kept() {
     let to = reference(door.proxy.addr(), "team/m:1");
     push(&sink(with_password("me", "one"), &to), &[files.layer("a", 1 << 20, 1)]).await.unwrap();
     assert!(registry.tag("team/m", "1").is_some());
-    let tokens: Vec<_> = door.proxy.seen().into_iter().filter(|seen| seen.path.starts_with("/token")).collect();
+    let tokens: Vec<_> =
+        door.proxy.seen().into_iter().filter(|seen| seen.path.starts_with("/token")).collect();
     assert_eq!(tokens.len(), 1);
     assert_eq!(tokens[0].path, "/token?service=a+b&scope=repository%3Ateam%2Fm%3Apull%2Cpush");
 }
@@ -179,7 +186,8 @@ async fn a_token_that_stays_refused_is_an_error_and_no_circle() {
     let files = Files::new();
     let door = Doorkeeper::new(&registry, 3600);
     let to = reference(door.proxy.addr(), "m:1");
-    let error = push(&sink(with_password("me", "hunter2"), &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
+    let error =
+        push(&sink(with_password("me", "hunter2"), &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
     let text = format!("{} {error:?}", chain(&error));
     assert!(text.contains("refused the push to m: 401") && !text.contains("hunter2"), "{text}");
     assert!(door.proxy.seen().len() < 12, "{:#?}", door.proxy.seen());
@@ -217,7 +225,8 @@ async fn the_service_accounts_token_does_not_leave_the_cluster() {
     let mut options = options();
     options.credentials.service_account.dir = files.path("");
     options.credentials.service_account.registries = vec![proxy.addr().to_string()];
-    let error = push(&sink(options, &reference(proxy.addr(), "m:1")), &[files.layer("a", 10, 1)]).await.unwrap_err();
+    let error =
+        push(&sink(options, &reference(proxy.addr(), "m:1")), &[files.layer("a", 10, 1)]).await.unwrap_err();
     assert!(chain(&error).contains("not an in-cluster host"), "{error}");
     assert!(outside.seen().is_empty());
 }
@@ -228,18 +237,30 @@ async fn an_api_server_in_trouble_is_asked_again() {
     let files = Files::new();
     let door = Doorkeeper::new(&registry, 3600);
     door.allow_only("one");
-    let trouble = Arc::new(Mutex::new(2));
-    let challenge = vec![("www-authenticate".to_owned(), "Basic realm=openshift,error=\"access denied\"".to_owned())];
-    let front = FaultProxy::start(door.proxy.addr()).with_gate(move |seen| {
-        let mut left = trouble.lock().unwrap();
-        if seen.method == "POST" && *left > 0 {
-            *left -= 1;
-            return Some(Fault::Answer { status: 400, headers: challenge.clone(), body: String::new() });
-        }
-        None
-    });
-    let mut options = with_password("me", "one");
-    options.tls_verify = false;
-    push(&sink(options, &reference(front.addr(), "m:1")), &[files.layer("a", 10, 1)]).await.unwrap();
+    let fault = |status, body: &str| Fault::Answer { status, headers: Vec::new(), body: body.to_owned() };
+    door.proxy.break_next("GET", "/token", 2, fault(401, r#"{"details":"the server has timed out"}"#));
+    door.proxy.break_next("POST", "", 2, fault(400, ""));
+    let to = reference(door.proxy.addr(), "m:1");
+    push(&sink(with_password("me", "one"), &to), &[files.layer("a", 10, 1)]).await.unwrap();
     assert!(registry.tag("m", "1").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_breaks_the_body_is_survived() {
+    let registry = DockerRegistry::start();
+    let files = Files::new();
+    let door = Doorkeeper::new(&registry, 3600);
+    door.allow_only("one");
+    let headers =
+        vec![("www-authenticate".to_owned(), "Basic realm=openshift,error=\"access denied\"".to_owned())];
+    let fault = Fault::AnswerEarly { status: 401, headers, body: String::new() };
+    door.proxy.break_next("PATCH", "", 1, fault);
+    let to = reference(door.proxy.addr(), "m:1");
+    push(&sink(with_password("me", "one"), &to), &[files.layer("a", 16 << 20, 1)]).await.unwrap();
+    assert!(registry.tag("m", "1").is_some());
+    let all = door.proxy.seen();
+    let after = all.iter().filter(|seen| seen.path.starts_with("/v2/m/"));
+    assert!(
+        after.into_iter().all(|seen| seen.header("authorization").is_some_and(|a| a.starts_with("Bearer")))
+    );
 }

@@ -9,24 +9,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossdock_registry::{Reference, Registry, RegistryOptions, RegistrySink, RetryPolicy, Secret};
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ImageSink as _, Layer, LayerEvent, LayerWatch, MediaType, NewLayer, Outcome,
-    Progress, ReadOptions, Segment, SinkPlan, SourceFile, VirtualLayer, canonical_json,
+    Compression, Descriptor, Error, Hasher, ImageSink as _, Layer, LayerEvent, LayerWatch, MediaType,
+    NewLayer, Outcome, Progress, ReadOptions, Segment, SinkPlan, SourceFile, VirtualLayer, canonical_json,
 };
 
 /// A directory with files to make layers of.
-pub struct Files(tempfile::TempDir);
+pub(crate) struct Files(tempfile::TempDir);
 
 impl Files {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// A file of `len` bytes that no other seed gives.
-    pub fn write(&self, name: &str, len: usize, seed: u64) -> SourceFile {
+    pub(crate) fn write(&self, name: &str, len: usize, seed: u64) -> SourceFile {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let bytes: Vec<u8> = (0..len)
             .map(|_| {
@@ -40,13 +40,13 @@ impl Files {
         SourceFile::stat(self.path(name)).unwrap()
     }
 
-    pub fn layer(&self, name: &str, len: usize, seed: u64) -> NewLayer {
+    pub(crate) fn layer(&self, name: &str, len: usize, seed: u64) -> NewLayer {
         layer_of(&self.write(name, len, seed))
     }
 }
 
 /// Not a tar archive, but bytes at hand and bytes of a file: a registry does not mind.
-pub fn layer_of(file: &SourceFile) -> NewLayer {
+pub(crate) fn layer_of(file: &SourceFile) -> NewLayer {
     let layer = VirtualLayer::new([
         Segment::Inline(Bytes::from_static(b"header")),
         Segment::Extent { file: file.clone(), offset: 0, len: file.size() },
@@ -55,39 +55,43 @@ pub fn layer_of(file: &SourceFile) -> NewLayer {
     NewLayer { title: file.path().display().to_string(), layer, compression: Compression::None, known: None }
 }
 
-pub const QUICK: RetryPolicy =
+pub(crate) const QUICK: RetryPolicy =
     RetryPolicy { retries: 3, base: Duration::from_millis(4), cap: Duration::from_millis(20) };
 
-pub fn options() -> RegistryOptions {
+pub(crate) fn options() -> RegistryOptions {
     RegistryOptions { tls_verify: false, retry: QUICK, ..RegistryOptions::default() }
 }
 
-pub fn with_password(user: &str, password: &str) -> RegistryOptions {
+pub(crate) fn with_password(user: &str, password: &str) -> RegistryOptions {
     let mut options = options();
     options.credentials.explicit = Some((user.to_owned(), Secret::new(password)));
     options
 }
 
-pub fn reference(addr: SocketAddr, rest: &str) -> Reference {
+pub(crate) fn reference(addr: SocketAddr, rest: &str) -> Reference {
     format!("{addr}/{rest}").parse().unwrap()
 }
 
-pub fn sink(options: RegistryOptions, reference: &Reference) -> RegistrySink {
+pub(crate) fn sink(options: RegistryOptions, reference: &Reference) -> RegistrySink {
     Registry::new(options).sink(std::slice::from_ref(reference)).unwrap()
 }
 
 #[derive(Debug)]
-pub struct Pushed {
-    pub manifest: Descriptor,
-    pub layers: Vec<(Layer, Outcome)>,
+pub(crate) struct Pushed {
+    pub(crate) manifest: Descriptor,
+    pub(crate) layers: Vec<(Layer, Outcome)>,
 }
 
 /// Pushes an image of these layers, one after the other, as the program does: with an abort on any error.
-pub async fn push(sink: &RegistrySink, layers: &[NewLayer]) -> Result<Pushed, Error> {
+pub(crate) async fn push(sink: &RegistrySink, layers: &[NewLayer]) -> Result<Pushed, Error> {
     push_watched(sink, layers, &LayerWatch::silent()).await
 }
 
-pub async fn push_watched(sink: &RegistrySink, layers: &[NewLayer], watch: &LayerWatch) -> Result<Pushed, Error> {
+pub(crate) async fn push_watched(
+    sink: &RegistrySink,
+    layers: &[NewLayer],
+    watch: &LayerWatch,
+) -> Result<Pushed, Error> {
     let result = try_push(sink, layers, watch).await;
     if result.is_err() {
         sink.abort().await;
@@ -107,7 +111,7 @@ async fn try_push(sink: &RegistrySink, layers: &[NewLayer], watch: &LayerWatch) 
 }
 
 /// Config and manifest of an image of these layers.
-pub async fn finish(sink: &RegistrySink, layers: &[(Layer, Outcome)]) -> Result<Descriptor, Error> {
+pub(crate) async fn finish(sink: &RegistrySink, layers: &[(Layer, Outcome)]) -> Result<Descriptor, Error> {
     let ids: Vec<_> = layers.iter().map(|(layer, _)| layer.diff_id.to_string()).collect();
     let config = Bytes::from(canonical_json(&serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {"Env": ["A=1"]},
@@ -121,13 +125,14 @@ pub async fn finish(sink: &RegistrySink, layers: &[(Layer, Outcome)]) -> Result<
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config_descriptor, "layers": descriptors,
     })));
-    let descriptor = Descriptor::new(MediaType::ImageManifest, manifest.len() as u64, Hasher::digest(&manifest));
+    let descriptor =
+        Descriptor::new(MediaType::ImageManifest, manifest.len() as u64, Hasher::digest(&manifest));
     sink.commit(&descriptor, manifest).await?;
     Ok(descriptor)
 }
 
 /// An error with all its causes, as a user sees it.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
@@ -139,15 +144,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Keeps the events of a layer.
 #[derive(Debug, Default)]
-pub struct Recorder(pub Mutex<Vec<LayerEvent>>);
+pub(crate) struct Recorder(Mutex<Vec<LayerEvent>>);
 
 impl Recorder {
-    pub fn watch() -> (Arc<Self>, LayerWatch) {
+    pub(crate) fn watch() -> (Arc<Self>, LayerWatch) {
         let recorder = Arc::new(Self::default());
         (Arc::clone(&recorder), LayerWatch::new(0, recorder))
     }
 
-    pub fn retries(&self) -> usize {
+    pub(crate) fn retries(&self) -> usize {
         self.0.lock().unwrap().iter().filter(|event| matches!(event, LayerEvent::Retry { .. })).count()
     }
 }

@@ -1,5 +1,7 @@
 //! The protocol against a real registry, with a proxy between that breaks what it is told to.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 #[path = "../common/docker_registry.rs"]
 mod docker_registry;
 #[path = "../common/fault_proxy.rs"]

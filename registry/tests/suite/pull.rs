@@ -116,7 +116,10 @@ async fn a_missing_image_is_named() {
     let base = Base::new().await;
     for rest in ["base/os:none", "none:1"] {
         let text = chain(&base.source(rest).resolve(&amd64()).await.unwrap_err());
-        assert!(text.contains(rest) && text.contains("not found") && text.contains("MANIFEST_UNKNOWN"), "{text}");
+        assert!(
+            text.contains(rest) && text.contains("not found") && text.contains("MANIFEST_UNKNOWN"),
+            "{text}"
+        );
     }
 }
 
@@ -128,7 +131,10 @@ async fn a_manifest_of_another_digest_is_refused() {
     base.proxy.break_next("GET", "manifests", 1, fault);
     let rest = format!("base/os@{}", base.pushed.manifest.digest());
     let text = chain(&base.source(&rest).resolve(&amd64()).await.unwrap_err());
-    assert!(text.contains(base.pushed.manifest.digest().as_ref()) && text.matches("sha256:").count() >= 3, "{text}");
+    assert!(
+        text.contains(base.pushed.manifest.digest().as_ref()) && text.matches("sha256:").count() >= 3,
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +161,8 @@ async fn a_cut_answer_is_read_on_where_it_broke() {
             .filter(|seen| seen.path.contains("blobs"))
             .map(|seen| seen.header("range").map(str::to_owned))
             .collect();
-        let expected: Vec<_> = (0..=cuts).map(|n| (n > 0).then(|| format!("bytes={}-", n * 300_000))).collect();
+        let expected: Vec<_> =
+            (0..=cuts).map(|n| (n > 0).then(|| format!("bytes={}-", n * 300_000))).collect();
         assert_eq!(ranges, expected);
     }
     let tail = read(base.source("base/os:1").blob(base.layer(), 1_000_000).await.unwrap()).await.unwrap();
@@ -182,12 +189,14 @@ async fn a_redirect_to_another_host_goes_without_the_credential() {
         headers: vec![("www-authenticate".to_owned(), "Basic realm=x".to_owned())],
         body: String::new(),
     };
-    let redirect = Fault::Answer { status: 307, headers: vec![("location".to_owned(), to)], body: String::new() };
-    let proxy = FaultProxy::start(base.registry.addr()).with_gate(move |seen| match seen.header("authorization") {
-        None => Some(door.clone()),
-        Some(_) if seen.path.contains("blobs") => Some(redirect.clone()),
-        Some(_) => None,
-    });
+    let redirect =
+        Fault::Answer { status: 307, headers: vec![("location".to_owned(), to)], body: String::new() };
+    let proxy =
+        FaultProxy::start(base.registry.addr()).with_gate(move |seen| match seen.header("authorization") {
+            None => Some(door.clone()),
+            Some(_) if seen.path.contains("blobs") => Some(redirect.clone()),
+            Some(_) => None,
+        });
     let registries = Registry::new(crate::harness::with_password("me", "hunter2"));
     let source = registries.source(&reference(proxy.addr(), "base/os:1"));
     let all = read(source.blob(base.layer(), 0).await.unwrap()).await.unwrap();
@@ -200,7 +209,8 @@ async fn a_redirect_to_another_host_goes_without_the_credential() {
 async fn redirects_in_a_circle_end() {
     let base = Base::new().await;
     let to = format!("/v2/base/os/blobs/{}", base.layer().digest());
-    let fault = Fault::Answer { status: 302, headers: vec![("location".to_owned(), to)], body: String::new() };
+    let fault =
+        Fault::Answer { status: 302, headers: vec![("location".to_owned(), to)], body: String::new() };
     base.proxy.break_next("GET", "blobs", usize::MAX, fault);
     let Err(error) = base.source("base/os:1").blob(base.layer(), 0).await else { panic!("it ended well") };
     assert!(chain(&error).contains("more than 10 redirects"), "{error}");
@@ -210,10 +220,15 @@ async fn redirects_in_a_circle_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_knows_no_ranges_is_read_from_the_start() {
     let base = Base::new().await;
-    let whole = Bytes::from(read(base.source("base/os:1").blob(base.layer(), 0).await.unwrap()).await.unwrap());
+    let whole =
+        Bytes::from(read(base.source("base/os:1").blob(base.layer(), 0).await.unwrap()).await.unwrap());
     let proxy = FaultProxy::start(base.registry.addr()).with_gate(move |seen| {
         let range = seen.header("range").is_some();
-        range.then(|| Fault::Answer { status: 200, headers: Vec::new(), body: "x".repeat(whole.len() - 7) + "the end" })
+        range.then(|| Fault::Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: "x".repeat(whole.len() - 7) + "the end",
+        })
     });
     let source = Registry::new(options()).source(&reference(proxy.addr(), "base/os:1"));
     let tail = read(source.blob(base.layer(), base.layer().size() - 7).await.unwrap()).await.unwrap();

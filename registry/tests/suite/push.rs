@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crossdock_registry::{Reference, Registry};
+use crossdock_registry::{Reference, Registry, RegistryOptions, UploadStyle};
 use crossdock_storage::{Compression, Counters, ImageSink as _, LayerWatch, Outcome, ReadOptions, SinkPlan};
 
 use crate::docker_registry::DockerRegistry;
-use crate::fault_proxy::FaultProxy;
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::harness::{Files, chain, finish, options, push, reference, sink};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,9 @@ async fn a_layer_is_read_once_and_sent_once() {
 async fn a_known_digest_that_is_not_the_layers_is_an_error() {
     let registry = DockerRegistry::start();
     let files = Files::new();
-    let other = push(&sink(options(), &reference(registry.addr(), "o:1")), &[files.layer("o", 1 << 20, 9)]).await.unwrap();
+    let other = push(&sink(options(), &reference(registry.addr(), "o:1")), &[files.layer("o", 1 << 20, 9)])
+        .await
+        .unwrap();
     let mut layer = files.layer("a", 1 << 20, 1);
     layer.known = Some(other.layers[0].0.clone());
     let error = push(&sink(options(), &reference(registry.addr(), "m:1")), &[layer]).await.unwrap_err();
@@ -160,7 +162,10 @@ async fn a_base_layer_is_streamed_from_another_registry() {
     let outcome = sink.take_blob(descriptor, None, &source, &LayerWatch::silent()).await.unwrap();
     assert_eq!(outcome, Outcome::Sent);
     assert_eq!((counters.received(), counters.sent()), (descriptor.size(), descriptor.size()));
-    assert_eq!(sink.take_blob(descriptor, None, &source, &LayerWatch::silent()).await.unwrap(), Outcome::Present);
+    assert_eq!(
+        sink.take_blob(descriptor, None, &source, &LayerWatch::silent()).await.unwrap(),
+        Outcome::Present
+    );
     finish(&sink, &pushed.layers).await.unwrap();
     assert!(to.tag("m", "1").is_some());
 }
@@ -175,8 +180,35 @@ async fn a_base_layer_that_is_not_what_it_should_be_does_not_arrive() {
     from.corrupt(descriptor.digest().as_ref(), &vec![7; usize::try_from(descriptor.size()).unwrap()]);
     let registries = Registry::new(options());
     let sink = registries.sink(&[reference(to.addr(), "m:1")]).unwrap();
-    let error = sink.take_blob(descriptor, None, &registries.source(&base), &LayerWatch::silent()).await.unwrap_err();
+    let error =
+        sink.take_blob(descriptor, None, &registries.source(&base), &LayerWatch::silent()).await.unwrap_err();
     let text = chain(&error);
     assert!(text.contains(descriptor.digest().as_ref()) && text.contains("base/os"), "{text}");
     assert_eq!(to.open_uploads("m"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_takes_no_chunks_gets_blobs_whole() {
+    let registry = DockerRegistry::start();
+    let proxy = FaultProxy::start(registry.addr());
+    let files = Files::new();
+    let mut layers = [files.layer("a", 1 << 20, 1), files.layer("b", 1 << 20, 2)];
+    layers[1].compression = Compression::Gzip { level: 1 };
+    let options = RegistryOptions { upload: Some(UploadStyle::Monolithic), ..options() };
+    proxy.break_next("PUT", "uploads", 1, Fault::BreakBody(1000));
+    push(&sink(options, &reference(proxy.addr(), "m:1")), &layers).await.unwrap();
+    assert!(registry.tag("m", "1").is_some());
+    assert_eq!((proxy.count("PATCH", ""), proxy.count("PUT", "uploads")), (0, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_dislikes_lengths_is_told_none() {
+    let registry = DockerRegistry::start();
+    let proxy = FaultProxy::start(registry.addr());
+    let files = Files::new();
+    let options = RegistryOptions { upload: Some(UploadStyle::Stream { with_length: false }), ..options() };
+    push(&sink(options, &reference(proxy.addr(), "m:1")), &[files.layer("a", 1 << 20, 1)]).await.unwrap();
+    assert!(registry.tag("m", "1").is_some());
+    let patches = proxy.seen().into_iter().filter(|seen| seen.method == "PATCH");
+    assert!(patches.into_iter().all(|seen| seen.header("content-length").is_none()));
 }

@@ -29,7 +29,11 @@ fn registry_for(files: &Files, name: &str) -> (DockerRegistry, PathBuf) {
 
 async fn error_of(options: RegistryOptions, registry: &DockerRegistry) -> String {
     let files = Files::new();
-    chain(&push(&sink(options, &reference(registry.addr(), "m:1")), &[files.layer("a", 10, 1)]).await.unwrap_err())
+    chain(
+        &push(&sink(options, &reference(registry.addr(), "m:1")), &[files.layer("a", 10, 1)])
+            .await
+            .unwrap_err(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +42,9 @@ async fn a_certificate_in_the_directory_is_trusted() {
     let (registry, directory) = registry_for(&files, "127.0.0.1");
     let to = reference(registry.addr(), "m:1");
     let layers = [files.layer("a", 3 << 20, 1)];
-    push(&sink(RegistryOptions { cert_dir: Some(directory.clone()), ..verified() }, &to), &layers).await.unwrap();
+    push(&sink(RegistryOptions { cert_dir: Some(directory.clone()), ..verified() }, &to), &layers)
+        .await
+        .unwrap();
     let mut by_host = verified();
     let certs_d = files.path("certs.d");
     fs::create_dir(&certs_d).unwrap();
