@@ -60,6 +60,13 @@ impl BuildOptions {
     /// # Errors
     /// What cannot be understood or does not go together, by the option's name.
     pub(crate) fn new(args: &BuildArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        if !args.context.is_dir() {
+            let is = if args.context.exists() { "is not a directory" } else { "does not exist" };
+            bail!(
+                "the build context {} {is}: name the directory that holds what COPY copies",
+                args.context.display()
+            );
+        }
         let references = args
             .tags
             .iter()

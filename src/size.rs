@@ -18,7 +18,9 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "GB" => 1_000_000_000,
         "TB" => 1_000_000_000_000,
         _ => {
-            return Err(format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB or TiB"));
+            return Err(format!(
+                "{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB or TiB"
+            ));
         }
     };
     let invalid = || format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB or TiB");

@@ -29,6 +29,11 @@ pub(crate) fn display(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
     }
 }
 
+/// Where log lines go: standard error, above the bars where there are some.
+pub(crate) fn log_writer() -> impl std::io::Write {
+    tty::AboveBars::default()
+}
+
 /// What is being done, in a word.
 fn verb(phase: Phase) -> &'static str {
     match phase {

@@ -1,7 +1,8 @@
 //! Bars on a terminal: one for each layer that is worked on, a line for each that is done.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crossdock_storage::{LayerEvent, Phase, Progress};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
@@ -10,6 +11,9 @@ use super::verb;
 
 /// Characters of a title at most; the end of a path says more than its beginning.
 const TITLE: usize = 36;
+
+/// The screen of the bars, for log lines to be put above them. A process has one terminal.
+static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
 
 #[derive(Debug)]
 pub(crate) struct Bars {
@@ -26,7 +30,7 @@ struct Layer {
 
 impl Bars {
     pub(crate) fn new() -> Self {
-        Self { screen: MultiProgress::new(), layers: Mutex::default() }
+        Self { screen: SCREEN.get_or_init(MultiProgress::new).clone(), layers: Mutex::default() }
     }
 
     fn begin(&self, layer: &mut Layer, phase: Phase) {
@@ -82,6 +86,33 @@ impl Progress for Bars {
             }
             _ => {}
         }
+    }
+}
+
+/// Collects a log line, and writes it to standard error without tearing the bars.
+#[derive(Debug, Default)]
+pub(super) struct AboveBars(Vec<u8>);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.0);
+        let write = || io::stderr().lock().write_all(&line);
+        match SCREEN.get() {
+            Some(screen) => screen.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for AboveBars {
+    fn drop(&mut self) {
+        // A log that cannot be written to is no reason to fail.
+        let _ = self.flush();
     }
 }
 
