@@ -69,8 +69,6 @@ pub enum Error {
         host: String,
         /// The innermost cause: refused, not found, no route.
         reason: String,
-        /// What the HTTP client says.
-        source: reqwest::Error,
     },
     /// The server's certificate is not trusted, or TLS is not agreed upon.
     #[error("no trusted connection to {host}: {reason}")]
@@ -93,8 +91,6 @@ pub enum Error {
         what: String,
         /// The innermost cause.
         reason: String,
-        /// What the HTTP client says, where it noticed.
-        source: Option<reqwest::Error>,
     },
     /// Nothing moved for too long.
     #[error("{what}: nothing moved for {} s", after.as_secs())]
@@ -281,9 +277,9 @@ impl Error {
         }
         let reason = innermost(&source);
         if source.is_connect() {
-            Self::Connect { host: host.to_owned(), reason, source }
+            Self::Connect { host: host.to_owned(), reason }
         } else {
-            Self::Transfer { what: what.to_owned(), reason, source: Some(source) }
+            Self::Transfer { what: what.to_owned(), reason }
         }
     }
 }

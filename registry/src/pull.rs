@@ -198,7 +198,7 @@ impl Download {
                 Ok(None) if self.offset >= self.size => return Ok(None),
                 Ok(None) => {
                     let reason = format!("it ended at byte {} of {}", self.offset, self.size);
-                    self.broken(Error::Transfer { what: self.what(), reason, source: None }).await?;
+                    self.broken(Error::Transfer { what: self.what(), reason }).await?;
                 }
                 Err(error) => self.broken(error).await?,
             }

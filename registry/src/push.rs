@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
     BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageManifest,
-    ImageSink, ImageSource, Layer, LayerEvent, LayerReader, LayerStream, LayerWatch, NewLayer, Outcome,
-    PendingLayer, Phase, ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream, VirtualLayer,
+    ImageSink, ImageSource, Layer, LayerEvent, LayerStream, LayerWatch, NewLayer, Outcome, PendingLayer,
+    Phase, ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream, VirtualLayer,
 };
 use futures_util::stream;
 use reqwest::Method;
@@ -159,7 +159,7 @@ impl RegistrySink {
             Some(known) => Some(known.clone()),
             None if hash_first || self.repository.profile.upload == UploadStyle::Monolithic => {
                 watch.phase(Phase::Hashing);
-                Some(hash(new, read, watch).await?)
+                Some(new.digest(read, watch).await?)
             }
             None => None,
         };
@@ -507,13 +507,6 @@ impl Claims {
         layers.push(claim.clone());
         claim
     }
-}
-
-/// Reads a layer for its digests alone.
-async fn hash(new: &NewLayer, read: &ReadOptions, watch: &LayerWatch) -> Result<Layer> {
-    let (reader, watch) = (LayerReader::new(&new.layer, new.compression, read), watch.clone());
-    let hashed = tokio::task::spawn_blocking(move || reader.drain(&watch)).await;
-    Ok(hashed.unwrap_or(Err(StorageError::Interrupted))?)
 }
 
 #[async_trait]

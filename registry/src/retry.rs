@@ -73,9 +73,13 @@ impl Attempts {
             None => self.policy.bound(self.failures).mul_f64(fastrand::f64()),
         };
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(attempt = self.number(), wait_ms, reason = %error, "trying again");
-        if let Some(watch) = &self.watch {
-            watch.event(LayerEvent::Retry { attempt: self.number(), reason: error.to_string(), wait_ms });
+        match &self.watch {
+            // The display of the layer says it, and once is enough.
+            Some(watch) => {
+                tracing::debug!(attempt = self.number(), wait_ms, reason = %error, "trying again");
+                watch.event(LayerEvent::Retry { attempt: self.number(), reason: error.to_string(), wait_ms });
+            }
+            None => tracing::warn!(attempt = self.number(), wait_ms, reason = %error, "trying again"),
         }
         tokio::time::sleep(wait).await;
         Ok(())

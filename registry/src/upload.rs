@@ -141,7 +141,6 @@ impl Repository {
             return Err(Error::Transfer {
                 what: answer.what().to_owned(),
                 reason: "the registry answered before it had all bytes".to_owned(),
-                source: None,
             });
         }
         match style {

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use oci_spec::image::MediaType;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 
@@ -78,7 +80,17 @@ const PIECE: usize = 1 << 20;
 /// Pieces of one layer that may be with the compressors at a time: bounds the memory whatever the number of cores.
 const IN_FLIGHT: usize = 8;
 
-/// Compresses a stream of bytes in independent pieces on the rayon pool, and gives them back in order.
+/// The threads that compress. Not the global pool: the readers that wait for pieces may be on that one, and would wait
+/// for ever where they are all its threads. Without threads to be had, the readers do it themselves.
+static COMPRESSORS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    ThreadPoolBuilder::new()
+        .thread_name(|index| format!("compress-{index}"))
+        .build()
+        .inspect_err(|error| tracing::warn!(%error, "compressing without threads"))
+        .ok()
+});
+
+/// Compresses a stream of bytes in independent pieces on all cores, and gives them back in order.
 #[derive(Debug)]
 pub(crate) struct PieceEncoder {
     compression: Compression,
@@ -139,10 +151,14 @@ impl PieceEncoder {
     fn start(&mut self, piece: Vec<u8>) {
         let (done, result) = sync_channel(1);
         let compression = self.compression;
-        rayon::spawn(move || {
+        let work = move || {
             // A reader that was dropped does not wait any more.
             let _ = done.send(compress(compression, &piece));
-        });
+        };
+        match COMPRESSORS.as_ref() {
+            Some(pool) => pool.spawn(work),
+            None => work(),
+        }
         self.in_flight.push_back(result);
     }
 }

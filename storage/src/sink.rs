@@ -27,6 +27,16 @@ pub struct NewLayer {
     pub known: Option<Layer>,
 }
 
+impl NewLayer {
+    /// Reads the layer for its digests alone, on the rayon pool.
+    ///
+    /// # Errors
+    /// See [`LayerReader`](crate::LayerReader).
+    pub async fn digest(&self, read: &ReadOptions, watch: &LayerWatch) -> Result<Layer> {
+        crate::hash::hash_in_pool(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
+    }
+}
+
 /// What a sink may want to know before the first blob.
 #[derive(Debug, Clone, Default)]
 pub struct SinkPlan {
@@ -107,8 +117,7 @@ impl ImageSink for DigestSink {
             Some(known) => known.clone(),
             None => {
                 watch.phase(Phase::Hashing);
-                crate::hash::hash_in_pool(layer.layer.clone(), layer.compression, read.clone(), watch.clone())
-                    .await?
+                layer.digest(read, watch).await?
             }
         };
         watch.event(LayerEvent::Finished {

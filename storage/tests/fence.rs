@@ -144,6 +144,20 @@ fn digests_do_not_depend_on_how_bytes_come_in_or_on_the_number_of_threads() {
 }
 
 #[test]
+fn more_compressed_layers_than_threads_come_to_an_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weights");
+    fs::write(&file, vec![7; 12 * MIB]).unwrap();
+    let layers = vec![layer_of(&file); 6];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for compression in [Compression::Gzip { level: 1 }, Compression::Zstd { level: 1 }] {
+        let hashed = pool.install(|| hash_layers(&layers, compression, &ReadOptions::default())).unwrap();
+        assert!(hashed.iter().all(|layer| layer == &hashed[0]));
+        assert!(hashed[0].descriptor.size() < layers[0].len() / 10);
+    }
+}
+
+#[test]
 fn a_memo_holds_as_long_as_its_fence_and_not_for_files_written_just_now() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("weights");
