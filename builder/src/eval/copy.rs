@@ -97,7 +97,7 @@ impl Stage<'_> {
             .iter()
             .map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 })
             .sum();
-        let directory = |source: &Resolved| matches!(source, Resolved::Found(_, found) if matches!(found.as_slice(), [one] if one.directory));
+        let directory = |source: &Resolved| matches!(source, Resolved::Found(_, found) if found.iter().any(|one| one.directory));
         let working_dir = &self.built.config.config.working_dir;
         let need_directory = sources.len() > 1
             || sources.iter().any(directory)

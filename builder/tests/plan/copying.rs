@@ -87,6 +87,23 @@ fn wildcards_match_one_part_each() {
 }
 
 #[test]
+fn a_directory_among_the_matches_makes_the_destination_one() {
+    let setup = Setup::new().file("double/x", "x", 0o644);
+    assert_snapshot!(setup.scratch("COPY d*e /d\nCOPY d* /e"), @r"
+    COPY d*e /d:
+      d 0755 0:0 /d
+      f 0644 0:0 /d/x = double/x
+    COPY d* /e:
+      d 0755 0:0 /e
+      f 0644 0:0 /e/c.txt = dir/c.txt
+      l 0777 0:0 /e/inner -> c.txt
+      d 0700 0:0 /e/sub
+      f 0600 0:0 /e/sub/d.txt = dir/sub/d.txt
+      f 0644 0:0 /e/x = double/x
+    ");
+}
+
+#[test]
 fn owners_and_modes() {
     let setup = Setup::new().mode("b.txt", 0o6755);
     assert_snapshot!(setup.scratch("COPY --chown=5:6 a.txt /own/deep/x\nCOPY --chown=7 a.txt /own/\nCOPY --chmod=600 dir /m\nCOPY b.txt /s\nCOPY --chmod=4711 b.txt /t"), @r"
