@@ -1,5 +1,7 @@
 //! An earlier stage as what `COPY --from` copies from: its [`FileTree`], links followed inside its root.
 
+use std::sync::Arc;
+
 use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
@@ -159,7 +161,12 @@ impl Origin for StageFiles<'_> {
         if exclude.verdict(&found.name).ignored_by.is_some() {
             return Ok(());
         }
-        self.one(node, &mut walk, &found.path)
+        // Names of one file that are copied one by one are files of their own, as from the context.
+        let apart = match &node.kind {
+            NodeKind::File(file) => Node { kind: NodeKind::File(Arc::new((**file).clone())), ..node.clone() },
+            _ => node.clone(),
+        };
+        self.one(&apart, &mut walk, &found.path)
     }
 }
 

@@ -31,7 +31,7 @@ fn files_are_copied_out_of_a_stage_with_their_owners() {
     let setup = Setup::new().hard_link("dir/c.txt", "dir/hard");
     let image = setup.plan(
         "FROM scratch AS one\nCOPY --chown=9:8 --chmod=4755 a.txt /bin/a\nCOPY dir /dir\nCOPY dirlink/inner /x\nCOPY <<h /in\nhi\nh\n\
-         FROM scratch\nARG S=one\nCOPY --from=$S /bin/a /in /o/\nCOPY --from=0 dir /dir\nCOPY --from=ONE --chown=1 /d?r/*.txt /g/",
+         FROM scratch\nARG S=one\nCOPY --from=$S /bin/a /in /o/\nCOPY --from=0 dir /dir\nCOPY --from=ONE --chown=1 /d?r/*.txt /dir/hard /g/",
     );
     assert_snapshot!(setup.layers(&image), @r#"
     COPY --from=$S /bin/a /in /o/:
@@ -45,9 +45,10 @@ fn files_are_copied_out_of_a_stage_with_their_owners() {
       l 0777 0:0 /dir/inner -> c.txt
       d 0700 0:0 /dir/sub
       f 0600 0:0 /dir/sub/d.txt = dir/sub/d.txt
-    COPY --from=ONE --chown=1 /d?r/*.txt /g/:
+    COPY --from=ONE --chown=1 /d?r/*.txt /dir/hard /g/:
       d 0755 1:1 /g
       f 0644 1:1 /g/c.txt = dir/c.txt
+      f 0644 1:1 /g/hard = dir/c.txt
     "#);
 }
 
