@@ -30,6 +30,8 @@ mod sink;
 mod source;
 mod stream;
 mod tar;
+mod windows;
+mod writers;
 
 pub use archive::{ArchiveKind, ArchiveSink};
 pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};

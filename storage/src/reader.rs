@@ -1,8 +1,6 @@
 //! `LayerReader`: the one way to consume a virtual layer. Pull windows, hash the diff ID, encode, hash the digest,
 //! count; [`LayerReader::finish`] alone makes a digested [`Layer`].
 
-use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -11,13 +9,14 @@ use oci_spec::image::Descriptor;
 
 use crate::digest::DiffId;
 use crate::encode::{Compression, PieceEncoder};
-use crate::error::{Error, FenceBreach, Result};
+use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
-use crate::map::{self, READ_WINDOW, WINDOW, Window};
+use crate::map::Window;
 use crate::progress::{Counters, LayerWatch};
 use crate::source::{IoMode, SourceFile};
+use crate::windows::{Windows, read_error};
 
 /// Bytes of a chunk at most: small enough to be in the processor's cache still when it is sent after it was hashed.
 const CHUNK: usize = 512 << 10;
@@ -193,9 +192,7 @@ struct RawReader {
 /// A large extent that is being read.
 #[derive(Debug)]
 struct OpenExtent {
-    file: File,
-    source: SourceFile,
-    read: bool,
+    windows: Windows,
     /// The window at hand, with its offset in the file, and how much of it was given out.
     window: Option<(Window, u64, usize)>,
 }
@@ -265,7 +262,7 @@ impl RawReader {
 
     fn read_whole(&self, source: &SourceFile, from: u64, buffer: &mut [u8]) -> Result<()> {
         let file = source.open()?;
-        file.read_exact_at(buffer, from).map_err(|error| read_error(source, from, error))?;
+        file.read_exact_at(buffer, from).map_err(|error| read_error(source, from, error.kind(), error))?;
         self.options.counters.add_read(buffer.len() as u64);
         source.check_open(&file)
     }
@@ -274,31 +271,16 @@ impl RawReader {
         let open = match self.open.take() {
             Some(open) => self.open.insert(open),
             None => {
-                let file = source.open()?;
-                let read = map::prefers_read(&file, self.options.io);
-                self.open.insert(OpenExtent { file, source: source.clone(), read, window: None })
+                let windows = Windows::open(source, offset + self.within, offset + len, self.options.io)?;
+                self.open.insert(OpenExtent { windows, window: None })
             }
         };
         if open.window.as_ref().is_none_or(|(window, _, given)| *given == window.bytes().len()) {
             // The old window goes before the new one comes, but for slices of it that are still on their way.
             open.window = None;
-            let from = offset + self.within;
-            let size = if open.read { READ_WINDOW } else { WINDOW };
-            let wanted = usize::try_from(len - self.within).unwrap_or(usize::MAX).min(size);
-            let after = len - self.within - wanted as u64;
-            if after > 0 {
-                let next = usize::try_from(after).unwrap_or(usize::MAX).min(size);
-                map::prefetch(&open.file, from + wanted as u64, next);
-            }
-            let window = match map::window(&open.file, from, wanted, open.read) {
-                Err(error) if !open.read && self.options.io == IoMode::Auto && cannot_map(&error) => {
-                    open.read = true;
-                    map::window(&open.file, from, wanted, true)
-                }
-                result => result,
-            };
-            open.window = Some((window.map_err(|error| read_error(source, from, error))?, from, 0));
-            self.options.counters.add_read(wanted as u64);
+            let (window, from) = open.windows.next()?.ok_or(Error::Interrupted)?;
+            self.options.counters.add_read(window.bytes().len() as u64);
+            open.window = Some((window, from, 0));
         }
         let (window, _, given) = open.window.as_mut().expect("just set");
         let to = window.bytes().len().min(*given + CHUNK);
@@ -314,7 +296,7 @@ impl RawReader {
             (&self.open, self.layer.segments().get(self.segment))
             && self.within == *len
         {
-            open.source.check_open(&open.file)?;
+            open.windows.check()?;
             self.open = None;
             self.segment += 1;
             self.within = 0;
@@ -324,30 +306,11 @@ impl RawReader {
 
     /// Whether the bytes given out last are the file's, once they were touched.
     fn check_window(&self) -> Result<()> {
-        let Some(OpenExtent { file, source, window: Some((window, from, _)), .. }) = &self.open else {
-            return Ok(());
-        };
-        if !window.faulted() {
-            return Ok(());
+        match &self.open {
+            Some(OpenExtent { windows, window: Some((window, from, _)) }) if window.faulted() => {
+                Err(windows.fault(*from))
+            }
+            _ => Ok(()),
         }
-        source.check_open(file)?;
-        // Its length is what it was: the file system could not give the page.
-        Err(Error::Read {
-            path: source.path().to_path_buf(),
-            offset: *from,
-            source: io::Error::other("the file system did not give a mapped page; try --io read"),
-        })
-    }
-}
-
-fn cannot_map(error: &io::Error) -> bool {
-    use nix::libc::{EACCES, EINVAL, ENODEV, ENOMEM, EPERM};
-    error.raw_os_error().is_some_and(|code| [EACCES, EINVAL, ENODEV, ENOMEM, EPERM].contains(&code))
-}
-
-fn read_error(source: &SourceFile, offset: u64, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => source.changed(FenceBreach::Truncated { at: offset }),
-        _ => Error::Read { path: source.path().to_path_buf(), offset, source: error },
     }
 }

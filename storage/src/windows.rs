@@ -1,0 +1,166 @@
+//! `Windows`: a large extent of a source file, window by window, each made ready while the one before it is hashed.
+//!
+//! A thread of its own maps (or reads) one window ahead. Where the bytes are in memory already, that takes the cost of mapping
+//! off the hashing thread; where they are not, the disk or the network works while the processor hashes.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use crate::error::{Error, FenceBreach, Result};
+use crate::map::{self, READ_WINDOW, WINDOW, Window};
+use crate::source::{IoMode, SourceFile};
+
+/// The windows of an extent, in order.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    extent: Arc<Extent>,
+    ahead: Ahead,
+}
+
+#[derive(Debug)]
+enum Ahead {
+    /// A thread has the next one ready.
+    Thread(Receiver<io::Result<(Window, u64)>>),
+    /// Made when it is asked for: the extent is no longer than a window, or there was no thread to be had.
+    Inline(Cursor),
+}
+
+/// An open file and the run of it that is wanted.
+#[derive(Debug)]
+struct Extent {
+    file: File,
+    source: SourceFile,
+    io: IoMode,
+    end: u64,
+}
+
+/// Where in the extent the next window begins, and how it comes.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    offset: u64,
+    read: bool,
+}
+
+impl Windows {
+    /// Opens the file, checks its fence, and begins at `offset`; `end` is where the extent ends in the file.
+    pub(crate) fn open(source: &SourceFile, offset: u64, end: u64, io: IoMode) -> Result<Self> {
+        let file = source.open()?;
+        let cursor = Cursor { offset, read: map::prefers_read(&file, io) };
+        let extent = Arc::new(Extent { file, source: source.clone(), io, end });
+        let several = end - offset > extent.size(cursor) as u64;
+        let ahead = several
+            .then(|| run_ahead(Arc::clone(&extent), cursor))
+            .flatten()
+            .unwrap_or(Ahead::Inline(cursor));
+        Ok(Self { extent, ahead })
+    }
+
+    /// The next window, with its offset in the file; `None` after the last.
+    pub(crate) fn next(&mut self) -> Result<Option<(Window, u64)>> {
+        match &mut self.ahead {
+            Ahead::Thread(windows) => windows.recv().ok().transpose(),
+            Ahead::Inline(cursor) => self.extent.next(cursor).transpose(),
+        }
+        .map_err(|error| self.extent.error(error))
+    }
+
+    /// Whether the file is still what the build looked at.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.extent.source.check_open(&self.extent.file)
+    }
+
+    /// The error of a window at `offset` whose pages could not be had.
+    pub(crate) fn fault(&self, offset: u64) -> Error {
+        // Where its length or times are others, that is why.
+        self.check().err().unwrap_or_else(|| Error::Read {
+            path: self.extent.source.path().to_path_buf(),
+            offset,
+            source: io::Error::other("the file system did not give a mapped page; try --io read"),
+        })
+    }
+}
+
+/// Starts the thread; `None` where the system gives none.
+fn run_ahead(extent: Arc<Extent>, mut cursor: Cursor) -> Option<Ahead> {
+    // No room: a window is made, and handed over when it is wanted. So there are two at a time, and those whose bytes
+    // are still on their way to the connection.
+    let (ready, windows) = sync_channel(0);
+    let run = move || {
+        while let Some(window) = extent.next(&mut cursor) {
+            let failed = window.is_err();
+            // A reader that was dropped wants no more.
+            if ready.send(window).is_err() || failed {
+                return;
+            }
+        }
+    };
+    match thread::Builder::new().name("windows".to_owned()).stack_size(128 << 10).spawn(run) {
+        Ok(_) => Some(Ahead::Thread(windows)),
+        Err(error) => {
+            tracing::debug!(%error, "no thread to read ahead with");
+            None
+        }
+    }
+}
+
+impl Extent {
+    fn size(&self, cursor: Cursor) -> usize {
+        let left = usize::try_from(self.end - cursor.offset).unwrap_or(usize::MAX);
+        left.min(if cursor.read { READ_WINDOW } else { WINDOW })
+    }
+
+    fn next(&self, cursor: &mut Cursor) -> Option<io::Result<(Window, u64)>> {
+        let len = self.size(*cursor);
+        if len == 0 {
+            return None;
+        }
+        let after = cursor.offset + len as u64;
+        if after < self.end {
+            map::prefetch(&self.file, after, self.size(Cursor { offset: after, ..*cursor }));
+        }
+        let window = match map::window(&self.file, cursor.offset, len, cursor.read) {
+            Err(error) if !cursor.read && self.io == IoMode::Auto && cannot_map(&error) => {
+                cursor.read = true;
+                return self.next(cursor);
+            }
+            result => result.map(|window| (window, cursor.offset)),
+        };
+        cursor.offset = after;
+        // An error is about this window: say where it began.
+        Some(window.map_err(|error| io::Error::new(error.kind(), At { offset: after - len as u64, error })))
+    }
+
+    fn error(&self, error: io::Error) -> Error {
+        let kind = error.kind();
+        let (offset, source) = match error.downcast::<At>() {
+            Ok(At { offset, error }) => (offset, error),
+            Err(error) => (0, error),
+        };
+        read_error(&self.source, offset, kind, source)
+    }
+}
+
+/// An error and the offset of the window it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("at byte {offset}")]
+struct At {
+    offset: u64,
+    #[source]
+    error: io::Error,
+}
+
+fn cannot_map(error: &io::Error) -> bool {
+    use nix::libc::{EACCES, EINVAL, ENODEV, ENOMEM, EPERM};
+    error.raw_os_error().is_some_and(|code| [EACCES, EINVAL, ENODEV, ENOMEM, EPERM].contains(&code))
+}
+
+/// The error of reading `source` at `offset`: a file that ended too early has changed.
+pub(crate) fn read_error(source: &SourceFile, offset: u64, kind: io::ErrorKind, error: io::Error) -> Error {
+    match kind {
+        io::ErrorKind::UnexpectedEof => source.changed(FenceBreach::Truncated { at: offset }),
+        _ => Error::Read { path: source.path().to_path_buf(), offset, source: error },
+    }
+}
