@@ -1,0 +1,25 @@
+//! crossdock as its users run it: the program, a real registry, and other programs that read what it built.
+//!
+//! Each test starts the registry it needs on a port of its own and works in a directory that goes with it. Images are
+//! read back by skopeo and umoci, and checked by `support::image`, which shares no code with crossdock.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../registry/tests/common/docker_registry.rs"]
+mod docker_registry;
+#[path = "../../registry/tests/common/fault_proxy.rs"]
+mod fault_proxy;
+mod support;
+
+mod again;
+mod bad_input;
+mod bases;
+mod bounds;
+mod changing_files;
+mod credentials;
+mod interrupt;
+mod network;
+mod outputs;
+mod progress;
+mod push;
+mod reproducible;

@@ -1,0 +1,181 @@
+//! Base images, made by the test.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+use super::{architecture, digest_of, skopeo_copy};
+
+/// An image with gzip layers.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// Tar archives, from the bottom up.
+    layers: Vec<Vec<u8>>,
+    architecture: String,
+    variables: Vec<String>,
+}
+
+impl Base {
+    /// What distributions look like: `/tmp` for all, `/var/run` a link to `/run`.
+    pub(crate) fn new() -> Self {
+        let mut system = LayerBuilder::default();
+        system.directory("etc", 0o755).file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\nmodel:x:77:78::/:\n");
+        system.directory("run", 0o755).directory("tmp", 0o1777).directory("usr", 0o755).directory("var", 0o755);
+        system.link("var/run", "/run");
+        let mut program = LayerBuilder::default();
+        program.directory("usr", 0o755).directory("usr/bin", 0o755).file("usr/bin/serve", 0o755, b"#!/bin/sh\n");
+        Self {
+            layers: vec![system.finish(), program.finish()],
+            architecture: architecture().to_owned(),
+            variables: vec!["PATH=/usr/bin".to_owned()],
+        }
+    }
+
+    /// For another architecture, which shows in a file and a variable.
+    #[must_use]
+    pub(crate) fn for_architecture(mut self, architecture: &str) -> Self {
+        architecture.clone_into(&mut self.architecture);
+        self.variables.push(format!("MADE_FOR={architecture}"));
+        self.with_file("etc/arch", architecture.as_bytes())
+    }
+
+    /// With one more layer of one file.
+    #[must_use]
+    pub(crate) fn with_file(mut self, path: &str, bytes: &[u8]) -> Self {
+        let mut layer = LayerBuilder::default();
+        layer.file(path, 0o644, bytes);
+        self.layers.push(layer.finish());
+        self
+    }
+
+    /// How many layers it has.
+    pub(crate) fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Writes an OCI layout with this image, called `latest`.
+    pub(crate) fn write_layout(&self, directory: &Path) {
+        let mut entry = self.write_blobs(directory);
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+        write_index(directory, &[entry]);
+    }
+
+    /// Pushes it.
+    pub(crate) fn push(&self, name: &str) {
+        self.push_with(&[], name);
+    }
+
+    /// Pushes it as a Docker image (schema 2).
+    pub(crate) fn push_docker(&self, name: &str) {
+        self.push_with(&["--format", "v2s2"], name);
+    }
+
+    pub(crate) fn push_with(&self, more: &[&str], name: &str) {
+        let directory = tempfile::tempdir().unwrap();
+        self.write_layout(directory.path());
+        let from = format!("oci:{}:latest", directory.path().display());
+        skopeo_copy(more, &from, &format!("docker://{name}"));
+    }
+
+    fn write_blobs(&self, directory: &Path) -> Value {
+        let mut layers = Vec::new();
+        let mut diff_ids = Vec::new();
+        for tar in &self.layers {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(tar).unwrap();
+            let gzip = gzip.finish().unwrap();
+            layers.push(write_blob(directory, "application/vnd.oci.image.layer.v1.tar+gzip", &gzip));
+            diff_ids.push(digest_of(tar));
+        }
+        let history: Vec<_> = (1..=layers.len()).map(|n| json!({"created_by": format!("base {n}")})).collect();
+        let config = json!({
+            "architecture": self.architecture,
+            "os": "linux",
+            "config": {"Env": self.variables, "Labels": {"from": "base"}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": history,
+        });
+        let config = config.to_string();
+        let config = write_blob(directory, "application/vnd.oci.image.config.v1+json", config.as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers}).to_string();
+        let mut entry = write_blob(directory, media_type, manifest.as_bytes());
+        entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
+        entry
+    }
+}
+
+/// Pushes an index with these images.
+pub(crate) fn push_index(images: &[Base], name: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let entries: Vec<_> = images.iter().map(|image| image.write_blobs(directory.path())).collect();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).to_string();
+    let mut entry = write_blob(directory.path(), media_type, index.as_bytes());
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+    write_index(directory.path(), &[entry]);
+    let from = format!("oci:{}:latest", directory.path().display());
+    skopeo_copy(&["--all"], &from, &format!("docker://{name}"));
+}
+
+fn write_blob(directory: &Path, media_type: &str, bytes: &[u8]) -> Value {
+    let digest = digest_of(bytes);
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(digest.strip_prefix("sha256:").unwrap()), bytes).unwrap();
+    json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+}
+
+fn write_index(directory: &Path, entries: &[Value]) {
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(directory.join("index.json"), json!({"schemaVersion": 2, "manifests": entries}).to_string()).unwrap();
+}
+
+struct LayerBuilder(tar::Builder<Vec<u8>>);
+
+impl Default for LayerBuilder {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl LayerBuilder {
+    fn add(&mut self, path: &str, kind: EntryType, mode: u32, target: Option<&str>, bytes: &[u8]) -> &mut Self {
+        let mut header = Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
+        header.set_size(bytes.len() as u64);
+        if let Some(target) = target {
+            header.set_link_name(target).unwrap();
+        }
+        header.set_cksum();
+        self.0.append(&header, bytes).unwrap();
+        self
+    }
+
+    fn directory(&mut self, path: &str, mode: u32) -> &mut Self {
+        self.add(path, EntryType::Directory, mode, None, b"")
+    }
+
+    fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> &mut Self {
+        self.add(path, EntryType::Regular, mode, None, bytes)
+    }
+
+    fn link(&mut self, path: &str, target: &str) -> &mut Self {
+        self.add(path, EntryType::Symlink, 0o777, Some(target), b"")
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
