@@ -47,10 +47,10 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let root = root_directory(root);
-    let report = runtime.block_on(build(&options, &registry, root.as_deref(), counters))?;
-    // A reader thread that waits for a slow disk is no reason to wait.
+    let result = runtime.block_on(build(&options, &registry, root.as_deref(), counters));
+    // A thread that reads or hashes on for nobody, or waits for a slow disk, is no reason to wait.
     runtime.shutdown_background();
-    finish(&options, &report)
+    finish(&options, &result?)
 }
 
 /// `--root`, else the user's data directory as the XDG base directory specification has it; without a home, nothing

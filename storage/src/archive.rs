@@ -29,6 +29,7 @@ use crate::layout::{finished, readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{ImageSink, NewLayer, SinkPlan};
+use crate::writers::{Wanted, Writers};
 
 /// Which kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct ArchiveSink {
     /// Names in the archive: a ref name (OCI), or `repository:tag` (Docker).
     names: Vec<String>,
     state: Mutex<Option<State>>,
+    writers: Writers,
 }
 
 /// The archive while it grows.
@@ -65,7 +67,7 @@ impl ArchiveSink {
     /// An archive at `path`; a file there is replaced when the image is complete.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, kind: ArchiveKind, names: Vec<String>) -> Self {
-        Self { path: path.into(), kind, names, state: Mutex::default() }
+        Self { path: path.into(), kind, names, state: Mutex::default(), writers: Writers::default() }
     }
 
     fn write_error(&self) -> impl Fn(io::Error) -> Error + use<> {
@@ -185,16 +187,16 @@ impl ImageSink for ArchiveSink {
         let mut reader = LayerReader::new(&layer.layer, compression, read);
         let (line, failed) = (watch.clone(), self.write_error());
         let mut state = self.take()?;
-        let (state, start, digested) = tokio::task::spawn_blocking(move || {
+        let write = move |wanted: &Wanted| {
             let start = state.begin().map_err(&failed)?;
             while let Some(chunk) = reader.next_chunk()? {
+                wanted.check()?;
                 state.file.write_all(&chunk).map_err(&failed)?;
                 line.position(reader.position());
             }
-            Ok::<_, Error>((state, start, reader.finish()?))
-        })
-        .await
-        .map_err(|_| Error::Interrupted)??;
+            Ok((state, start, reader.finish()?))
+        };
+        let (state, start, digested) = self.writers.run(write).await?;
         self.keep(state, start, &digested.descriptor, Some(&digested.diff_id), digested.descriptor.size())?;
         finished(watch, &Outcome::Written, &digested.descriptor);
         Ok((digested, Outcome::Written))
@@ -215,26 +217,29 @@ impl ImageSink for ArchiveSink {
         let (sender, receiver) = decode::channel();
         let decoded = self.kind == ArchiveKind::Docker;
         let failed = self.write_error();
-        let writing = tokio::task::spawn_blocking(move || {
+        // Ends by itself when nothing comes any more.
+        let writing = self.writers.run(move |_| {
             let mut source: Box<dyn Read> =
                 if decoded { decode::decoder(receiver)? } else { Box::new(receiver) };
             let mut counted = Counted { file: state.file.as_file_mut(), hasher: Hasher::new(), len: 0 };
             io::copy(&mut source, &mut counted).map_err(failed)?;
             let (len, digest) = (counted.len, counted.hasher.finish());
-            Ok::<_, Error>((state, len, digest))
+            Ok((state, len, digest))
         });
-        let mut position = 0;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            position += chunk.len() as u64;
-            watch.position(position);
-            if sender.send(chunk).await.is_err() {
-                // The writer has ended early, and says why.
-                break;
+        let sending = async move {
+            let mut position = 0;
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk?;
+                position += chunk.len() as u64;
+                watch.position(position);
+                if sender.send(chunk).await.is_err() {
+                    // The writer has ended early, and says why.
+                    break;
+                }
             }
-        }
-        drop(sender);
-        let (state, len, digest) = writing.await.map_err(|_| Error::Interrupted)??;
+            Ok(())
+        };
+        let ((state, len, digest), ()) = tokio::try_join!(writing, sending)?;
         if let Some(expected) = diff_id.filter(|id| decoded && *id.as_digest() != digest) {
             return Err(Error::DigestMismatch {
                 what,
@@ -288,6 +293,7 @@ impl ImageSink for ArchiveSink {
     }
 
     async fn abort(&self) {
+        self.writers.ended().await;
         // The temporary file goes with its handle.
         *self.lock() = None;
     }

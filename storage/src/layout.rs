@@ -24,6 +24,7 @@ use crate::platform::Platform;
 use crate::progress::{LayerEvent, LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{ImageSink, NewLayer, SinkPlan};
+use crate::writers::{Wanted, Writers};
 
 /// The annotation that names an image in an index (OCI image-spec, annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -202,6 +203,7 @@ pub struct LayoutSink {
     reference: Option<String>,
     /// What this run made, for `abort` to remove: blobs, and directories from the outermost in.
     made: Mutex<Made>,
+    writers: Writers,
 }
 
 #[derive(Debug, Default)]
@@ -214,7 +216,7 @@ impl LayoutSink {
     /// An image called `reference` in `directory`, which is created, or is a layout already.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, reference: Option<String>) -> Self {
-        Self { directory: directory.into(), reference, made: Mutex::default() }
+        Self { directory: directory.into(), reference, made: Mutex::default(), writers: Writers::default() }
     }
 
     fn blobs(&self) -> PathBuf {
@@ -307,15 +309,15 @@ impl ImageSink for LayoutSink {
         let mut file = self.temporary()?;
         let mut reader = LayerReader::new(&layer.layer, layer.compression, read);
         let (line, path) = (watch.clone(), self.blobs());
-        let (file, digested) = tokio::task::spawn_blocking(move || {
+        let write = move |wanted: &Wanted| {
             while let Some(chunk) = reader.next_chunk()? {
+                wanted.check()?;
                 file.write_all(&chunk).map_err(|source| Error::Write { path: path.clone(), source })?;
                 line.position(reader.position());
             }
-            Ok::<_, Error>((file, reader.finish()?))
-        })
-        .await
-        .map_err(|_| Error::Interrupted)??;
+            Ok((file, reader.finish()?))
+        };
+        let (file, digested) = self.writers.run(write).await?;
         self.keep(file, digested.descriptor.digest())?;
         finished(watch, &Outcome::Written, &digested.descriptor);
         Ok((digested, Outcome::Written))
@@ -375,6 +377,7 @@ impl ImageSink for LayoutSink {
     }
 
     async fn abort(&self) {
+        self.writers.ended().await;
         let made = std::mem::take(&mut *self.made());
         // Best effort, on the way out of another error; a directory that others use by now stays.
         for blob in made.blobs {
