@@ -262,7 +262,13 @@ impl RegistrySink {
         pending: PendingLayer,
     ) -> Result<(Sent, Layer)> {
         let layer = match (pending.layer().await, sent) {
-            (Err(StorageError::Interrupted), Err(error)) => return Err(error),
+            (Err(StorageError::Interrupted), Err(error)) => {
+                // A file that was truncated under its map breaks the request before its reader comes to see it.
+                for file in new.layer.files() {
+                    file.check_by_path()?;
+                }
+                return Err(error);
+            }
             (Err(error), _) => return Err(error.into()),
             (Ok(layer), sent) => (sent, layer),
         };

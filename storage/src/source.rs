@@ -122,7 +122,8 @@ impl SourceFile {
     pub(crate) fn check_open(&self, file: &File) -> Result<()> {
         let metadata =
             file.metadata().map_err(|source| Error::Open { path: self.path.to_path_buf(), source })?;
-        self.check(&metadata)
+        // What stands at the path says more than the times of a file that was removed or replaced.
+        self.check(&metadata).map_err(|changed| self.check_by_path().err().unwrap_or(changed))
     }
 
     /// Checks the fence by path, without opening: for digests that are remembered.
