@@ -63,9 +63,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(128 + signal);
     }
     if let Some(error) = cause.downcast_ref::<BuildError>() {
-        // A base that cannot be had is the registry's matter where the registry said so.
         return match error {
-            BuildError::Base { source, .. } => Some(of_storage(source).unwrap_or(INPUT)),
+            BuildError::Base { source, .. } => Some(of_base(source)),
             _ => Some(INPUT),
         };
     }
@@ -84,6 +83,23 @@ fn of_storage(error: &StorageError) -> Option<u8> {
             Some(INPUT)
         }
         _ => None,
+    }
+}
+
+/// A base that cannot be had is the registry's matter, but not where the registry works and has no such image.
+fn of_base(error: &StorageError) -> u8 {
+    let registry = match error {
+        StorageError::Backend(inner) => inner.downcast_ref(),
+        _ => None,
+    };
+    match registry {
+        Some(
+            RegistryError::NotFound { .. }
+            | RegistryError::Platform { .. }
+            | RegistryError::Schema1 { .. }
+            | RegistryError::Reference { .. },
+        ) => INPUT,
+        _ => of_storage(error).unwrap_or(INPUT),
     }
 }
 
