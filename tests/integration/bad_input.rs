@@ -24,14 +24,14 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { registry: Registry::start(), text: String::new() }
+        let registry = Registry::start();
+        Sandbox::small().pushed(&registry.name("model:1"), &[]);
+        Self { registry, text: String::new() }
     }
 
-    /// A context that could be pushed, and was.
+    /// A context that could be pushed, as the image behind the tag was.
     fn case(&self) -> Case<'_> {
-        let sandbox = Sandbox::small();
-        sandbox.pushed(&self.registry.name("model:1"), &["--root", "no-memos"]);
-        Case { table: self, sandbox }
+        Case { table: self, sandbox: Sandbox::small() }
     }
 
     /// Adds a case: a Containerfile after which the push fails.
@@ -46,7 +46,12 @@ impl Table {
         let (run, shown) = run;
         assert_eq!(run.status.code(), Some(code), "{title}: {run}");
         let host = self.registry.addr().to_string();
-        let _ = write!(self.text, "## {title}: exit code {code}\n{}\n{}\n\n", input.replace(&host, "[REGISTRY]"), shown.trim_end());
+        let _ = write!(
+            self.text,
+            "## {title}: exit code {code}\n{}\n{}\n\n",
+            input.replace(&host, "[REGISTRY]"),
+            shown.trim_end()
+        );
     }
 }
 
@@ -96,15 +101,17 @@ fn containerfiles_that_cannot_be_carried_out() {
         ("COPY without a destination", "FROM scratch\nCOPY model\n"),
         ("unterminated quote", "FROM scratch\nLABEL a=\"b\n"),
         ("unterminated here-document", "FROM scratch\nCOPY <<EOF /x\ntext\n"),
-        ("malformed JSON", "FROM scratch\nCMD [\"a\",]\n"),
         ("bad variable", "FROM scratch\nENV A=${B\n"),
-        ("required variable", "FROM scratch\nARG B\nLABEL a=${B:?say which}\n"),
+        ("required variable", "FROM scratch\nARG B\nLABEL a=\"${B:?say which}\"\n"),
         ("base without a name", "ARG BASE\nFROM $BASE\nCOPY model /models\n"),
         ("RUN", "FROM scratch\nCOPY model /models\nRUN chmod -R a+r /models\n"),
         ("ADD of a URL", "FROM scratch\nADD https://example.com/model.bin /models/\n"),
         ("ADD of a repository", "FROM scratch\nADD git@example.com:model.git /models/\n"),
         ("COPY from an image", "FROM scratch\nCOPY --from=busybox /bin/sh /bin/sh\n"),
-        ("COPY from a later stage", "FROM scratch AS a\nCOPY --from=b /x /y\nFROM scratch AS b\n"),
+        (
+            "COPY from a later stage",
+            "FROM scratch AS a\nCOPY --from=b /x /y\nFROM scratch AS b\nCOPY --from=a / /\n",
+        ),
         ("missing source", "FROM scratch\nCOPY modle /models\n"),
         ("pattern without a match", "FROM scratch\nCOPY *.safetensors /models/\n"),
         ("source above the context", "FROM scratch\nCOPY ../outside /models\n"),
@@ -146,10 +153,10 @@ fn contexts_that_cannot_be_used() {
     table.add("symlink outside", "model/way-out -> ../../secret", &run, 3);
 
     let case = table.case();
-    symlink("/etc", case.sandbox.file("etc")).unwrap();
-    case.sandbox.containerfile("FROM scratch\nCOPY etc/passwd /models/\n");
+    symlink("/etc/passwd", case.sandbox.file("users")).unwrap();
+    case.sandbox.containerfile("FROM scratch\nCOPY users /models/\n");
     let run = case.push();
-    table.add("absolute symlink outside", "etc -> /etc", &run, 3);
+    table.add("absolute symlink outside", "users -> /etc/passwd", &run, 3);
 
     let case = table.case();
     symlink("round", case.sandbox.file("round")).unwrap();
@@ -185,7 +192,12 @@ fn contexts_that_cannot_be_used() {
 
     let case = table.case();
     let run = case.run(&["build", "-f", "context/Containerfile", "nowhere"]);
-    table.add("no context, with a Containerfile", "crossdock build -f context/Containerfile nowhere", &run, 2);
+    table.add(
+        "no context, with a Containerfile",
+        "crossdock build -f context/Containerfile nowhere",
+        &run,
+        2,
+    );
 
     let case = table.case();
     let run = case.run(&["build", "context/Containerfile"]);
@@ -193,7 +205,12 @@ fn contexts_that_cannot_be_used() {
 
     let case = table.case();
     let run = case.run(&["build", "-f", "context/Containerfile", "context/Containerfile"]);
-    table.add("a file as context, with -f", "crossdock build -f context/Containerfile context/Containerfile", &run, 3);
+    table.add(
+        "a file as context, with -f",
+        "crossdock build -f context/Containerfile context/Containerfile",
+        &run,
+        2,
+    );
 
     insta::assert_snapshot!(table.text);
 }

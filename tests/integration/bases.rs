@@ -49,7 +49,8 @@ fn a_base_of_another_registry_is_streamed_across_and_not_stored() {
     assert_eq!(built.outcomes(), ["sent"; 4]);
     assert!(built.number("bytes_sent") > 6 << 20);
     assert!(built.number("bytes_written") < 1 << 20, "{}", built.image);
-    let stored: u64 = ["home", "tmp", "run"].iter().flat_map(|name| sandbox.files_below(name).into_values()).sum();
+    let stored: u64 =
+        ["home", "tmp", "run"].iter().flat_map(|name| sandbox.files_below(name).into_values()).sum();
     assert!(stored < 100_000, "{:?}", sandbox.files_below("home"));
     let image = Image::pull(&here.name("model:1"));
     assert_eq!(image.node("usr/large").kind, Node::file(&noise(6 << 20, 9), 0o644).kind);
@@ -86,14 +87,19 @@ fn the_platform_chooses_from_an_index() {
     let bases = ["amd64", "arm64", "s390x"].map(|name| Base::new().for_architecture(name));
     push_index(&bases, &registry.name("base:1"));
     let sandbox = on(&registry.name("base:1"));
-    for (args, expected) in
-        [(vec![], architecture()), (vec!["--platform", "linux/s390x"], "s390x"), (vec!["--platform=linux/arm64"], "arm64")]
-    {
+    for (args, expected) in [
+        (vec![], architecture()),
+        (vec!["--platform", "linux/s390x"], "s390x"),
+        (vec!["--platform=linux/arm64"], "arm64"),
+    ] {
         let name = registry.name(&format!("model:{expected}"));
         sandbox.pushed(&name, &args);
         let image = Image::pull_for(&name, expected);
         assert_eq!(image.config["architecture"], expected);
-        assert_eq!(*image.node("etc/arch"), Node { mtime: 1_000_000_000, ..Node::file(expected.as_bytes(), 0o644) });
+        assert_eq!(
+            *image.node("etc/arch"),
+            Node { mtime: 1_000_000_000, ..Node::file(expected.as_bytes(), 0o644) }
+        );
         let variables = image.config["config"]["Env"].as_array().unwrap();
         assert!(variables.contains(&format!("MADE_FOR={expected}").into()), "{variables:?}");
     }
@@ -102,10 +108,19 @@ fn the_platform_chooses_from_an_index() {
 #[test]
 fn a_platform_that_the_base_lacks_is_an_error_that_lists_those_it_has() {
     let registry = Registry::start();
-    push_index(&[Base::new().for_architecture("amd64"), Base::new().for_architecture("arm64")], &registry.name("base:1"));
+    push_index(
+        &[Base::new().for_architecture("amd64"), Base::new().for_architecture("arm64")],
+        &registry.name("base:1"),
+    );
     let sandbox = on(&registry.name("base:1"));
-    let args = ["--tls-verify=false", "--platform", "linux/riscv64", "--push", "-t", &registry.name("model:1")];
-    sandbox.build(&args).failed(3).says(&["Containerfile:1:6", "linux/riscv64", "linux/amd64", "linux/arm64"]);
+    let args =
+        ["--tls-verify=false", "--platform", "linux/riscv64", "--push", "-t", &registry.name("model:1")];
+    sandbox.build(&args).failed(3).says(&[
+        "Containerfile:1:6",
+        "linux/riscv64",
+        "linux/amd64",
+        "linux/arm64",
+    ]);
     assert_eq!(registry.tag("model", "1"), None);
 }
 
@@ -120,7 +135,8 @@ fn a_docker_base_becomes_an_oci_image() {
     let image = Image::pull(&registry.name("model:1"));
     assert_eq!(image.manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
     let types: Vec<_> = image.layers.iter().map(|layer| layer.media_type.as_str()).collect();
-    let (gzip, plain) = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar");
+    let (gzip, plain) =
+        ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar");
     assert_eq!(types, [gzip, gzip, plain]);
     assert_eq!(image.layer_digests()[..2], base.layer_digests(), "the base's blobs are the same");
 }

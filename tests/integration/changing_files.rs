@@ -29,15 +29,26 @@ fn push_while(io: &str, retry: &str, change: impl Fn(&Path) + Send + Sync + 'sta
 
     let file = sandbox.file("model/weights.safetensors");
     write_large(&file, LEN, 1);
-    let path = file.clone();
+    let path = file;
     let hook = Hook(Arc::new(move || {
         thread::sleep(SETTLE);
         change(&path);
     }));
     // The first upload is of the large file: one job, and its layer is the only one that the registry has not got.
     proxy.break_next("PATCH", "/blobs/uploads/", 1, Fault::Run(hook));
-    let args =
-        ["--push", "-t", &name, "--tls-verify=false", "--retry", retry, "--io", io, "--jobs", "1", "--squash"];
+    let args = [
+        "--push",
+        "-t",
+        &name,
+        "--tls-verify=false",
+        "--retry",
+        retry,
+        "--io",
+        io,
+        "--jobs",
+        "1",
+        "--squash",
+    ];
     let run = sandbox.build(&args).failed(4).says(&["weights.safetensors changed during the build"]);
     assert_eq!(registry.tag("model", "1").as_deref(), Some(old.digest()), "the old tag stays: {run}");
     // Each upload that got bytes was given up; the layer of the old image alone was not.
@@ -70,7 +81,9 @@ fn a_file_that_is_truncated_while_it_is_read_is_named() {
 
 #[test]
 fn a_file_that_grows_is_named() {
-    let run = push_while("mmap", "3", |path| OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap());
+    let run = push_while("mmap", "3", |path| {
+        OpenOptions::new().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    });
     run.says(&["it grew from 100663296 to 100663300 bytes"]);
 }
 

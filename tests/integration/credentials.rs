@@ -38,7 +38,6 @@ fn with_credential(proxy: &FaultProxy) -> usize {
     proxy.seen().iter().filter(|seen| seen.header("authorization").is_some()).count()
 }
 
-
 /// Builds and pushes.
 fn push(sandbox: &Sandbox, name: &str, more: &[&str]) -> Run {
     let run = sandbox.build(&[&["--push", "--tls-verify=false", "-t", name], more].concat());
@@ -69,7 +68,8 @@ fn a_credential_of_any_place_opens_the_registry_and_is_never_shown() {
     trace(&sandbox, &[], &[("REGISTRY_AUTH_FILE", sandbox.path("auth.json"))]);
     write_auth(&sandbox.path("docker/config.json"), &host, USER, PASSWORD);
     trace(&sandbox, &[], &[("DOCKER_CONFIG", sandbox.path("docker"))]);
-    for place in ["run/containers/auth.json", "home/.config/containers/auth.json", "home/.docker/config.json"] {
+    for place in ["run/containers/auth.json", "home/.config/containers/auth.json", "home/.docker/config.json"]
+    {
         let sandbox = Sandbox::small();
         write_auth(&sandbox.path(place), &format!("{host}/team"), USER, PASSWORD);
         trace(&sandbox, &[], &[]);
@@ -88,7 +88,10 @@ fn a_wrong_credential_is_an_error_that_says_what_was_tried_before_a_file_is_read
         check_secret(&run, USER, wrong);
         run.failed(6).says(&["refused", what])
     };
-    shown(push(&sandbox, &name, &["--creds", &format!("{USER}:{wrong}")]), "tried the credentials of --creds");
+    shown(
+        push(&sandbox, &name, &["--creds", &format!("{USER}:{wrong}")]),
+        "tried the credentials of --creds",
+    );
     write_auth(&sandbox.path("auth.json"), &proxy.addr().to_string(), USER, wrong);
     shown(push(&sandbox, &name, &["--authfile", "auth.json"]), "auth.json");
     shown(push(&sandbox, &name, &[]), "tried no credentials, none being found in");
@@ -101,7 +104,9 @@ fn credentials_that_cannot_be_read_are_named() {
     let sandbox = Sandbox::small();
     let registry = Registry::locked(&[USER]);
     let name = registry.name("model:1");
-    push(&sandbox, &name, &["--authfile", "missing.json"]).failed(6).says(&["cannot read the credentials in missing.json"]);
+    push(&sandbox, &name, &["--authfile", "missing.json"])
+        .failed(6)
+        .says(&["cannot read the credentials in missing.json"]);
     fs::write(sandbox.path("broken.json"), "{\"auths\": [").unwrap();
     push(&sandbox, &name, &["--authfile", "broken.json"]).failed(6).says(&["broken.json"]);
     push(&sandbox, &name, &["--creds", "nobody"]).failed(2).says(&["--creds: write USER:PASSWORD"]);

@@ -50,7 +50,8 @@ fn an_interrupted_push_cancels_its_uploads_and_moves_no_tag() {
             let _ = wait.lock().unwrap().recv();
         }));
         proxy.break_next("PATCH", "/blobs/uploads/", 1, Fault::Run(hook));
-        let args = ["build", "--push", "-t", &name, "--tls-verify=false", "--squash", "--progress=plain", "context"];
+        let args =
+            ["build", "--push", "-t", &name, "--tls-verify=false", "--squash", "--progress=plain", "context"];
         let child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         begins.recv_timeout(Duration::from_secs(20)).unwrap();
         let cancelled = proxy.count("DELETE", "/blobs/uploads/");
@@ -93,7 +94,8 @@ fn an_interrupted_build_to_disk_ends_and_leaves_nothing() {
         let sandbox = Sandbox::small();
         write_sparse(&sandbox.file("model/weights"), 1 << 30);
         interrupt_at_work(&sandbox, &["--squash", "-o", output]);
-        let left: Vec<_> = sandbox.files_below("").into_keys().filter(|path| !path.contains("/context/")).collect();
+        let left: Vec<_> =
+            sandbox.files_below("").into_keys().filter(|path| !path.contains("/context/")).collect();
         assert!(left.is_empty(), "{left:?}");
         assert!(!sandbox.path("new").exists());
     }

@@ -74,7 +74,12 @@ fn a_connection_that_breaks_each_time_is_an_error() {
 
 #[test]
 fn servers_in_trouble_are_asked_again() {
-    for (method, path) in [("POST", "/blobs/uploads/"), ("PATCH", "/blobs/uploads/"), ("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")] {
+    for (method, path) in [
+        ("POST", "/blobs/uploads/"),
+        ("PATCH", "/blobs/uploads/"),
+        ("PUT", "/blobs/uploads/"),
+        ("PUT", "/manifests/"),
+    ] {
         let setup = Setup::new();
         setup.proxy.break_next(method, path, 1, answer(503, &[]));
         setup.survives("1");
@@ -133,7 +138,9 @@ fn a_lost_answer_to_the_manifest_is_not_an_error() {
 #[test]
 fn a_push_after_a_failed_one_sends_only_what_is_missing() {
     let setup = Setup::new();
-    setup.sandbox.containerfile("FROM scratch\nCOPY model/weights /models/\nCOPY model/config.json /models/\n");
+    setup
+        .sandbox
+        .containerfile("FROM scratch\nCOPY model/weights /models/\nCOPY model/config.json /models/\n");
     setup.proxy.break_next("PUT", "/manifests/", usize::MAX, answer(500, &[]));
     setup.fails("0", &["500"]);
     let name = setup.registry.name("model:1");
@@ -148,7 +155,10 @@ fn a_registry_that_is_down_is_an_error_that_names_it() {
     let sandbox = Sandbox::small();
     let args = ["--push", "-t", &format!("{addr}/model:1"), "--tls-verify=false", "--retry", "0"];
     let run = sandbox.build(&args).failed(5);
-    run.says(&[&format!("cannot connect to {addr}: Connection refused"), "is it up, and is the address right?"]);
+    run.says(&[
+        &format!("cannot connect to {addr}: Connection refused"),
+        "is it up, and is the address right?",
+    ]);
 }
 
 #[test]

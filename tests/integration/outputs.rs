@@ -52,7 +52,9 @@ fn an_oci_layout_is_made_and_added_to() {
     assert_eq!(*read(&sandbox, "oci", "layout:v2").node("extra/README"), Node::file(b"other", 0o644));
     assert_eq!(read(&sandbox, "oci", "layout:v1").digest, first.digest());
     let names = |images: &[Value]| -> Vec<String> {
-        let name = |image: &Value| image["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
+        let name = |image: &Value| {
+            image["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned)
+        };
         images.iter().filter_map(name).collect()
     };
     assert_eq!(names(&check_layout(&sandbox.path("layout"))), ["v1", "v2"]);
@@ -126,11 +128,20 @@ fn a_build_that_fails_leaves_no_output() {
     damaged[8] ^= 1;
     // The header's extra flags: gunzip does not mind, and the tree can be read.
     fs::write(&layer, damaged).unwrap();
-    for output in ["oci:new:v1", "oci:deep/new:v1", "oci:there:v2", "oci-archive:new.tar:v1", "docker-archive:new.tar:a:b", "oci-archive:there.tar"]
-    {
+    for output in [
+        "oci:new:v1",
+        "oci:deep/new:v1",
+        "oci:there:v2",
+        "oci-archive:new.tar:v1",
+        "docker-archive:new.tar:a:b",
+        "oci-archive:there.tar",
+    ] {
         for jobs in ["1", "4"] {
             let root = ["--root", "no-memos", "--digestfile", "digest", "--iidfile", "iid"];
-            sandbox.build(&[&["-o", output, "--jobs", jobs], &root[..]].concat()).failed(5).says(&["expected sha256:"]);
+            sandbox
+                .build(&[&["-o", output, "--jobs", jobs], &root[..]].concat())
+                .failed(5)
+                .says(&["expected sha256:"]);
             let mut after = outside(&sandbox);
             after.retain(|path, _| !path.contains("/no-memos/"));
             assert_eq!(after, before, "{output}");
@@ -200,7 +211,18 @@ fn a_later_copy_wins_squashed_or_not() {
 #[test]
 fn labels_and_annotations_are_where_they_belong() {
     let sandbox = model();
-    sandbox.built(&["--annotation", "org.example.b=2", "--annotation", "a=x=y", "--label", "l=1", "--label", "empty", "-o", "oci:o:v1"]);
+    sandbox.built(&[
+        "--annotation",
+        "org.example.b=2",
+        "--annotation",
+        "a=x=y",
+        "--label",
+        "l=1",
+        "--label",
+        "empty",
+        "-o",
+        "oci:o:v1",
+    ]);
     let image = read(&sandbox, "oci", "o:v1");
     assert_eq!(image.manifest["annotations"], json!({"a": "x=y", "org.example.b": "2"}));
     assert_eq!(image.config["config"]["Labels"], json!({"empty": "", "from": "base", "l": "1"}));
@@ -269,28 +291,46 @@ fn build_args_come_from_the_command_line_the_environment_and_the_default() {
     sandbox.write("v2", "2");
     sandbox.containerfile("ARG BASE=nothing\nFROM $BASE\nARG VERSION=v1\nARG FROM_ENV=none\nLABEL v=$VERSION e=$FROM_ENV\nCOPY $VERSION /data\n");
     let labels = |args: &[&str]| {
-        let args = [&["build", "-q", "--build-arg", "BASE=scratch", "-o", "oci:o:v1"], args, &["context"]].concat();
+        let args =
+            [&["build", "-q", "--build-arg", "BASE=scratch", "-o", "oci:o:v1"], args, &["context"]].concat();
         let output = sandbox.command(&args).env("FROM_ENV", "the environment").output().unwrap();
         sandbox.finish(output, &args).done();
         read(&sandbox, "oci", "o:v1").config["config"]["Labels"].clone()
     };
     assert_eq!(labels(&[]), json!({"v": "v1", "e": "none"}));
-    assert_eq!(labels(&["--build-arg=VERSION=v2", "--build-arg", "FROM_ENV"]), json!({"v": "v2", "e": "the environment"}));
+    assert_eq!(
+        labels(&["--build-arg=VERSION=v2", "--build-arg", "FROM_ENV"]),
+        json!({"v": "v2", "e": "the environment"})
+    );
     assert_eq!(labels(&["--build-arg", "NOT_THERE", "--build-arg="]), json!({"v": "v1", "e": "none"}));
 }
 
 #[test]
 fn what_the_ignore_file_names_stays_out() {
     let sandbox = Sandbox::new();
-    for name in ["model/keep", "model/a.tmp", "model/deep/b.tmp", "model/deep/important.tmp", ".git/config", "notes.md"] {
+    for name in [
+        "model/keep",
+        "model/a.tmp",
+        "model/deep/b.tmp",
+        "model/deep/important.tmp",
+        ".git/config",
+        "notes.md",
+    ] {
         sandbox.write(name, noise(10, 1));
     }
     sandbox.containerfile("FROM scratch\nCOPY . /c\n");
-    sandbox.write(".containerignore", "# what is made anew\n**/*.tmp\n!**/important.tmp\n.git\nContainerfile\n.containerignore\n");
+    sandbox.write(
+        ".containerignore",
+        "# what is made anew\n**/*.tmp\n!**/important.tmp\n.git\nContainerfile\n.containerignore\n",
+    );
     let files = |args: &[&str]| {
         sandbox.built(&[args, &["-o", "oci:o:v1"]].concat());
         let files = read(&sandbox, "oci", "o:v1").files;
-        files.into_iter().filter(|(_, node)| node.kind != Kind::Directory).map(|(path, _)| path).collect::<Vec<_>>()
+        files
+            .into_iter()
+            .filter(|(_, node)| node.kind != Kind::Directory)
+            .map(|(path, _)| path)
+            .collect::<Vec<_>>()
     };
     assert_eq!(files(&[]), ["c/model/deep/important.tmp", "c/model/keep", "c/notes.md"]);
     fs::write(sandbox.path("other"), "*\n!notes.md\n").unwrap();

@@ -17,7 +17,12 @@ fn plain_progress_is_lines_on_standard_error_and_the_report_on_standard_output()
     assert!(run.stderr.lines().any(|line| line.starts_with("[1/1] COPY model /models: sending (")), "{run}");
     assert!(run.stderr.lines().any(|line| line.starts_with("[1/1] COPY model /models: sent, ")), "{run}");
     assert!(!run.stderr.contains('\u{1b}'), "no escape sequences: {run}");
-    for part in [format!("image    {name}"), "digest   sha256:".to_owned(), "\nsent ".to_owned(), "\nmemory ".to_owned()] {
+    for part in [
+        format!("image    {name}"),
+        "digest   sha256:".to_owned(),
+        "\nsent ".to_owned(),
+        "\nmemory ".to_owned(),
+    ] {
         assert!(run.stdout.contains(&part), "{part:?} is missing\n{run}");
     }
 }
@@ -56,8 +61,17 @@ fn json_progress_is_one_object_a_line_with_the_fields_that_are_promised() {
     assert_eq!(
         image,
         [
-            "bytes_read", "bytes_received", "bytes_sent", "bytes_written", "digest", "event", "image_id", "layers",
-            "names", "peak_memory_bytes", "seconds",
+            "bytes_read",
+            "bytes_received",
+            "bytes_sent",
+            "bytes_written",
+            "digest",
+            "event",
+            "image_id",
+            "layers",
+            "names",
+            "peak_memory_bytes",
+            "seconds",
         ]
     );
     let layer: Vec<_> = keys(&built.image["layers"][0]).into_iter().collect();

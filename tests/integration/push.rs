@@ -104,7 +104,7 @@ fn an_image_is_read_back_byte_for_byte_by_skopeo_and_umoci() {
     assert_eq!(image.node("run/x").kind, Kind::Directory);
 
     // umoci, an unpacker with ideas of its own, sees the same.
-    let mut expected = image.files.clone();
+    let mut expected = image.files;
     let mut unpacked = unpack(&name);
     for (path, node) in expected.iter_mut().chain(unpacked.iter_mut()) {
         if !is_root() {
@@ -187,7 +187,10 @@ fn the_config_has_what_the_instructions_say() {
 fn all_tags_name_the_image() {
     let registry = Registry::start();
     let sandbox = Sandbox::small();
-    let built = sandbox.pushed(&registry.name("model:1"), &["-t", &registry.name("model:latest"), "-t", &registry.name("other/model:1")]);
+    let built = sandbox.pushed(
+        &registry.name("model:1"),
+        &["-t", &registry.name("model:latest"), "-t", &registry.name("other/model:1")],
+    );
     for (repository, tag) in [("model", "1"), ("model", "latest"), ("other/model", "1")] {
         assert_eq!(registry.tag(repository, tag).as_deref(), Some(built.digest()), "{repository}:{tag}");
     }

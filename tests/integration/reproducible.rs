@@ -8,7 +8,9 @@ use crate::support::sandbox::Sandbox;
 /// The same files, written in one order or the other, so that inodes and times differ.
 fn model(reverse: bool) -> Sandbox {
     let sandbox = Sandbox::new();
-    sandbox.containerfile("FROM scratch\nLABEL b=2 a=1 c=3\nENV Z=1 A=2\nCOPY model /models\nCOPY extra /extra\nVOLUME /b /a\n");
+    sandbox.containerfile(
+        "FROM scratch\nLABEL b=2 a=1 c=3\nENV Z=1 A=2\nCOPY model /models\nCOPY extra /extra\nVOLUME /b /a\n",
+    );
     let mut numbers: Vec<u64> = (0..24).collect();
     if reverse {
         numbers.reverse();
@@ -17,7 +19,8 @@ fn model(reverse: bool) -> Sandbox {
         let len = if n % 6 == 0 { 1_200_000 } else { 700 };
         let name = if n % 2 == 0 { format!("model/{n}.bin") } else { format!("extra/d{}/{n}.bin", n % 3) };
         let path = sandbox.write(&name, noise(len, n));
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(if reverse { 1_000_000 * n } else { 77 });
+        let time =
+            std::time::UNIX_EPOCH + std::time::Duration::from_secs(if reverse { 1_000_000 * n } else { 77 });
         fs::File::open(path).unwrap().set_modified(time).unwrap();
     }
     sandbox

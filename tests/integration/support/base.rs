@@ -24,11 +24,23 @@ impl Base {
     /// What distributions look like: `/tmp` for all, `/var/run` a link to `/run`.
     pub(crate) fn new() -> Self {
         let mut system = LayerBuilder::default();
-        system.directory("etc", 0o755).file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\nmodel:x:77:78::/:\n");
-        system.directory("run", 0o755).directory("tmp", 0o1777).directory("usr", 0o755).directory("var", 0o755);
+        system.directory("etc", 0o755).file(
+            "etc/passwd",
+            0o644,
+            b"root:x:0:0::/:/bin/sh\nmodel:x:77:78::/:\n",
+        );
+        system
+            .directory("run", 0o755)
+            .directory("tmp", 0o1777)
+            .directory("usr", 0o755)
+            .directory("var", 0o755);
         system.link("var/run", "/run");
         let mut program = LayerBuilder::default();
-        program.directory("usr", 0o755).directory("usr/bin", 0o755).file("usr/bin/serve", 0o755, b"#!/bin/sh\n");
+        program.directory("usr", 0o755).directory("usr/bin", 0o755).file(
+            "usr/bin/serve",
+            0o755,
+            b"#!/bin/sh\n",
+        );
         Self {
             layers: vec![system.finish(), program.finish()],
             architecture: architecture().to_owned(),
@@ -92,7 +104,8 @@ impl Base {
             layers.push(write_blob(directory, "application/vnd.oci.image.layer.v1.tar+gzip", &gzip));
             diff_ids.push(digest_of(tar));
         }
-        let history: Vec<_> = (1..=layers.len()).map(|n| json!({"created_by": format!("base {n}")})).collect();
+        let history: Vec<_> =
+            (1..=layers.len()).map(|n| json!({"created_by": format!("base {n}")})).collect();
         let config = json!({
             "architecture": self.architecture,
             "os": "linux",
@@ -104,7 +117,8 @@ impl Base {
         let config = write_blob(directory, "application/vnd.oci.image.config.v1+json", config.as_bytes());
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest =
-            json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers}).to_string();
+            json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers})
+                .to_string();
         let mut entry = write_blob(directory, media_type, manifest.as_bytes());
         entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
         entry
@@ -134,7 +148,8 @@ fn write_blob(directory: &Path, media_type: &str, bytes: &[u8]) -> Value {
 
 fn write_index(directory: &Path, entries: &[Value]) {
     fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    fs::write(directory.join("index.json"), json!({"schemaVersion": 2, "manifests": entries}).to_string()).unwrap();
+    fs::write(directory.join("index.json"), json!({"schemaVersion": 2, "manifests": entries}).to_string())
+        .unwrap();
 }
 
 struct LayerBuilder(tar::Builder<Vec<u8>>);
@@ -146,7 +161,14 @@ impl Default for LayerBuilder {
 }
 
 impl LayerBuilder {
-    fn add(&mut self, path: &str, kind: EntryType, mode: u32, target: Option<&str>, bytes: &[u8]) -> &mut Self {
+    fn add(
+        &mut self,
+        path: &str,
+        kind: EntryType,
+        mode: u32,
+        target: Option<&str>,
+        bytes: &[u8],
+    ) -> &mut Self {
         let mut header = Header::new_ustar();
         header.set_path(path).unwrap();
         header.set_entry_type(kind);

@@ -155,7 +155,8 @@ pub(crate) fn check_layout(directory: &Path) -> Vec<Value> {
         let (digest, _) = digest_of_reader(File::open(entry.path()).unwrap());
         assert_eq!(digest, format!("sha256:{}", entry.file_name().to_string_lossy()));
     }
-    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["blobs", "index.json", "oci-layout"]);
     let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
@@ -235,8 +236,7 @@ fn read_layer(path: &Path, media_type: &str) -> (Layer, String) {
 fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> (String, Node) {
     let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
     let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
-    let target =
-        entry.link_name_bytes().map(|target| String::from_utf8(target.into_owned()).unwrap());
+    let target = entry.link_name_bytes().map(|target| String::from_utf8(target.into_owned()).unwrap());
     let header = entry.header().clone();
     let kind = match header.entry_type() {
         EntryType::Directory => Kind::Directory,
@@ -274,7 +274,9 @@ fn flatten(layers: &[Layer]) -> Files {
                 ".wh..wh..opq" => directory.to_owned(),
                 name => format!("{directory}{}", &name[4..]),
             };
-            files.retain(|path, _| *path != gone && !path.starts_with(&format!("{}/", gone.trim_end_matches('/'))));
+            files.retain(|path, _| {
+                *path != gone && !path.starts_with(&format!("{}/", gone.trim_end_matches('/')))
+            });
         }
         for (path, node) in layer.entries.iter().filter(|(_, node)| node.kind != Kind::Whiteout) {
             let parent = path.rsplit_once('/').map(|(parent, _)| parent);
@@ -283,7 +285,9 @@ fn flatten(layers: &[Layer]) -> Files {
                 assert_eq!(kind, Some(&Kind::Directory), "the parent of {path}, which each layer must find");
             }
             let node = match &node.kind {
-                Kind::HardLink(target) => files.get(target).unwrap_or_else(|| panic!("{path} -> {target}")).clone(),
+                Kind::HardLink(target) => {
+                    files.get(target).unwrap_or_else(|| panic!("{path} -> {target}")).clone()
+                }
                 _ => node.clone(),
             };
             if node.kind != Kind::Directory {
