@@ -23,7 +23,7 @@ mod stage_files;
 mod tree;
 
 pub use assemble::{
-    AssembleOptions, Assembled, AssembledLayer, Assembly, AssemblyBase, AssemblyLayer, assemble, history_matches,
+    AssembleOptions, Assembled, AssembledLayer, Assembly, AssemblyBase, AssemblyLayer, assemble,
 };
 pub use base::base_tree;
 pub use containerfile::{Containerfile, Diagnostic, ParseError};

@@ -181,8 +181,10 @@ impl IndexStore {
     #[must_use]
     pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
         let path = self.path(diff_id);
-        let bytes = fs::read(&path).ok()?;
-        serde_json::from_slice(&bytes)
+        let file = fs::File::open(&path).ok()?;
+        zstd::Decoder::new(file)
+            .map_err(serde_json::Error::io)
+            .and_then(|text| serde_json::from_reader(io::BufReader::new(text)))
             .inspect_err(
                 |error| tracing::warn!(path = %path.display(), %error, "a damaged layer index is not used"),
             )
@@ -195,13 +197,16 @@ impl IndexStore {
     /// [`Error::Write`].
     pub fn remember(&self, diff_id: &DiffId, index: &LayerIndex) -> Result<()> {
         let path = self.path(diff_id);
-        let bytes = serde_json::to_vec(index)
+        let text = serde_json::to_vec(index)
             .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
-        write_whole(&path, &bytes).map_err(|source| Error::Write { path, source })
+        // A tenth of the text: a base of a hundred thousand files has some ten megabytes of it.
+        zstd::bulk::compress(&text, zstd::DEFAULT_COMPRESSION_LEVEL)
+            .and_then(|bytes| write_whole(&path, &bytes))
+            .map_err(|source| Error::Write { path, source })
     }
 
     fn path(&self, diff_id: &DiffId) -> PathBuf {
-        self.directory.join(format!("{}.json", diff_id.as_digest().digest()))
+        self.directory.join(format!("{}.json.zst", diff_id.as_digest().digest()))
     }
 }
 

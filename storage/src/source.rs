@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -110,7 +110,9 @@ impl SourceFile {
 
     /// Opens the file and checks the fence on the open descriptor.
     pub(crate) fn open(&self) -> Result<File> {
-        let file = File::open(&self.path).map_err(|source| match source.kind() {
+        // A FIFO in the file's place would keep an open without O_NONBLOCK waiting for a writer.
+        let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path);
+        let file = opened.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
             _ => Error::Open { path: self.path.to_path_buf(), source },
         })?;
