@@ -215,6 +215,22 @@ fn contexts_that_cannot_be_used() {
     insta::assert_snapshot!(table.text);
 }
 
+/// Whoever is not root cannot make a device, and has nothing to see here.
+#[test]
+fn a_device_in_the_context_is_named() {
+    use nix::sys::stat::{SFlag, makedev, mknod};
+    let sandbox = Sandbox::small();
+    if mknod(&sandbox.file("model/device"), SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3)).is_err() {
+        return;
+    }
+    sandbox
+        .build(&[])
+        .failed(3)
+        .says(&["\"model/device\" is a character device, which an image layer cannot carry"]);
+    sandbox.write(".containerignore", "**/device\n");
+    sandbox.build(&[]).done();
+}
+
 fn tar_of_nothing() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();

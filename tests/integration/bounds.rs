@@ -31,6 +31,7 @@ fn a_push_of_many_large_files_at_once_takes_little_memory_and_no_disk() {
     }
     let built = sandbox.pushed(&registry.name("model:1"), &[]);
     check(&built, (256 << 20) + 2);
+    assert_eq!(built.layers().len(), 5, "64 MiB is a layer of its own by default");
     assert!(built.number("bytes_sent") >= 256 << 20);
     assert!(built.number("bytes_sent") < 257 << 20, "no byte goes twice: {}", built.image);
 }
