@@ -29,11 +29,12 @@ fn check_secret(run: &Run, user: &str, password: &str) {
     }
 }
 
-/// Bytes of upload bodies that came by, and the requests with a credential.
+/// Bytes of upload bodies that came by.
 fn uploaded(proxy: &FaultProxy) -> u64 {
     proxy.seen().iter().filter(|seen| seen.path.contains("/blobs/uploads/")).map(|seen| seen.body).sum()
 }
 
+/// How many requests came with a credential.
 fn with_credential(proxy: &FaultProxy) -> usize {
     proxy.seen().iter().filter(|seen| seen.header("authorization").is_some()).count()
 }

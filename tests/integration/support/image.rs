@@ -123,7 +123,7 @@ impl Image {
         self.files.get(path).unwrap_or_else(|| panic!("no {path}: {:?}", there()))
     }
 
-    /// How many new layers there are above the base's.
+    /// The layers' digests, from the bottom up.
     pub(crate) fn layer_digests(&self) -> Vec<String> {
         let layers = self.manifest["layers"].as_array().unwrap();
         layers.iter().map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect()
