@@ -18,7 +18,7 @@ const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 /// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes.
 ///
 /// # Errors
-/// Where `--creds` is not `USER:PASSWORD`.
+/// Where `--creds` is not `USER:PASSWORD`, or `--cert-dir` is no directory.
 pub(crate) fn registry(
     args: &RegistryArgs,
     destination: Option<&str>,
@@ -29,6 +29,9 @@ pub(crate) fn registry(
         Some(Some((user, password))) if !user.is_empty() => Some((user.to_owned(), Secret::new(password))),
         Some(_) => bail!("--creds: write USER:PASSWORD"),
     };
+    if let Some(directory) = args.cert_dir.as_ref().filter(|directory| !directory.is_dir()) {
+        bail!("--cert-dir {}: there is no such directory", directory.display());
+    }
     let uid = nix::unistd::getuid().as_raw();
     Ok(Registry::new(RegistryOptions {
         tls_verify: args.tls_verify,

@@ -8,11 +8,16 @@ use crossdock_builder::Containerfile;
 
 fn large() -> String {
     let mut text = String::from("# syntax=docker/dockerfile:1\nARG BASE=scratch\nFROM ${BASE} AS base\n");
-    for i in 0..20_000 {
+    for i in 0..20_000_u32 {
         // Writing to a String does not fail.
         let _ = match i % 5 {
-            0 => writeln!(text, "ENV NAME_{i}=\"value of ${{NAME_{}:-none}}\" OTHER={i}", i.saturating_sub(5)),
-            1 => writeln!(text, "# a remark\nCOPY --chown=1001:0 --chmod=0644 \\\n    model/part-{i}.safetensors \\\n    /models/"),
+            0 => {
+                writeln!(text, "ENV NAME_{i}=\"value of ${{NAME_{}:-none}}\" OTHER={i}", i.saturating_sub(5))
+            }
+            1 => writeln!(
+                text,
+                "# a remark\nCOPY --chown=1001:0 --chmod=0644 \\\n    model/part-{i}.safetensors \\\n    /models/"
+            ),
             2 => writeln!(text, "LABEL org.example.l{i}='single' \"quoted key\"=v"),
             3 => writeln!(text, "COPY <<EOF /etc/file-{i}\nline one\nline two of $NAME\nEOF"),
             _ => writeln!(text, "CMD [\"/bin/sh\", \"-c\", \"echo {i}\"]"),
