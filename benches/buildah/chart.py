@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from html import escape
 
-from report import GIB, MIB, Row, Summary
+from report import GIB, Row, Summary, size_text
 
 WIDTH = 960
 LEFT, RIGHT = 64, 28
@@ -112,7 +112,7 @@ def legend(rows: list[Row]) -> Iterable[str]:
     for i, row in enumerate(rows):
         x, y = LEFT + column * (i % 3), top + 20 * (i // 3)
         yield f'<rect x="{x:.1f}" y="{y - 10}" width="14" height="10" rx="2" fill="{COLOURS[row.contestant]}"/>'
-        yield text(x + 20, y, f"{row.label}: at most {gib(row.disk)}", "small")
+        yield text(x + 20, y, f"{row.label}: at most {size_text(row.disk)}", "small")
 
 
 def time_chart(rows: list[Row], top: float) -> Iterable[str]:
@@ -146,10 +146,6 @@ def bar(x: float, y: float, width: float, colour: str, opacity: float = 1) -> st
 def text(x: float, y: float, words: str, style: str = "", anchor: str = "start") -> str:
     kind = f' class="{style}"' if style else ""
     return f'<text x="{x:.1f}" y="{y:.1f}"{kind} text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def gib(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / MIB:.1f} MiB"
 
 
 def step_for(top: float) -> float:
