@@ -86,9 +86,15 @@ impl CredentialEnv {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
     Anonymous,
-    Basic { user: String, password: Secret },
+    Basic {
+        user: String,
+        password: Secret,
+    },
     /// A token that is traded for others at the token server (OAuth2's refresh grant).
-    Identity { user: String, token: Secret },
+    Identity {
+        user: String,
+        token: Secret,
+    },
 }
 
 impl Credential {
@@ -173,17 +179,13 @@ impl Credentials {
         self.search(registry, repository, &mut Vec::new())
     }
 
-    fn search(
-        &self,
-        registry: &str,
-        repository: &str,
-        looked: &mut Vec<CredentialSource>,
-    ) -> Result<Found> {
+    fn search(&self, registry: &str, repository: &str, looked: &mut Vec<CredentialSource>) -> Result<Found> {
         if let Some((user, password)) = &self.options.explicit {
             let place = Path::new("--creds");
             if self.options.explicit_registry.as_deref().is_none_or(|only| only == registry) {
                 let credential = Credential::Basic { user: user.clone(), password: password.clone() };
-                looked.push(CredentialSource::new(place, SourceOutcome::Matched { key: registry.to_owned() }));
+                looked
+                    .push(CredentialSource::new(place, SourceOutcome::Matched { key: registry.to_owned() }));
                 return Ok(Found { credential, origin: Origin::Explicit });
             }
             looked.push(CredentialSource::new(place, SourceOutcome::NoMatch));
@@ -305,9 +307,7 @@ impl Credentials {
     fn runtime_file(&self) -> PathBuf {
         match &self.options.env.xdg_runtime_dir {
             Some(directory) => directory.join("containers/auth.json"),
-            None => {
-                Path::new("/run/containers").join(self.options.env.uid.to_string()).join("auth.json")
-            }
+            None => Path::new("/run/containers").join(self.options.env.uid.to_string()).join("auth.json"),
         }
     }
 
@@ -327,9 +327,15 @@ impl Credentials {
 
 /// A place to look in.
 enum Place {
-    File { path: PathBuf, required: bool },
+    File {
+        path: PathBuf,
+        required: bool,
+    },
     /// Docker's own file, with the directory of the secrets that Tekton copies into it.
-    Copy { path: PathBuf, secrets: PathBuf },
+    Copy {
+        path: PathBuf,
+        secrets: PathBuf,
+    },
 }
 
 impl Found {

@@ -37,10 +37,7 @@ impl Registry {
     /// The logins of these options, without `--creds` and without the ServiceAccount.
     #[must_use]
     pub fn logins(&self) -> Logins {
-        let mut options = self.shared.credentials.options().clone();
-        options.explicit = None;
-        options.service_account.registries = Vec::new();
-        Logins { credentials: Credentials::new(options) }
+        Logins::new(self.shared.credentials.options().clone())
     }
 
     /// Asks the registry of `key`, `HOST[:PORT][/NAMESPACE]`, whether it takes a user name and a password.
@@ -58,9 +55,8 @@ impl Registry {
         let asked = Self::new(RegistryOptions { credentials, ..options });
         let host = asked.host(registry);
         let access = Access::pull("");
-        let make = |endpoint: &crate::endpoint::Endpoint| {
-            Call::new(&access, Method::GET, endpoint.ping(), &[200])
-        };
+        let make =
+            |endpoint: &crate::endpoint::Endpoint| Call::new(&access, Method::GET, endpoint.ping(), &[200]);
         match host.request(host.attempts(), make).await {
             Ok(_) => Ok(()),
             Err(Error::Denied { status, detail, .. }) => {
@@ -73,6 +69,12 @@ impl Registry {
 }
 
 impl Logins {
+    /// The logins in the files of these options.
+    #[must_use]
+    pub fn new(options: CredentialOptions) -> Self {
+        Self { credentials: Credentials::new(CredentialOptions { explicit: None, ..options }) }
+    }
+
     /// The file that logins are written to: the one that was named, else
     /// `${XDG_RUNTIME_DIR:-/run/containers/UID}/containers/auth.json` as containers/image has it.
     #[must_use]
@@ -131,7 +133,8 @@ impl Logins {
             if fields.contains_key("auths") {
                 let auths = section(&path, fields, "auths")?;
                 let there = auths.remove(key).is_some() || {
-                    let alias = auths.keys().find(|other| !key.contains('/') && same_host(other, key)).cloned();
+                    let alias =
+                        auths.keys().find(|other| !key.contains('/') && same_host(other, key)).cloned();
                     alias.is_some_and(|alias| auths.remove(&alias).is_some())
                 };
                 removed |= there;
@@ -244,7 +247,8 @@ mod tests {
     use super::*;
 
     fn logins(path: &Path) -> Logins {
-        let options = CredentialOptions { authfile: Some(path.to_path_buf()), ..CredentialOptions::default() };
+        let options =
+            CredentialOptions { authfile: Some(path.to_path_buf()), ..CredentialOptions::default() };
         Logins { credentials: Credentials::new(options) }
     }
 

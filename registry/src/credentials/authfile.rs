@@ -142,16 +142,15 @@ impl Authfile {
 
     /// The entry for a repository with its key: credHelpers of the host, then the longest path prefix, then keys
     /// that are URLs or aliases of the host, then what keeps all the others (Docker's `credsStore`).
-    pub(super) fn find(
-        &self,
-        registry: &str,
-        repository: &str,
-        helpers: &Helpers,
-    ) -> Result<Option<Match>> {
+    pub(super) fn find(&self, registry: &str, repository: &str, helpers: &Helpers) -> Result<Option<Match>> {
         if let Some((key, helper)) = self.helper_of(registry) {
             // A helper that has nothing speaks for the whole file, as with containers/image.
             let answer = helpers.get(helper, key);
-            return self.of_helper(key, helper, answer.map_err(|failure| self.helper_failed(key, helper, failure))?);
+            return self.of_helper(
+                key,
+                helper,
+                answer.map_err(|failure| self.helper_failed(key, helper, failure))?,
+            );
         }
         let host = canonical_host(registry);
         let (mut stored, mut key_of_store) = (false, registry);

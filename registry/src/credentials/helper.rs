@@ -79,8 +79,7 @@ impl Helpers {
         user: &str,
         password: &Secret,
     ) -> Result<(), Failure> {
-        let text =
-            serde_json::json!({"ServerURL": server, "Username": user, "Secret": password.expose()});
+        let text = serde_json::json!({"ServerURL": server, "Username": user, "Secret": password.expose()});
         self.run(name, "store", text.to_string().as_bytes()).map(|_| ())
     }
 

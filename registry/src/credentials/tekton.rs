@@ -69,5 +69,9 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut secrets: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     secrets.sort();
-    secrets.into_iter().flat_map(|secret| FILES.map(|name| secret.join(name))).filter(|f| f.is_file()).collect()
+    secrets
+        .into_iter()
+        .flat_map(|secret| FILES.map(|name| secret.join(name)))
+        .filter(|f| f.is_file())
+        .collect()
 }
