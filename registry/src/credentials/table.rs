@@ -149,7 +149,7 @@ const ROWS: &[Row] = &[
     (&[(DOCKER, "quay.io=!<token>")], "quay.io/a", "<token> identity home/.docker/config.json quay.io"),
     (&[(DOCKER, "quay.io=!me")], "quay.io/a", "me identity home/.docker/config.json quay.io"),
     (
-        &[(DOCKER, "{\"auths\":{\"quay.io\":{\"username\":\"u\",\"password\":\"p\"}}}")],
+        &[(DOCKER, "{\"auths\":{\"quay.io\":{\"username\":\"u\",\"password\":\"secret\"}}}")],
         "quay.io/a",
         "u home/.docker/config.json quay.io",
     ),
@@ -320,7 +320,8 @@ fn the_expected_credential_wins() {
 fn a_helper_that_does_not_answer_is_given_up() {
     let bin = tempfile::tempdir().unwrap();
     write_helper(&bin.path().join("docker-credential-slow"), "#!/bin/sh\nexec sleep 60\n");
-    let helpers = Helpers { path: Some(bin.path().into()), patience: Duration::from_millis(200) };
+    let path = std::env::join_paths([bin.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let helpers = Helpers { path: Some(path), patience: Duration::from_millis(200) };
     let start = std::time::Instant::now();
     let Err(Failure::Failed(reason)) = helpers.get("slow", "one.example") else { panic!("it answered") };
     assert!(reason.contains("too long") && start.elapsed() < Duration::from_secs(30), "{reason}");
