@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::auth::AuthArgs;
+use crate::login::{LoginArgs, LogoutArgs};
+
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.
 #[derive(Debug, Parser)]
 #[command(name = "crossdock", version, after_help = EXIT_CODES)]
@@ -46,6 +49,15 @@ pub(crate) enum Command {
     /// Build an image from a Containerfile and send it where it belongs
     #[command(visible_alias = "bud", after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES_LONG)]
     Build(Box<BuildArgs>),
+
+    /// Keep a user name and password for a registry, after the registry took them
+    Login(Box<LoginArgs>),
+
+    /// Forget the user name and password of a registry
+    Logout(LogoutArgs),
+
+    /// Explain which credential a repository gets, where it comes from, and what it may do there
+    Auth(Box<AuthArgs>),
 }
 
 const BUILD_EXAMPLES: &str = "\

@@ -4,9 +4,11 @@
 //! `builder` (Containerfile to image), `registry` (the OCI distribution protocol) and `storage` (virtual layers).
 
 mod args;
+mod auth;
 mod bases;
 mod build;
 mod exit;
+mod login;
 mod options;
 mod progress;
 mod registries;
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
     start_logging(cli.log_level);
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref()),
+        Command::Login(args) => login::run(args),
+        Command::Logout(args) => login::run_logout(args),
+        Command::Auth(args) => auth::run(args),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),

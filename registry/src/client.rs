@@ -99,7 +99,7 @@ pub struct ProxyOptions {
 /// The way to all registries. Cheap to clone; clones share connections, tokens and what was learnt of the hosts.
 #[derive(Clone)]
 pub struct Registry {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all hosts share.
@@ -159,7 +159,7 @@ impl Registry {
         Ok(RegistrySink::new(self.host(first.registry()), references.to_vec()))
     }
 
-    fn host(&self, registry: &str) -> Arc<Host> {
+    pub(crate) fn host(&self, registry: &str) -> Arc<Host> {
         let mut hosts = lock(&self.shared.hosts);
         let host = hosts
             .entry(registry.to_owned())

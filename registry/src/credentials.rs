@@ -1,20 +1,32 @@
 //! Credentials: which one is for a repository, and where it came from.
 //!
 //! The order is that of containers/image: what was given explicitly, exactly one file where one is named, else the
-//! default files, first match wins. After these come the pod's ServiceAccount, for in-cluster registries only, and
-//! nobody. Files are read anew at each call: tokens in them are replaced while a push is under way.
+//! default files, first match wins; Tekton's secrets count as the file that Tekton copies them into. After these come the
+//! pod's ServiceAccount, for in-cluster registries only, and nobody. Files are read anew at each call: tokens in them are replaced while a push is under way.
 
 mod authfile;
+mod helper;
 mod service_account;
+mod source;
+#[cfg(test)]
+mod table;
+mod tekton;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
-use authfile::Authfile;
+use authfile::{Authfile, Match};
+pub(crate) use helper::{Failure, Helpers};
 pub use service_account::ServiceAccountOptions;
+pub use source::{CredentialSource, SourceOutcome};
+
+/// How long a credential helper may take; it may itself ask a cloud.
+const HELPER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where credentials may come from.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +58,10 @@ pub struct CredentialEnv {
     pub home: Option<PathBuf>,
     /// The user's number, for `/run/containers/UID/auth.json`.
     pub uid: u32,
+    /// `PATH`: where the programs `docker-credential-NAME` are.
+    pub path: Option<OsString>,
+    /// Where Tekton mounts the secrets that it makes `$HOME/.docker/config.json` of when a step starts.
+    pub tekton_secrets: Option<PathBuf>,
 }
 
 impl CredentialEnv {
@@ -60,6 +76,8 @@ impl CredentialEnv {
             xdg_config_home: path("XDG_CONFIG_HOME"),
             home: path("HOME"),
             uid,
+            path: lookup("PATH"),
+            tekton_secrets: Some(PathBuf::from("/tekton/creds-secrets")),
         }
     }
 }
@@ -68,7 +86,25 @@ impl CredentialEnv {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
     Anonymous,
-    Basic { user: String, password: Secret },
+    Basic {
+        user: String,
+        password: Secret,
+    },
+    /// A token that is traded for others at the token server (OAuth2's refresh grant).
+    Identity {
+        user: String,
+        token: Secret,
+    },
+}
+
+impl Credential {
+    /// The user name, where there is one.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Basic { user, .. } | Self::Identity { user, .. } => Some(user),
+        }
+    }
 }
 
 /// Where a credential came from: what an error may say about it.
@@ -76,6 +112,7 @@ pub(crate) enum Credential {
 pub(crate) enum Origin {
     Explicit,
     Authfile { path: PathBuf, key: String },
+    Helper { name: String, key: String, path: PathBuf },
     ServiceAccount { token: PathBuf },
     Nowhere { looked: Vec<PathBuf> },
 }
@@ -87,79 +124,238 @@ pub(crate) struct Found {
     pub(crate) origin: Origin,
 }
 
-/// Finds the credential for a repository.
-#[derive(Debug)]
+/// Finds the credential for a repository. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Credentials {
-    options: CredentialOptions,
+    options: Arc<CredentialOptions>,
 }
 
 impl Credentials {
-    pub(crate) const fn new(options: CredentialOptions) -> Self {
-        Self { options }
+    pub(crate) fn new(options: CredentialOptions) -> Self {
+        Self { options: Arc::new(options) }
     }
 
-    pub(crate) const fn service_account(&self) -> &ServiceAccountOptions {
+    pub(crate) fn options(&self) -> &CredentialOptions {
+        &self.options
+    }
+
+    pub(crate) fn service_account(&self) -> &ServiceAccountOptions {
         &self.options.service_account
+    }
+
+    pub(crate) fn helpers(&self) -> Helpers {
+        Helpers { path: self.options.env.path.clone(), patience: HELPER_PATIENCE }
+    }
+
+    /// [`Credentials::find`] where it may take its time: helpers are programs.
+    pub(crate) async fn find_for(&self, registry: &str, repository: &str) -> Result<Found> {
+        self.explain(registry, repository).await.1
+    }
+
+    /// The same, with all the places that were looked at.
+    pub(crate) async fn explain(
+        &self,
+        registry: &str,
+        repository: &str,
+    ) -> (Vec<CredentialSource>, Result<Found>) {
+        let (credentials, registry, repository) = (self.clone(), registry.to_owned(), repository.to_owned());
+        let search = move || {
+            let mut looked = Vec::new();
+            let found = credentials.search(&registry, &repository, &mut looked);
+            (looked, found)
+        };
+        match tokio::task::spawn_blocking(search).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// The credential for `repository` on `registry`, both as a reference names them, read now.
     ///
     /// # Errors
     /// Where a file that must be there is not, cannot be read, is malformed, or has an entry for the repository that
-    /// this version cannot use.
+    /// cannot be used; where a helper fails.
     pub(crate) fn find(&self, registry: &str, repository: &str) -> Result<Found> {
-        if let Some((user, password)) = &self.options.explicit
-            && self.options.explicit_registry.as_deref().is_none_or(|only| only == registry)
-        {
-            let credential = Credential::Basic { user: user.clone(), password: password.clone() };
-            return Ok(Found { credential, origin: Origin::Explicit });
-        }
-        let mut looked = Vec::new();
-        for (path, required) in self.files() {
-            let file = if required { Some(Authfile::read(&path)?) } else { Authfile::read_if_there(&path)? };
-            if let Some(file) = file
-                && let Some((key, credential)) = file.find(registry, repository)?
-            {
-                return Ok(Found { credential, origin: Origin::Authfile { path, key } });
+        self.search(registry, repository, &mut Vec::new())
+    }
+
+    fn search(&self, registry: &str, repository: &str, looked: &mut Vec<CredentialSource>) -> Result<Found> {
+        if let Some((user, password)) = &self.options.explicit {
+            let place = Path::new("--creds");
+            if self.options.explicit_registry.as_deref().is_none_or(|only| only == registry) {
+                let credential = Credential::Basic { user: user.clone(), password: password.clone() };
+                looked
+                    .push(CredentialSource::new(place, SourceOutcome::Matched { key: registry.to_owned() }));
+                return Ok(Found { credential, origin: Origin::Explicit });
             }
-            looked.push(path);
+            looked.push(CredentialSource::new(place, SourceOutcome::NoMatch));
         }
-        if self.options.service_account.is_for(registry)
-            && let Some((password, token)) = self.options.service_account.read()?
-        {
-            let credential = Credential::Basic { user: service_account::USER.to_owned(), password };
-            return Ok(Found { credential, origin: Origin::ServiceAccount { token } });
+        for place in self.places() {
+            let found = match place {
+                Place::File { path, required } => self
+                    .in_file(&path, required, registry, repository, looked)?
+                    .map(|found| Found::in_file(path, found)),
+                Place::Copy { path, secrets } => {
+                    self.in_copy(path, &secrets, registry, repository, looked)?
+                }
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
         }
+        let service_account = &self.options.service_account;
+        if service_account.is_for(registry) {
+            let token = service_account.dir.join("token");
+            let read = service_account.read().inspect_err(|error| {
+                looked.push(CredentialSource::unreadable(&token, error));
+            })?;
+            if let Some((password, token)) = read {
+                let key = registry.to_owned();
+                looked.push(CredentialSource::new(&token, SourceOutcome::Matched { key }));
+                let credential = Credential::Basic { user: service_account::USER.to_owned(), password };
+                return Ok(Found { credential, origin: Origin::ServiceAccount { token } });
+            }
+            looked.push(CredentialSource::new(&token, SourceOutcome::Absent));
+        }
+        let looked = looked.iter().map(|source| PathBuf::from(&source.place)).collect();
         Ok(Found { credential: Credential::Anonymous, origin: Origin::Nowhere { looked } })
     }
 
-    /// The files to look in, in order, and whether each must be there.
-    fn files(&self) -> Vec<(PathBuf, bool)> {
+    fn in_file(
+        &self,
+        path: &Path,
+        required: bool,
+        registry: &str,
+        repository: &str,
+        looked: &mut Vec<CredentialSource>,
+    ) -> Result<Option<Match>> {
+        let read = if required { Authfile::read(path).map(Some) } else { Authfile::read_if_there(path) };
+        let result = read.and_then(|file| match file {
+            Some(file) => file.find(registry, repository, &self.helpers()).map(|found| (true, found)),
+            None => Ok((false, None)),
+        });
+        looked.push(match &result {
+            Ok((false, _)) => CredentialSource::new(path, SourceOutcome::Absent),
+            Ok((true, None)) => CredentialSource::new(path, SourceOutcome::NoMatch),
+            Ok((true, Some(found))) => {
+                CredentialSource::new(path, SourceOutcome::Matched { key: found.key.clone() })
+            }
+            Err(error) => CredentialSource::unreadable(path, error),
+        });
+        result.map(|(_, found)| found)
+    }
+
+    /// Tekton's secrets and the file that they are copied into when a step starts. Both may have an entry: what was
+    /// written last counts. That is the secret where the kubelet renewed it after the step began, and the file where a
+    /// login in the step changed it.
+    fn in_copy(
+        &self,
+        path: PathBuf,
+        secrets: &Path,
+        registry: &str,
+        repository: &str,
+        looked: &mut Vec<CredentialSource>,
+    ) -> Result<Option<Found>> {
+        let live = tekton::find(secrets, registry, repository, &self.helpers(), looked);
+        let copied = self.in_file(&path, false, registry, repository, looked);
+        match (live, copied) {
+            (None, copied) => Ok(copied?.map(|found| Found::in_file(path, found))),
+            (Some(live), Ok(Some(found))) if tekton::written(&path) > live.written => {
+                Ok(Some(Found::in_file(path, found)))
+            }
+            (Some(live), _) => Ok(Some(Found::in_file(live.path, live.found))),
+        }
+    }
+
+    /// Where to look, in order.
+    fn places(&self) -> Vec<Place> {
         let env = &self.options.env;
-        if let Some(path) = self.options.authfile.as_ref().or(env.registry_auth_file.as_ref()) {
-            return vec![(path.clone(), true)];
+        if let Some(path) = self.named_file() {
+            return vec![Place::File { path, required: true }];
         }
-        if let Some(directory) = &env.docker_config {
-            return vec![(directory.join("config.json"), true)];
-        }
-        let runtime = match &env.xdg_runtime_dir {
-            Some(directory) => directory.join("containers/auth.json"),
-            None => Path::new("/run/containers").join(env.uid.to_string()).join("auth.json"),
-        };
+        let file = |path| Place::File { path, required: false };
         let config =
             env.xdg_config_home.clone().or_else(|| env.home.as_ref().map(|home| home.join(".config")));
         let home = |name: &str| env.home.as_ref().map(|home| home.join(name));
+        let docker = match (home(".docker/config.json"), &env.tekton_secrets) {
+            (Some(path), Some(secrets)) => Some(Place::Copy { path, secrets: secrets.clone() }),
+            (Some(path), None) => Some(file(path)),
+            // Without a home there is no copy, but the secrets are there.
+            (None, Some(secrets)) => {
+                Some(Place::Copy { path: PathBuf::from("/.docker/config.json"), secrets: secrets.clone() })
+            }
+            (None, None) => None,
+        };
         [
-            Some(runtime),
-            config.map(|directory| directory.join("containers/auth.json")),
-            home(".docker/config.json"),
-            home(".dockercfg"),
+            Some(file(self.runtime_file())),
+            config.map(|directory| file(directory.join("containers/auth.json"))),
+            docker,
+            home(".dockercfg").map(file),
         ]
         .into_iter()
         .flatten()
-        .map(|path| (path, false))
         .collect()
     }
+
+    /// The one file that was named, where one was.
+    fn named_file(&self) -> Option<PathBuf> {
+        let env = &self.options.env;
+        let named = self.options.authfile.as_ref().or(env.registry_auth_file.as_ref()).cloned();
+        named.or_else(|| env.docker_config.as_ref().map(|directory| directory.join("config.json")))
+    }
+
+    fn runtime_file(&self) -> PathBuf {
+        match &self.options.env.xdg_runtime_dir {
+            Some(directory) => directory.join("containers/auth.json"),
+            None => Path::new("/run/containers").join(self.options.env.uid.to_string()).join("auth.json"),
+        }
+    }
+
+    /// The file that a login is kept in: the one that is named, else the first of the default ones.
+    pub(crate) fn login_file(&self) -> PathBuf {
+        self.named_file().unwrap_or_else(|| self.runtime_file())
+    }
+
+    /// The helper that keeps the credential of a host, by the word of the file that a login is kept in, with the name
+    /// by which it knows the host.
+    pub(crate) fn helper_for_login(&self, registry: &str) -> Result<Option<(String, String)>> {
+        let file = Authfile::read_if_there(&self.login_file())?;
+        let found = file.as_ref().and_then(|file| file.helper_of(registry));
+        Ok(found.map(|(key, helper)| (key.to_owned(), helper.to_owned())))
+    }
+}
+
+/// A place to look in.
+enum Place {
+    File {
+        path: PathBuf,
+        required: bool,
+    },
+    /// Docker's own file, with the directory of the secrets that Tekton copies into it.
+    Copy {
+        path: PathBuf,
+        secrets: PathBuf,
+    },
+}
+
+impl Found {
+    fn in_file(path: PathBuf, found: Match) -> Self {
+        let Match { key, helper, credential } = found;
+        let origin = match helper {
+            Some(name) => Origin::Helper { name, key, path },
+            None => Origin::Authfile { path, key },
+        };
+        Self { credential, origin }
+    }
+}
+
+/// What a failing helper comes to as an error.
+pub(crate) fn helper_error(path: &Path, name: &str, failure: Failure) -> Error {
+    let reason = match failure {
+        Failure::Missing => "there is no such program in the PATH".to_owned(),
+        Failure::Failed(reason) => reason,
+    };
+    Error::Authfile { path: path.to_path_buf(), reason: format!("docker-credential-{name}: {reason}") }
 }
 
 impl Origin {
@@ -167,7 +363,7 @@ impl Origin {
     pub(crate) fn way_out(&self) -> &'static str {
         match self {
             Self::Explicit => "check user name and password, and what the user may do there",
-            Self::Authfile { .. } => "log in again, or give a user that may do this",
+            Self::Authfile { .. } | Self::Helper { .. } => "log in again, or give a user that may do this",
             Self::ServiceAccount { .. } => {
                 "give the ServiceAccount the role system:image-builder (push) or system:image-puller (pull) in the \
                  project"
@@ -182,6 +378,9 @@ impl fmt::Display for Origin {
         match self {
             Self::Explicit => f.write_str("the credentials of --creds"),
             Self::Authfile { path, key } => write!(f, "the entry {key} of {}", path.display()),
+            Self::Helper { name, key, path } => {
+                write!(f, "docker-credential-{name} for {key}, as {} says", path.display())
+            }
             Self::ServiceAccount { token } => write!(f, "the ServiceAccount's token {}", token.display()),
             Self::Nowhere { looked } => {
                 f.write_str("no credentials, none being found in ")?;
@@ -205,17 +404,13 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::error::Error;
 
     fn auth(user: &str) -> String {
         format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:secret-{user}")))
     }
 
     fn user(found: &Found) -> &str {
-        match &found.credential {
-            Credential::Basic { user, .. } => user,
-            Credential::Anonymous => "-",
-        }
+        found.credential.user().unwrap_or("-")
     }
 
     #[test]
@@ -295,7 +490,7 @@ mod tests {
         let inside = "image-registry.openshift-image-registry.svc:5000";
         let password = |host: &str| match credentials.find(host, "ns/x").unwrap().credential {
             Credential::Basic { user, password } => format!("{user}:{}", password.expose()),
-            Credential::Anonymous => "-".to_owned(),
+            _ => "-".to_owned(),
         };
         assert_eq!(password(inside), "serviceaccount:one");
         fs::write(dir.path().join("token"), "two").unwrap();

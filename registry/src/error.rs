@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// A login cannot be kept.
+    #[error("cannot write the credentials to {}; name a file with --authfile", path.display())]
+    AuthfileWrite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A certificate or key cannot be used.
     #[error("{}: {reason}", path.display())]
     Certificate {
@@ -129,6 +137,12 @@ pub enum Error {
         detail: String,
         /// Where the credential came from, and the way out.
         tried: String,
+    },
+    /// A login that the registry does not take.
+    #[error("logging into {key:?}: invalid username/password")]
+    Login {
+        /// What the login was for.
+        key: String,
     },
     /// A credential was not sent, because it would have left the place it is for.
     #[error("{host} wants the credential sent to {realm}: {reason}")]
@@ -237,7 +251,11 @@ impl Error {
     pub const fn is_credentials(&self) -> bool {
         matches!(
             self,
-            Self::Denied { .. } | Self::AuthfileRead { .. } | Self::Authfile { .. } | Self::Realm { .. }
+            Self::Denied { .. }
+                | Self::AuthfileRead { .. }
+                | Self::Authfile { .. }
+                | Self::Login { .. }
+                | Self::Realm { .. }
         )
     }
 

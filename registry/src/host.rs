@@ -51,6 +51,10 @@ impl Access {
 
     /// In the words of the token specification.
     pub(crate) fn scopes(&self) -> Vec<String> {
+        if self.repository.is_empty() {
+            // A login: the registry itself, and nothing in it.
+            return Vec::new();
+        }
         let actions = if self.push { "pull,push" } else { "pull" };
         let own = format!("repository:{}:{actions}", self.repository);
         let other = self.mount_from.as_ref().map(|from| format!("repository:{from}:pull"));
@@ -76,11 +80,21 @@ pub(crate) struct Call<'a> {
     patience: Option<Duration>,
 }
 
-#[derive(Debug)]
 enum Content {
     Nothing,
     Bytes(Bytes),
     Stream(Body, BodyHandle),
+}
+
+/// Without the bytes: a form may hold a secret.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream(..) => f.write_str("Stream"),
+        }
+    }
 }
 
 impl<'a> Call<'a> {
@@ -173,6 +187,11 @@ impl Host {
 
     pub(crate) fn known_endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.get()
+    }
+
+    /// What the registry asks for, where it was asked and wants something.
+    pub(crate) fn challenge(&self) -> Option<Challenge> {
+        lock(&self.challenge).clone()
     }
 
     pub(crate) fn attempts(&self) -> Attempts {

@@ -9,6 +9,7 @@
 //! Nothing here reads the environment, prints, or keeps a secret where it could be seen: what is needed comes in
 //! [`RegistryOptions`].
 
+mod access;
 mod auth;
 mod body;
 mod client;
@@ -16,6 +17,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod host;
+mod logins;
 mod manifest;
 mod profile;
 mod pull;
@@ -27,9 +29,13 @@ mod tls;
 mod token;
 mod upload;
 
+pub use access::{AccessReport, Permission};
 pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
-pub use credentials::{CredentialEnv, CredentialOptions, ServiceAccountOptions};
+pub use credentials::{
+    CredentialEnv, CredentialOptions, CredentialSource, ServiceAccountOptions, SourceOutcome,
+};
 pub use error::{Error, Result};
+pub use logins::{Login, Logins};
 pub use profile::UploadStyle;
 pub use pull::RegistrySource;
 pub use push::RegistrySink;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::{is_loopback, same_origin, shown, without_port};
 use crate::error::{Error, Result};
 use crate::host::{Access, Call, Host};
+use crate::secret::Secret;
 
 /// A token that does not say how long it is good for is good for this long (distribution specification); what is
 /// read from files is read again as often.
@@ -62,7 +64,7 @@ impl Key {
 
 /// Authenticates: reads the credential from its source, now, and trades it for a token where the registry wants one.
 pub(crate) async fn authenticate(host: &Host, challenge: Option<Challenge>, access: &Access) -> Result<Key> {
-    let found = host.shared().credentials.find(host.registry(), &access.repository)?;
+    let found = host.shared().credentials.find_for(host.registry(), &access.repository).await?;
     match challenge {
         None => Ok(Key::new(None, DEFAULT_LIFE, found.origin)),
         Some(Challenge::Basic) => Ok(Key::new(basic(&found.credential), DEFAULT_LIFE, found.origin)),
@@ -84,11 +86,15 @@ async fn bearer(
         realm: realm.to_owned(),
         reason: format!("that is not a URL: {error}"),
     })?;
-    let header = basic(&found.credential);
-    if header.is_some() {
+    if found.credential != Credential::Anonymous {
         check_realm(host, &url, &found.origin)?;
     }
-    {
+    let header = basic(&found.credential);
+    let call = if let Credential::Identity { token, .. } = &found.credential {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        Call::new(access, Method::POST, url.clone(), &[200])
+            .with_bytes(form, refresh_form(service, access, token))
+    } else {
         let mut query = url.query_pairs_mut();
         if let Some(service) = service {
             query.append_pair("service", service);
@@ -96,9 +102,10 @@ async fn bearer(
         for scope in access.scopes() {
             query.append_pair("scope", &scope);
         }
-    }
+        drop(query);
+        Call::new(access, Method::GET, url.clone(), &[200])
+    };
     let key = Key::new(header, Duration::ZERO, found.origin);
-    let call = Call::new(access, Method::GET, url.clone(), &[200]);
     let answer = match host.once(call, Some(&key)).await?.expect(&[200]).await {
         Ok(answer) => answer,
         // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler.
@@ -129,6 +136,21 @@ async fn bearer(
         .map_err(|_| unusable("the token is not one for a header"))?;
     header.set_sensitive(true);
     Ok(Key::new(Some(header), life.min(Duration::from_secs(24 * 3600)), key.origin))
+}
+
+/// An identity token for a token: OAuth2's refresh grant (distribution specification, "OAuth2 token authentication").
+fn refresh_form(service: Option<&str>, access: &Access, token: &Secret) -> Bytes {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token");
+    if let Some(service) = service {
+        form.append_pair("service", service);
+    }
+    let scopes = access.scopes().join(" ");
+    if !scopes.is_empty() {
+        form.append_pair("scope", &scopes);
+    }
+    form.append_pair("client_id", "crossdock").append_pair("refresh_token", token.expose());
+    form.finish().into()
 }
 
 /// Whether the credential may go to the token server that the registry names.

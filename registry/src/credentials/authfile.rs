@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Credential;
+use super::helper::{Failure, Helpers};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -23,6 +24,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The name by which Docker's own programs know Docker Hub.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+/// What a file has for a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Match {
+    /// The key that it stands under.
+    pub(super) key: String,
+    /// The helper that the file names for it.
+    pub(super) helper: Option<String>,
+    pub(super) credential: Credential,
+}
 
 /// A file's entries.
 pub(super) struct Authfile {
@@ -127,23 +141,76 @@ impl Authfile {
     }
 
     /// The entry for a repository with its key: credHelpers of the host, then the longest path prefix, then keys
-    /// that are URLs or aliases of the host.
-    pub(super) fn find(&self, registry: &str, repository: &str) -> Result<Option<(String, Credential)>> {
-        if let Some(helper) = self.helpers.get(registry).filter(|name| !name.is_empty()) {
-            return Err(self.helper(registry, helper));
+    /// that are URLs or aliases of the host, then what keeps all the others (Docker's `credsStore`).
+    pub(super) fn find(&self, registry: &str, repository: &str, helpers: &Helpers) -> Result<Option<Match>> {
+        if let Some((key, helper)) = self.helper_of(registry) {
+            // A helper that has nothing speaks for the whole file, as with containers/image.
+            let answer = helpers.get(helper, key);
+            return self.of_helper(
+                key,
+                helper,
+                answer.map_err(|failure| self.helper_failed(key, helper, failure))?,
+            );
         }
-        let whole = format!("{registry}/{repository}");
-        let prefixes =
-            std::iter::successors(Some(whole.as_str()), |key| key.rsplit_once('/').map(|(above, _)| above));
-        let exact = prefixes.filter(|_| !self.legacy).filter_map(|key| self.auths.get_key_value(key));
         let host = canonical_host(registry);
-        let aliases = self.auths.iter().filter(|(key, _)| self.host_of(key) == Some(host));
-        for (key, entry) in exact.chain(aliases) {
-            if let Some(credential) = self.usable(key, entry)? {
-                return Ok(Some((key.clone(), credential)));
+        let (mut stored, mut key_of_store) = (false, registry);
+        for (key, entry) in self.entries(registry, repository) {
+            match self.usable(key, entry)? {
+                Some(credential) => {
+                    return Ok(Some(Match { key: key.clone(), helper: None, credential }));
+                }
+                // Docker's mark for "the store has it".
+                None => (stored, key_of_store) = (true, key),
             }
         }
-        Ok(None)
+        let Some(store) = &self.store else { return Ok(None) };
+        let server = if host == "index.docker.io" { DOCKER_HUB } else { registry };
+        match helpers.get(store, server) {
+            Ok(answer) => self.of_helper(server, store, answer),
+            // A file of another machine, and no word in it that this registry's credential is there.
+            Err(Failure::Missing) if !stored => {
+                tracing::debug!(store, path = %self.path.display(), "the credential store is not installed");
+                Ok(None)
+            }
+            Err(failure) => Err(self.helper_failed(key_of_store, store, failure)),
+        }
+    }
+
+    /// The helper that keeps a host's credential, with the name by which it knows the host.
+    pub(super) fn helper_of(&self, registry: &str) -> Option<(&str, &str)> {
+        let aliases: &[&str] = match canonical_host(registry) {
+            "index.docker.io" => &["docker.io", "index.docker.io", DOCKER_HUB, "registry-1.docker.io"],
+            _ => &[],
+        };
+        std::iter::once(&registry).chain(aliases).find_map(|key| {
+            let (key, helper) = self.helpers.get_key_value(*key)?;
+            (!helper.is_empty()).then_some((key.as_str(), helper.as_str()))
+        })
+    }
+
+    /// The entries that are for a repository, the best first.
+    fn entries<'f>(
+        &'f self,
+        registry: &str,
+        repository: &str,
+    ) -> impl Iterator<Item = (&'f String, &'f Entry)> {
+        let whole = format!("{registry}/{repository}");
+        let exact: Vec<_> =
+            std::iter::successors(Some(whole.as_str()), |key| key.rsplit_once('/').map(|(above, _)| above))
+                .filter(|_| !self.legacy)
+                .filter_map(|key| self.auths.get_key_value(key))
+                .collect();
+        let host = canonical_host(registry).to_owned();
+        let aliases = self.auths.iter().filter(move |(key, _)| self.host_of(key) == Some(host.as_str()));
+        exact.into_iter().chain(aliases)
+    }
+
+    fn of_helper(&self, key: &str, helper: &str, answer: Option<Credential>) -> Result<Option<Match>> {
+        Ok(answer.map(|credential| Match {
+            key: key.to_owned(),
+            helper: Some(helper.to_owned()),
+            credential,
+        }))
     }
 
     /// The host that a key is for as a whole; `None` for a path prefix.
@@ -156,29 +223,27 @@ impl Authfile {
     }
 
     fn usable(&self, key: &str, entry: &Entry) -> Result<Option<Credential>> {
-        let said = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.is_empty());
-        if said(&entry.identitytoken) || said(&entry.registrytoken) {
+        let said = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+        if said(&entry.registrytoken).is_some() {
             return Err(malformed(
                 &self.path,
                 &format!(
-                    "the entry {key} is an identity token, which is not supported yet: log in with a user name and \
-                     password (or an access token as password), or give --creds"
+                    "the entry {key} is a registrytoken, which is not supported: log in with a user name and password \
+                     (or an access token as password), or give --creds"
                 ),
             ));
         }
         let auth = entry.auth.as_deref().map(str::trim).filter(|text| !text.is_empty());
-        let pair = match (auth, &entry.username) {
+        if let Some(token) = said(&entry.identitytoken) {
+            let user = auth.and_then(decode).map(|(user, _)| user).filter(|user| !user.is_empty());
+            let user = user.or_else(|| said(&entry.username)).unwrap_or_else(|| "<token>".to_owned());
+            return Ok(Some(Credential::Identity { user, token: Secret::new(token) }));
+        }
+        let pair = match (auth, said(&entry.username)) {
+            // OpenShift's user name `<token>` is a plain one here: only a helper's marks an identity token.
             (Some(auth), _) => decode(auth),
-            (None, Some(user)) if !user.is_empty() => {
-                Some((user.clone(), Secret::new(entry.password.clone().unwrap_or_default())))
-            }
-            (None, _) => {
-                return match &self.store {
-                    // Docker's mark for "the store has it".
-                    Some(store) => Err(self.helper(key, store)),
-                    None => Ok(None),
-                };
-            }
+            (None, Some(user)) => Some((user, Secret::new(entry.password.clone().unwrap_or_default()))),
+            (None, None) => return Ok(None),
         };
         let Some((user, password)) = pair else {
             return Err(malformed(
@@ -189,12 +254,16 @@ impl Authfile {
         Ok(Some(Credential::Basic { user, password }))
     }
 
-    fn helper(&self, key: &str, helper: &str) -> Error {
+    pub(super) fn helper_failed(&self, key: &str, helper: &str, failure: Failure) -> Error {
+        let reason = match failure {
+            Failure::Missing => "there is no such program in the PATH".to_owned(),
+            Failure::Failed(reason) => reason,
+        };
         malformed(
             &self.path,
             &format!(
-                "the credentials of {key} are kept by docker-credential-{helper}; credential helpers are not supported \
-                 yet: give --creds, or --authfile with a file that holds the credentials themselves"
+                "the credential of {key} is kept by docker-credential-{helper}, but {reason}; give --creds, or \
+                 --authfile with a file that holds the credential itself"
             ),
         )
     }
@@ -239,9 +308,13 @@ mod tests {
         Authfile::parse(Path::new("auth.json"), text.as_bytes()).unwrap()
     }
 
+    fn no_helpers() -> Helpers {
+        Helpers { path: None, patience: std::time::Duration::from_secs(1) }
+    }
+
     fn found(file: &Authfile, registry: &str, repository: &str) -> String {
-        match file.find(registry, repository).unwrap() {
-            Some((_, Credential::Basic { user, .. })) => user,
+        match file.find(registry, repository, &no_helpers()).unwrap() {
+            Some(Match { credential: Credential::Basic { user, .. }, .. }) => user,
             _ => "-".to_owned(),
         }
     }
@@ -299,9 +372,8 @@ mod tests {
     #[test]
     fn the_token_user_of_openshift_is_a_plain_name() {
         let file = file(&format!(r#"{{"auths":{{"r.svc:5000":{}}}}}"#, entry("<token>")));
-        let Some((_, Credential::Basic { user, password })) = file.find("r.svc:5000", "ns/x").unwrap() else {
-            panic!()
-        };
+        let found = file.find("r.svc:5000", "ns/x", &no_helpers()).unwrap();
+        let Some(Match { credential: Credential::Basic { user, password }, .. }) = found else { panic!() };
         assert_eq!((user.as_str(), password.expose()), ("<token>", "p:<token>"));
     }
 
@@ -312,19 +384,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_yet_is_refused_only_where_it_matches() {
-        let text = r#"{"auths":{"id.example":{"auth":"","identitytoken":"t"},"store.example":{}},
+    fn what_cannot_be_used_is_refused_only_where_it_matches() {
+        let text = r#"{"auths":{"id.example":{"auth":"","registrytoken":"t"},"store.example":{}},
                        "credHelpers":{"ecr.example":"ecr-login"},"credsStore":"desktop"}"#;
         let file = file(text);
         for (host, part) in [
-            ("id.example", "identity token"),
+            ("id.example", "registrytoken"),
             ("store.example", "credential-desktop"),
             ("ecr.example", "ecr-login"),
         ] {
-            let error = file.find(host, "x").unwrap_err().to_string();
+            let error = file.find(host, "x", &no_helpers()).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
-        assert!(file.find("other.example", "x").unwrap().is_none());
+        assert!(file.find("other.example", "x", &no_helpers()).unwrap().is_none());
     }
 
     #[test]
@@ -337,7 +409,7 @@ mod tests {
         ] {
             let error = match Authfile::parse(Path::new("auth.json"), text.as_bytes()) {
                 Err(error) => error,
-                Ok(file) => file.find("quay.io", "x").unwrap_err(),
+                Ok(file) => file.find("quay.io", "x", &no_helpers()).unwrap_err(),
             };
             let shown = format!("{error} {error:?}");
             assert!(shown.contains("auth.json") && !shown.contains("secret"), "{shown}");

@@ -1,0 +1,133 @@
+//! What a user may do with a repository, and why: asked of the registry, not guessed.
+
+use oci_spec::image::MediaType;
+use reqwest::Method;
+
+use crate::auth::Challenge;
+use crate::client::Registry;
+use crate::credentials::CredentialSource;
+use crate::error::{Error, Result};
+use crate::host::{Access, Call, Host};
+use crate::reference::Reference;
+use crate::upload::Repository;
+
+/// How a repository is reached, and as whom. Nothing in it is secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AccessReport {
+    /// Where the registry answers.
+    pub endpoint: String,
+    /// All places that were looked at for a credential, in order.
+    pub sources: Vec<CredentialSource>,
+    /// Which credential is taken, in words.
+    pub credential: String,
+    /// The user name that is sent.
+    pub user: Option<String>,
+    /// What the registry asks for.
+    pub challenge: String,
+    /// Whether images may be pulled.
+    pub pull: Permission,
+    /// Whether images may be pushed; `None` where it was not asked.
+    pub push: Option<Permission>,
+}
+
+/// Whether something is allowed.
+#[derive(Debug)]
+pub enum Permission {
+    /// It is; the text says how that was found out.
+    Allowed(&'static str),
+    /// It is not.
+    Refused(Error),
+    /// The registry does not say.
+    Unknown(Error),
+}
+
+impl Permission {
+    fn of(result: Result<()>, how: &'static str) -> Self {
+        match result {
+            Ok(()) => Self::Allowed(how),
+            Err(error) if error.is_credentials() => Self::Refused(error),
+            Err(error) => Self::Unknown(error),
+        }
+    }
+}
+
+impl Registry {
+    /// Finds out as whom `reference` is reached and what is allowed there. A push is tried by an upload that is begun
+    /// and cancelled.
+    ///
+    /// # Errors
+    /// Where the registry cannot be reached.
+    pub async fn explain(&self, reference: &Reference, push: bool) -> Result<AccessReport> {
+        let host = self.host(reference.registry());
+        let mut attempts = host.attempts();
+        let endpoint = loop {
+            match host.endpoint().await {
+                Ok(endpoint) => break endpoint.ping().to_string(),
+                Err(error) => attempts.failed(error).await?,
+            }
+        };
+        let credentials = &self.shared.credentials;
+        let (sources, found) = credentials.explain(reference.registry(), reference.repository()).await;
+        let (credential, user) = match &found {
+            Ok(found) => (found.origin.to_string(), found.credential.user().map(str::to_owned)),
+            Err(_) => ("none that can be used".to_owned(), None),
+        };
+        let pull = Permission::of(try_pull(&host, reference).await, "a manifest was asked for");
+        let push = if push {
+            let repository = Repository::new(host.clone(), reference.repository());
+            let result = try_push(&repository).await;
+            Some(Permission::of(result, "an upload was begun and cancelled"))
+        } else {
+            None
+        };
+        Ok(AccessReport { endpoint, sources, credential, user, challenge: words(&host), pull, push })
+    }
+}
+
+async fn try_pull(host: &Host, reference: &Reference) -> Result<()> {
+    let access = Access::pull(reference.repository());
+    // Without accepting what is there, a registry may say 404 for an image of another format; that is no refusal.
+    let make = |endpoint: &crate::endpoint::Endpoint| {
+        let url = endpoint.manifest(reference.repository(), reference.selector());
+        Call::new(&access, Method::HEAD, url, &[200, 301, 302, 303, 307, 308, 404])
+            .with_header(reqwest::header::ACCEPT, accept())
+    };
+    host.request(host.attempts(), make).await.map(|_| ())
+}
+
+async fn try_push(repository: &Repository) -> Result<()> {
+    let mut attempts = repository.host.attempts();
+    loop {
+        match repository.begin_upload().await {
+            Ok(_) => break,
+            Err(error) => attempts.failed(error).await?,
+        }
+    }
+    repository.cancel_all().await;
+    Ok(())
+}
+
+fn accept() -> reqwest::header::HeaderValue {
+    let types = format!(
+        "{}, {}, application/vnd.docker.distribution.manifest.v2+json, \
+         application/vnd.docker.distribution.manifest.list.v2+json",
+        MediaType::ImageManifest,
+        MediaType::ImageIndex
+    );
+    // Media types are always valid in a header.
+    types.parse().unwrap_or(reqwest::header::HeaderValue::from_static("*/*"))
+}
+
+fn words(host: &Host) -> String {
+    match host.challenge() {
+        None => "nothing: anybody may come in".to_owned(),
+        Some(Challenge::Basic) => "Basic: user name and password with each request".to_owned(),
+        Some(Challenge::Bearer { realm, service }) => {
+            // A realm with a user or a query may hold what is not for everybody.
+            let realm = url::Url::parse(&realm).map_or(realm, |url| crate::endpoint::shown(&url));
+            let service = service.map(|service| format!(", service {service}")).unwrap_or_default();
+            format!("Bearer: a token of {realm}{service}")
+        }
+    }
+}
