@@ -12,11 +12,13 @@
 mod auth;
 mod body;
 mod client;
+mod conf;
 mod credentials;
 mod endpoint;
 mod error;
 mod host;
 mod manifest;
+mod mirrors;
 mod profile;
 mod pull;
 mod push;
@@ -28,8 +30,10 @@ mod token;
 mod upload;
 
 pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
+pub use conf::{ConfPaths, Place, RegistriesConf};
 pub use credentials::{CredentialEnv, CredentialOptions, ServiceAccountOptions};
 pub use error::{Error, Result};
+pub use mirrors::MirroredSource;
 pub use profile::UploadStyle;
 pub use pull::RegistrySource;
 pub use push::RegistrySink;
