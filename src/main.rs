@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_level);
     let result = match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref()),
+        Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),
