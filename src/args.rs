@@ -20,6 +20,12 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
     pub(crate) log_level: LogLevel,
 
+    /// File with mirrors, short names, blocked and insecure registries, as containers-registries.conf(5) has it
+    /// [default: $CONTAINERS_REGISTRIES_CONF, else ~/.config/containers/registries.conf, else
+    /// /etc/containers/registries.conf]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) registries_conf: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -197,17 +203,17 @@ pub(crate) struct RegistryArgs {
     pub(crate) authfile: Option<PathBuf>,
 
     /// Require https with a verified certificate; --tls-verify=false allows any certificate, and plain http
+    /// [default: true, but for what registries.conf calls insecure]
     #[arg(
         long,
         value_name = "BOOL",
         num_args = 0..=1,
         require_equals = true,
-        default_value = "true",
         default_missing_value = "true",
         value_parser = parse_bool,
         action = clap::ArgAction::Set
     )]
-    pub(crate) tls_verify: bool,
+    pub(crate) tls_verify: Option<bool>,
 
     /// Directory of certificates for the registry: *.crt to trust, *.cert and *.key to show
     #[arg(long, value_name = "DIR")]

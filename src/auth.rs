@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -37,11 +38,12 @@ pub(crate) struct AuthArgs {
 ///
 /// # Errors
 /// Where the registry cannot be asked, or refuses.
-pub(crate) fn run(args: &AuthArgs) -> Result<()> {
+pub(crate) fn run(args: &AuthArgs, registries_conf: Option<&Path>) -> Result<()> {
+    let conf = registries::conf(registries_conf).map_err(UsageError)?;
     let name = args.repository.strip_prefix("docker://").unwrap_or(&args.repository);
     let reference: Reference =
         name.parse().map_err(|error: crossdock_registry::Error| UsageError(error.into()))?;
-    let registry = registries::registry(&args.registry, Some(reference.registry()), Arc::default())
+    let registry = registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default())
         .map_err(UsageError)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
-use crossdock_registry::{Reference, Registry};
+use crossdock_registry::Registry;
 use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform};
 
 use crate::options::{split_reference, transport_of};
@@ -45,7 +45,6 @@ impl BaseResolver for Bases {
 
 impl Bases {
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
-        let reference: Reference = reference.parse().map_err(Error::backend)?;
-        Ok(Arc::new(self.registry.source(&reference)))
+        Ok(Arc::new(self.registry.image(reference).map_err(Error::backend)?))
     }
 }

@@ -32,14 +32,16 @@ const CANCEL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// All that can go wrong; `exit::code` sorts it.
-pub(crate) fn run(args: &BuildArgs, root: Option<&Path>) -> Result<()> {
-    let options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
+pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, registries_conf: Option<&Path>) -> Result<()> {
+    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+    let options = BuildOptions::new(args, |name| std::env::var(name).ok(), |name| Ok(conf.alias(name)?))
+        .map_err(UsageError)?;
     let counters = Arc::<Counters>::default();
     let destination = options.destinations.iter().find_map(|destination| match destination {
         Destination::Registry(references) => references.first().map(|r| r.registry().to_owned()),
         _ => None,
     });
-    let registry = registries::registry(&args.registry, destination.as_deref(), Arc::clone(&counters))
+    let registry = registries::registry(&args.registry, conf, destination.as_deref(), Arc::clone(&counters))
         .map_err(UsageError)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,7 +1,7 @@
 //! `crossdock login` and `crossdock logout`: as podman and buildah have them, with the same files and the same words.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
@@ -63,13 +63,14 @@ pub(crate) struct LogoutArgs {
 ///
 /// # Errors
 /// Where the registry does not take the login, cannot be asked, or the login cannot be kept.
-pub(crate) fn run(args: &LoginArgs) -> Result<()> {
+pub(crate) fn run(args: &LoginArgs, registries_conf: Option<&Path>) -> Result<()> {
+    let conf = registries::conf(registries_conf).map_err(UsageError)?;
     let key = parse_key(&args.host).map_err(UsageError)?;
     if args.registry.creds.is_some() {
         return Err(UsageError(anyhow!("--creds: to log in, use --username and --password-stdin")).into());
     }
     let registry =
-        registries::registry(&args.registry, None, std::sync::Arc::default()).map_err(UsageError)?;
+        registries::registry(&args.registry, conf, None, std::sync::Arc::default()).map_err(UsageError)?;
     let logins = registry.logins();
     let known = logins.find(&key).context("get credentials")?;
     if args.get_login {

@@ -29,10 +29,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_level);
     let result = match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref()),
-        Command::Login(args) => login::run(args),
+        Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
+        Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
-        Command::Auth(args) => auth::run(args),
+        Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),

@@ -1,12 +1,12 @@
 //! How this command speaks to registries: its options and its environment, put together once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use crossdock_registry::{
-    CredentialEnv, CredentialOptions, ProxyOptions, Registry, RegistryOptions, RetryPolicy, Secret,
-    ServiceAccountOptions, TrustOptions,
+    ConfPaths, CredentialEnv, CredentialOptions, ProxyOptions, RegistriesConf, Registry, RegistryOptions,
+    RetryPolicy, Secret, ServiceAccountOptions, TrustOptions,
 };
 use crossdock_storage::Counters;
 
@@ -15,12 +15,26 @@ use crate::args::RegistryArgs;
 /// Where containers/image and docker look for a registry's certificates.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
+/// Where OpenShift Pipelines mounts the cluster's authorities.
+const TEKTON_CERTS: &str = "/tekton-custom-certs";
+
+/// The files of containers-registries.conf(5); `file` is the one that the command line names.
+///
+/// # Errors
+/// Where one of them cannot be used.
+pub(crate) fn conf(file: Option<&Path>) -> Result<RegistriesConf> {
+    let uid = nix::unistd::getuid().as_raw();
+    let paths = ConfPaths::from_lookup(file.map(Path::to_path_buf), |name| std::env::var_os(name), uid);
+    Ok(RegistriesConf::load(&paths)?)
+}
+
 /// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes.
 ///
 /// # Errors
 /// Where `--creds` is not `USER:PASSWORD`, or `--cert-dir` is no directory.
 pub(crate) fn registry(
     args: &RegistryArgs,
+    conf: RegistriesConf,
     destination: Option<&str>,
     counters: Arc<Counters>,
 ) -> Result<Registry> {
@@ -34,12 +48,17 @@ pub(crate) fn registry(
     }
     let uid = nix::unistd::getuid().as_raw();
     Ok(Registry::new(RegistryOptions {
-        tls_verify: args.tls_verify,
+        tls_verify: args.tls_verify.unwrap_or(true),
+        // What the command line says in so many words counts in both directions, as with buildah.
+        conf: if args.tls_verify == Some(true) { conf.with_all_secure() } else { conf },
         cert_dir: args.cert_dir.clone(),
         trust: TrustOptions {
             ssl_cert_file: path("SSL_CERT_FILE"),
             ssl_cert_dirs: path("SSL_CERT_DIR")
-                .map_or_else(Vec::new, |dirs| std::env::split_paths(&dirs).collect()),
+                .iter()
+                .flat_map(std::env::split_paths)
+                .chain([PathBuf::from(TEKTON_CERTS)])
+                .collect(),
             certs_d: CERTS_D.iter().map(PathBuf::from).collect(),
         },
         credentials: CredentialOptions {

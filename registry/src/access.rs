@@ -7,7 +7,7 @@ use crate::auth::Challenge;
 use crate::client::Registry;
 use crate::credentials::CredentialSource;
 use crate::error::{Error, Result};
-use crate::host::{Access, Call, Host};
+use crate::host::{Access, Call, Host, Manner};
 use crate::reference::Reference;
 use crate::upload::Repository;
 
@@ -59,7 +59,7 @@ impl Registry {
     /// # Errors
     /// Where the registry cannot be reached.
     pub async fn explain(&self, reference: &Reference, push: bool) -> Result<AccessReport> {
-        let host = self.host(reference.registry());
+        let host = self.host(reference.registry(), Manner::default());
         let mut attempts = host.attempts();
         let endpoint = loop {
             match host.endpoint().await {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use crossdock_storage::Counters;
 use rustls::RootCertStore;
 
+use crate::conf::{Place, RegistriesConf};
 use crate::credentials::{CredentialOptions, Credentials};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Manner};
+use crate::mirrors::MirroredSource;
 use crate::profile::UploadStyle;
 use crate::pull::RegistrySource;
 use crate::push::RegistrySink;
@@ -28,6 +30,8 @@ pub struct RegistryOptions {
     pub tls_verify: bool,
     /// A directory of `*.crt` authorities and a client's `NAME.cert` and `NAME.key` (containers-certs.d(5)).
     pub cert_dir: Option<PathBuf>,
+    /// Mirrors, locations, blocked and insecure registries, short names. Its `insecure` adds to `tls_verify: false`.
+    pub conf: RegistriesConf,
     /// Whom to trust besides.
     pub trust: TrustOptions,
     /// Who to be.
@@ -51,6 +55,7 @@ impl Default for RegistryOptions {
         Self {
             tls_verify: true,
             cert_dir: None,
+            conf: RegistriesConf::default(),
             trust: TrustOptions::default(),
             credentials: CredentialOptions::default(),
             retry: RetryPolicy::default(),
@@ -106,10 +111,13 @@ pub struct Registry {
 pub(crate) struct Shared {
     pub(crate) options: RegistryOptions,
     pub(crate) credentials: Credentials,
+    /// Without those given explicitly: they are for the registry that was named, and not for its mirrors.
+    pub(crate) credentials_elsewhere: Credentials,
     roots: OnceLock<RootCertStore>,
-    /// By host and port, and whether the host is a registry (to which we may identify ourselves).
-    clients: Mutex<HashMap<(String, bool), reqwest::Client>>,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    /// By host and port, whether the host is a registry (to which we may identify ourselves), and whether its
+    /// certificate is verified.
+    clients: Mutex<HashMap<(String, bool, bool), reqwest::Client>>,
+    hosts: Mutex<HashMap<(String, Manner), Arc<Host>>>,
 }
 
 impl Registry {
@@ -117,10 +125,13 @@ impl Registry {
     #[must_use]
     pub fn new(options: RegistryOptions) -> Self {
         let credentials = Credentials::new(options.credentials.clone());
+        let credentials_elsewhere =
+            Credentials::new(CredentialOptions { explicit: None, ..options.credentials.clone() });
         Self {
             shared: Arc::new(Shared {
                 options,
                 credentials,
+                credentials_elsewhere,
                 roots: OnceLock::new(),
                 clients: Mutex::default(),
                 hosts: Mutex::default(),
@@ -128,16 +139,43 @@ impl Registry {
         }
     }
 
-    /// The image `reference` as a source.
+    /// The image `reference` as a source, from the very registry that it names.
     #[must_use]
     pub fn source(&self, reference: &Reference) -> RegistrySource {
-        RegistrySource::new(self.host(reference.registry()), reference.clone())
+        RegistrySource::new(self.host(reference.registry(), Manner::default()), reference.clone())
+    }
+
+    /// The image that `name` stands for as a source, from where the registries.conf has it: short names are resolved,
+    /// mirrors tried in order.
+    ///
+    /// # Errors
+    /// [`Error::Reference`], [`Error::ShortName`], [`Error::Blocked`] and [`Error::Conf`], by what is wrong with the name.
+    pub fn image(&self, name: &str) -> Result<MirroredSource> {
+        let mut sources = Vec::new();
+        let mut blocked = None;
+        for reference in self.shared.options.conf.names(name)? {
+            match self.shared.options.conf.places(&reference) {
+                Ok(places) => sources.extend(places.iter().map(|place| self.at(place))),
+                Err(error @ Error::Blocked { .. }) => blocked = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match blocked {
+            Some(error) if sources.is_empty() => Err(error),
+            _ => Ok(MirroredSource::new(name.to_owned(), sources)),
+        }
+    }
+
+    fn at(&self, place: &Place) -> RegistrySource {
+        let manner = Manner { insecure: place.insecure, elsewhere: place.elsewhere };
+        RegistrySource::new(self.host(place.reference.registry(), manner), place.reference.clone())
     }
 
     /// A sink that pushes to one repository and moves all the tags that `references` name.
     ///
     /// # Errors
-    /// [`Error::Destination`] where there is no reference, one has a digest, or they name several repositories.
+    /// [`Error::Destination`] where there is no reference, one has a digest, or they name several repositories;
+    /// [`Error::Blocked`].
     pub fn sink(&self, references: &[Reference]) -> Result<RegistrySink> {
         let refuse = |destination: String, reason: &str| {
             Err(Error::Destination { destination, reason: reason.to_owned() })
@@ -156,14 +194,18 @@ impl Registry {
                 );
             }
         }
-        Ok(RegistrySink::new(self.host(first.registry()), references.to_vec()))
+        let mut manner = Manner::default();
+        for reference in references {
+            manner.insecure |= self.shared.options.conf.push(reference)?;
+        }
+        Ok(RegistrySink::new(self.host(first.registry(), manner), references.to_vec()))
     }
 
-    pub(crate) fn host(&self, registry: &str) -> Arc<Host> {
+    pub(crate) fn host(&self, registry: &str, manner: Manner) -> Arc<Host> {
         let mut hosts = lock(&self.shared.hosts);
         let host = hosts
-            .entry(registry.to_owned())
-            .or_insert_with(|| Arc::new(Host::new(registry.to_owned(), Arc::clone(&self.shared))));
+            .entry((registry.to_owned(), manner))
+            .or_insert_with(|| Arc::new(Host::new(registry.to_owned(), manner, Arc::clone(&self.shared))));
         Arc::clone(host)
     }
 }
@@ -171,9 +213,9 @@ impl Registry {
 impl Shared {
     /// The HTTP client for a host and port. Only a registry is told who we are by a certificate, and only an
     /// in-cluster host is trusted by the authorities of the ServiceAccount.
-    pub(crate) fn client(&self, authority: &str, registry: bool) -> Result<reqwest::Client> {
+    pub(crate) fn client(&self, authority: &str, registry: bool, verify: bool) -> Result<reqwest::Client> {
         let mut clients = lock(&self.clients);
-        if let Some(client) = clients.get(&(authority.to_owned(), registry)) {
+        if let Some(client) = clients.get(&(authority.to_owned(), registry, verify)) {
             return Ok(client.clone());
         }
         let options = &self.options;
@@ -185,7 +227,7 @@ impl Shared {
         };
         let found = options.trust.directory_of(authority);
         let plan = TlsPlan {
-            verify: options.tls_verify,
+            verify,
             system: self.roots.get_or_init(|| options.trust.system_roots()),
             cert_dir: options.cert_dir.as_deref().or(found.as_deref()),
             authorities: &authorities,
@@ -213,7 +255,7 @@ impl Shared {
             builder = builder.proxy(reqwest::Proxy::https(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
         }
         let client = builder.build().map_err(setup)?;
-        clients.insert((authority.to_owned(), registry), client.clone());
+        clients.insert((authority.to_owned(), registry, verify), client.clone());
         Ok(client)
     }
 }

@@ -62,6 +62,44 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A registries.conf cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Conf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; begins with line and column where they are known.
+        reason: String,
+    },
+    /// A registries.conf forbids a registry.
+    #[error("{image} is blocked: [[registry]] {prefix} in {} says so", path.display())]
+    Blocked {
+        /// The image.
+        image: String,
+        /// The table's prefix.
+        prefix: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A name without a host cannot be completed.
+    #[error(
+        "the short name {name} cannot be resolved: {reason} ({}); write the registry's host before it", path.display()
+    )]
+    ShortName {
+        /// What was given.
+        name: String,
+        /// The file that says so.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// An image was at none of the places that a registries.conf names for it.
+    #[error("{image} could not be had from any of {} places:{}", tried.len(), listed(tried))]
+    Everywhere {
+        /// The image, as it was named.
+        image: String,
+        /// Each place with its error, in the order they were tried.
+        tried: Vec<(String, crossdock_storage::Error)>,
+    },
     /// The HTTP client or its TLS cannot be set up.
     #[error("cannot set up the connections to {host}")]
     Setup {
@@ -248,15 +286,22 @@ impl Error {
 
     /// Whether it is about credentials: there is none, it cannot be read, or the registry refused it.
     #[must_use]
-    pub const fn is_credentials(&self) -> bool {
-        matches!(
-            self,
+    pub fn is_credentials(&self) -> bool {
+        match self {
             Self::Denied { .. }
-                | Self::AuthfileRead { .. }
-                | Self::Authfile { .. }
-                | Self::Login { .. }
-                | Self::Realm { .. }
-        )
+            | Self::AuthfileRead { .. }
+            | Self::Authfile { .. }
+            | Self::Login { .. }
+            | Self::Realm { .. } => true,
+            // The last is the place itself, the others are mirrors of it.
+            Self::Everywhere { tried, .. } => match tried.last() {
+                Some((_, crossdock_storage::Error::Backend(last))) => {
+                    last.downcast_ref::<Self>().is_some_and(Self::is_credentials)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// Whether the registry said 401: a new credential may help.
@@ -309,6 +354,22 @@ impl From<Error> for crossdock_storage::Error {
             other => Self::backend(other),
         }
     }
+}
+
+/// A line for each place, with the causes of its error.
+fn listed(tried: &[(String, crossdock_storage::Error)]) -> String {
+    let mut text = String::new();
+    for (place, error) in tried {
+        text.push_str("\n  ");
+        text.push_str(place);
+        let mut next: Option<&dyn StdError> = Some(error);
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+    }
+    text
 }
 
 /// The error of rustls in a chain of causes, where there is one. It hides inside `io::Error`s, whose `source` skips it.

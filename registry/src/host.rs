@@ -19,6 +19,7 @@ use url::Url;
 use crate::auth::Challenge;
 use crate::body::{Body, BodyHandle};
 use crate::client::{Shared, lock};
+use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, same_origin, shown};
 use crate::error::{Error, Result};
 use crate::retry::{Attempts, parse_retry_after};
@@ -156,9 +157,19 @@ pub(crate) struct Answer<'a> {
     tried: Option<String>,
 }
 
+/// What a registries.conf says of how a registry is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Manner {
+    /// Without verified certificates.
+    pub(crate) insecure: bool,
+    /// In the place of another registry, which explicit credentials are for.
+    pub(crate) elsewhere: bool,
+}
+
 /// One registry, and what was learnt of it.
 pub(crate) struct Host {
     registry: String,
+    manner: Manner,
     shared: Arc<Shared>,
     endpoint: OnceCell<Endpoint>,
     challenge: Mutex<Option<Challenge>>,
@@ -166,9 +177,10 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(registry: String, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(registry: String, manner: Manner, shared: Arc<Shared>) -> Self {
         Self {
             registry,
+            manner,
             shared,
             endpoint: OnceCell::new(),
             challenge: Mutex::default(),
@@ -183,6 +195,16 @@ impl Host {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Whether its certificate is verified.
+    pub(crate) fn verify(&self) -> bool {
+        self.shared.options.tls_verify && !self.manner.insecure
+    }
+
+    /// Where credentials for it are from.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        if self.manner.elsewhere { &self.shared.credentials_elsewhere } else { &self.shared.credentials }
     }
 
     pub(crate) fn known_endpoint(&self) -> Option<&Endpoint> {
@@ -212,7 +234,7 @@ impl Host {
                 | Error::Connect { .. }
                 | Error::Transfer { .. }
                 | Error::Tls { .. }),
-            ) if !self.shared.options.tls_verify => {
+            ) if !self.verify() => {
                 let http = Endpoint::new(&self.registry, false)?;
                 match self.ping(&http).await {
                     Ok(()) => {
@@ -318,7 +340,8 @@ impl Host {
         let what = call.what();
         let authority = authority(&call.url);
         let endpoint = Endpoint::new(&self.registry, call.url.scheme() == "https")?;
-        let client = self.shared.client(&authority, same_origin(&call.url, &endpoint.ping()))?;
+        let registry = same_origin(&call.url, &endpoint.ping());
+        let client = self.shared.client(&authority, registry, self.verify())?;
         let mut request = client.request(call.method.clone(), call.url.clone());
         for (name, value) in call.headers {
             request = request.header(name, value);

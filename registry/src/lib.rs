@@ -13,12 +13,14 @@ mod access;
 mod auth;
 mod body;
 mod client;
+mod conf;
 mod credentials;
 mod endpoint;
 mod error;
 mod host;
 mod logins;
 mod manifest;
+mod mirrors;
 mod profile;
 mod pull;
 mod push;
@@ -31,11 +33,13 @@ mod upload;
 
 pub use access::{AccessReport, Permission};
 pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
+pub use conf::{ConfPaths, Place, RegistriesConf};
 pub use credentials::{
     CredentialEnv, CredentialOptions, CredentialSource, ServiceAccountOptions, SourceOutcome,
 };
 pub use error::{Error, Result};
 pub use logins::{Login, Logins};
+pub use mirrors::MirroredSource;
 pub use profile::UploadStyle;
 pub use pull::RegistrySource;
 pub use push::RegistrySink;

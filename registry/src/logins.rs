@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::client::{Registry, RegistryOptions};
 use crate::credentials::{Credential, CredentialOptions, Credentials, Origin, helper_error};
 use crate::error::{Error, Result};
-use crate::host::{Access, Call};
+use crate::host::{Access, Call, Manner};
 use crate::secret::Secret;
 
 /// The logins that are kept.
@@ -53,7 +53,7 @@ impl Registry {
             ..options.credentials
         };
         let asked = Self::new(RegistryOptions { credentials, ..options });
-        let host = asked.host(registry);
+        let host = asked.host(registry, Manner::default());
         let access = Access::pull("");
         let make =
             |endpoint: &crate::endpoint::Endpoint| Call::new(&access, Method::GET, endpoint.ping(), &[200]);

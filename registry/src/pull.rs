@@ -46,6 +46,11 @@ impl RegistrySource {
         &self.reference
     }
 
+    /// Whether the registry answers, asked once.
+    pub(crate) async fn reachable(&self) -> Result<()> {
+        self.host.endpoint().await.map(drop)
+    }
+
     async fn resolve_image(&self, platform: &Platform) -> Result<ResolvedImage> {
         let image = self.reference.to_string();
         let mut fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;

@@ -64,7 +64,7 @@ impl Key {
 
 /// Authenticates: reads the credential from its source, now, and trades it for a token where the registry wants one.
 pub(crate) async fn authenticate(host: &Host, challenge: Option<Challenge>, access: &Access) -> Result<Key> {
-    let found = host.shared().credentials.find_for(host.registry(), &access.repository).await?;
+    let found = host.credentials().find_for(host.registry(), &access.repository).await?;
     match challenge {
         None => Ok(Key::new(None, DEFAULT_LIFE, found.origin)),
         Some(Challenge::Basic) => Ok(Key::new(basic(&found.credential), DEFAULT_LIFE, found.origin)),
@@ -169,8 +169,7 @@ fn check_realm(host: &Host, realm: &Url, origin: &Origin) -> Result<()> {
     }
     if realm.scheme() == "http" {
         let at_home = same_origin(realm, &home.ping());
-        let tolerated =
-            !host.shared().options.tls_verify && (at_home || !home.is_https() || is_loopback(there));
+        let tolerated = !host.verify() && (at_home || !home.is_https() || is_loopback(there));
         if !tolerated {
             return refuse(
                 "over plain http it could be read on the way; pass --tls-verify=false if that is meant",

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) password: bool,
     /// Certificate and key, in PEM form.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Authorities, in PEM form, whose certificates a client must show.
+    pub(crate) client_authorities: Option<PathBuf>,
     /// A token server: realm and the certificate whose key signs the tokens.
     pub(crate) extra: String,
 }
@@ -64,6 +66,9 @@ impl DockerRegistry {
                 certificate.display(),
                 key.display()
             );
+            if let Some(authorities) = &setup.client_authorities {
+                let _ = write!(config, "    clientcas:\n      - {}\n", authorities.display());
+            }
         }
         if setup.password {
             fs::write(root.join("htpasswd"), HTPASSWD).expect("htpasswd");

@@ -10,6 +10,9 @@ mod harness;
 
 mod auth;
 mod faults;
+mod mirrors;
+mod proxies;
 mod pull;
 mod push;
 mod tls;
+mod tls_authority;

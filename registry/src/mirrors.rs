@@ -1,0 +1,92 @@
+//! `MirroredSource`: an image that may be at several places. The first that has it is the one all its bytes are from.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use crossdock_storage::{
+    BlobStream, Descriptor, ImageSource, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+};
+
+use crate::error::Error;
+use crate::pull::RegistrySource;
+
+/// An image, and the places it may be pulled from: mirrors, the registry itself, the registries that a short name is
+/// looked for on.
+pub struct MirroredSource {
+    name: String,
+    /// At least one.
+    sources: Vec<RegistrySource>,
+    /// Where it was found.
+    found: OnceLock<usize>,
+}
+
+impl MirroredSource {
+    pub(crate) const fn new(name: String, sources: Vec<RegistrySource>) -> Self {
+        Self { name, sources, found: OnceLock::new() }
+    }
+
+    /// The places, in the order they are tried.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        self.sources.iter().map(|source| source.reference().to_string()).collect()
+    }
+
+    /// Where it was found; before it was looked for, the registry itself.
+    fn source(&self) -> Option<&RegistrySource> {
+        self.found.get().and_then(|at| self.sources.get(*at)).or(self.sources.last())
+    }
+}
+
+#[async_trait]
+impl ImageSource for MirroredSource {
+    fn name(&self) -> String {
+        match self.source() {
+            Some(source) if self.found.get().is_some() || self.sources.len() == 1 => source.name(),
+            _ => self.name.clone(),
+        }
+    }
+
+    fn repository(&self) -> Option<RepositoryName> {
+        self.source().and_then(RegistrySource::repository)
+    }
+
+    async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
+        let mut tried = Vec::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            let place = source.reference().to_string();
+            // A place that is down is waited for only where there is no other.
+            let result = match source.reachable().await {
+                Err(error) if at + 1 < self.sources.len() => Err(error.into()),
+                _ => source.resolve(platform).await,
+            };
+            match result {
+                Ok(image) => {
+                    tracing::debug!(image = self.name, place, "found");
+                    // Who looked first and found it elsewhere has bytes from there: they are the same, or none.
+                    let _ = self.found.set(at);
+                    return Ok(image);
+                }
+                Err(error) if self.sources.len() == 1 => return Err(error),
+                Err(error) => {
+                    tracing::debug!(image = self.name, place, %error, "not there");
+                    tried.push((place, error));
+                }
+            }
+        }
+        Err(Error::Everywhere { image: self.name.clone(), tried }.into())
+    }
+
+    async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {
+        match self.source() {
+            Some(source) => source.blob(blob, offset).await,
+            None => Err(Error::Everywhere { image: self.name.clone(), tried: Vec::new() }.into()),
+        }
+    }
+}
+
+impl fmt::Debug for MirroredSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MirroredSource").field("name", &self.name).field("places", &self.places()).finish()
+    }
+}

@@ -1,0 +1,172 @@
+//! Forward proxies: plain http through them in absolute form, https in a tunnel, and what is reached without.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossdock_registry::{ProxyOptions, RegistryOptions, Secret};
+
+use crate::docker_registry::DockerRegistry;
+use crate::harness::{Files, chain, options, push, reference, sink};
+
+/// A forward proxy that takes everybody to one place, and remembers the first lines and the passwords.
+struct ForwardProxy {
+    addr: SocketAddr,
+    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+}
+
+impl ForwardProxy {
+    fn start(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let seen = Arc::<Mutex<Vec<_>>>::default();
+        let shared = Arc::clone(&seen);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let seen = Arc::clone(&shared);
+                // Connections break when the test is over.
+                thread::spawn(move || serve(client, to, &seen));
+            }
+        });
+        Self { addr, seen }
+    }
+
+    fn seen(&self) -> Vec<(String, Option<String>)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn serve(client: TcpStream, to: SocketAddr, seen: &Mutex<Vec<(String, Option<String>)>>) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut client = client;
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push(line.trim_end().to_owned());
+    }
+    let password = head.iter().find_map(|line| {
+        line.to_ascii_lowercase().starts_with("proxy-authorization:").then(|| line[20..].trim().to_owned())
+    });
+    seen.lock().unwrap().push((head[0].clone(), password));
+    let mut upstream = TcpStream::connect(to)?;
+    if head[0].starts_with("CONNECT ") {
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    } else {
+        // One request a connection, so that each is seen. The registry takes the absolute form.
+        let kept = head.iter().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let text: String = kept.map(|line| format!("{line}\r\n")).collect();
+        upstream.write_all(format!("{text}connection: close\r\n\r\n").as_bytes())?;
+    }
+    let mut answers = upstream.try_clone()?;
+    let back = thread::spawn(move || {
+        let copied = io::copy(&mut answers, &mut client);
+        client.shutdown(std::net::Shutdown::Both).and(copied.map(drop))
+    });
+    io::copy(&mut reader, &mut upstream)?;
+    back.join().unwrap_or(Ok(()))
+}
+
+fn through(proxy: SocketAddr, no_proxy: Option<&str>) -> RegistryOptions {
+    let url = Secret::new(format!("http://me:hunter2@{proxy}"));
+    RegistryOptions {
+        proxy: ProxyOptions {
+            http: Some(url.clone()),
+            https: Some(url),
+            no_proxy: no_proxy.map(str::to_owned),
+        },
+        ..options()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_registry_is_reached_through_the_proxy() {
+    let registry = DockerRegistry::start();
+    let proxy = ForwardProxy::start(registry.addr());
+    let files = Files::new();
+    let to = "registry.test:5000/m:1".parse().unwrap();
+    push(&sink(through(proxy.addr, None), &to), &[files.layer("a", 1 << 20, 1)]).await.unwrap();
+    assert!(registry.tag("m", "1").is_some());
+    let seen = proxy.seen();
+    assert!(seen.iter().any(|(line, _)| line.starts_with("GET http://registry.test:5000/v2/ ")), "{seen:?}");
+    assert!(
+        seen.iter().any(|(line, _)| line.starts_with("PATCH http://registry.test:5000/v2/m/")),
+        "{seen:?}"
+    );
+    assert!(
+        seen.iter().all(|(_, password)| password.as_deref() == Some("Basic bWU6aHVudGVyMg==")),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_goes_through_a_tunnel_and_is_verified_to_its_end() {
+    let files = Files::new();
+    let made = rcgen::generate_simple_self_signed(vec!["registry.test".to_owned()]).unwrap();
+    std::fs::create_dir(files.path("certs")).unwrap();
+    std::fs::write(files.path("certs/ca.crt"), made.cert.pem()).unwrap();
+    std::fs::write(files.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let tls = Some((files.path("certs/ca.crt"), files.path("key.pem")));
+    let registry = DockerRegistry::start_with(&crate::docker_registry::Setup { tls, ..Default::default() });
+    let proxy = ForwardProxy::start(registry.addr());
+    let options = RegistryOptions {
+        tls_verify: true,
+        cert_dir: Some(files.path("certs")),
+        ..through(proxy.addr, None)
+    };
+    let to = "registry.test:5000/m:1".parse().unwrap();
+    push(&sink(options.clone(), &to), &[files.layer("a", 1 << 20, 1)]).await.unwrap();
+    let seen = proxy.seen();
+    assert!(seen.iter().all(|(line, _)| line == "CONNECT registry.test:5000 HTTP/1.1"), "{seen:?}");
+    // The name in the certificate is that of the registry.
+    let other = "other.test:5000/m:1".parse().unwrap();
+    let error = push(&sink(options, &other), &[files.layer("b", 10, 1)]).await.unwrap_err();
+    assert!(chain(&error).contains("another name"), "{}", chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_names_hosts_domains_and_networks() {
+    let registry = DockerRegistry::start();
+    let nobody = ForwardProxy::start(SocketAddr::from(([127, 0, 0, 1], 9)));
+    for no_proxy in ["127.0.0.1", "127.0.0.0/8", "example.com, 127.0.0.1", "*"] {
+        let files = Files::new();
+        let to = reference(registry.addr(), "m:1");
+        push(&sink(through(nobody.addr, Some(no_proxy)), &to), &[files.layer("a", 10, 1)])
+            .await
+            .unwrap_or_else(|error| panic!("{no_proxy}: {}", chain(&error)));
+    }
+    assert!(nobody.seen().is_empty());
+    for (no_proxy, host, passed_by) in [
+        (".test", "a.test", true),
+        ("test", "a.test", true),
+        ("a.test", "a.test", true),
+        ("b.test", "a.test", false),
+        ("est", "a.test", false),
+        ("", "a.test", false),
+    ] {
+        let proxy = ForwardProxy::start(registry.addr());
+        let files = Files::new();
+        let to = format!("{host}:1/m:1").parse().unwrap();
+        let result = push(&sink(through(proxy.addr, Some(no_proxy)), &to), &[files.layer("a", 10, 1)]).await;
+        assert_eq!(result.is_err(), passed_by, "{no_proxy}");
+        assert_eq!(proxy.seen().is_empty(), passed_by, "{no_proxy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxys_password_is_not_shown() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = through(free, None);
+    assert!(!format!("{options:?}").contains("hunter2"));
+    let files = Files::new();
+    let to = "registry.test/m:1".parse().unwrap();
+    let error = push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
+    let text = format!("{} {error:?}", chain(&error));
+    assert!(!text.contains("hunter2") && !text.contains("bWU6aHVudGVyMg"), "{text}");
+}
