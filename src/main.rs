@@ -13,6 +13,7 @@ mod registries;
 mod report;
 mod size;
 mod usage;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     start_logging(cli.log_level);
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref()),
+        Command::Verify(args) => verify::run(args),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),

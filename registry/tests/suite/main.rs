@@ -10,6 +10,10 @@ mod harness;
 
 mod auth;
 mod faults;
+mod limits;
+mod openshift;
 mod pull;
 mod push;
+mod secrets;
 mod tls;
+mod verify;
