@@ -23,6 +23,9 @@ enum Rights {
     Update,
 }
 
+/// Something that happens to the tokens.
+type Happening = Box<dyn FnOnce(&mut HashMap<String, Rights>) + Send>;
+
 #[derive(Default)]
 struct Cluster {
     realm: String,
@@ -33,7 +36,7 @@ struct Cluster {
     /// Requests to the registry that carried an authorization.
     requests: usize,
     /// At the so-manieth of them, this happens.
-    at: Option<(usize, Box<dyn FnOnce(&mut HashMap<String, Rights>) + Send>)>,
+    at: Option<(usize, Happening)>,
 }
 
 /// A registry behind OpenShift's door.
@@ -121,7 +124,7 @@ impl Cluster {
         }
         let Some(rights) = self.tokens.get(&token).copied() else { return Some(denied()) };
         let path = seen.path.split('?').next().unwrap_or_default();
-        let Some(path) = path.strip_prefix("/v2/").filter(|path| !path.is_empty()) else { return None };
+        let path = path.strip_prefix("/v2/").filter(|path| !path.is_empty())?;
         let repository = path.split("/blobs/").next().unwrap_or_default();
         let repository = repository.split("/manifests/").next().unwrap_or_default();
         if repository.split('/').count() != 2 {
