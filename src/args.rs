@@ -64,6 +64,10 @@ pub(crate) enum Command {
 
     /// Explain which credential a repository gets, where it comes from, and what it may do there
     Auth(Box<AuthArgs>),
+
+    /// Look whether an image on a registry is there, whole and unchanged
+    #[command(after_help = VERIFY_CODES)]
+    Verify(Box<VerifyArgs>),
 }
 
 const BUILD_EXAMPLES: &str = "\
@@ -103,6 +107,10 @@ pub(crate) struct BuildArgs {
     /// Push the image to every name given with --tag
     #[arg(long)]
     pub(crate) push: bool,
+
+    /// Do not find out first whether the destination takes a push and layers so large
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
 
     /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]
     #[arg(short, long, value_name = "DESTINATION")]
@@ -188,6 +196,56 @@ pub(crate) struct BuildArgs {
     /// Directory that the sources of COPY and ADD are relative to
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
+}
+
+const VERIFY_CODES: &str = "\
+Exit codes:
+  0  the image is as it should be
+  1  something is missing or other than its digest says; the report names it
+  2  the command line cannot be understood
+  5  the registry or the network failed, or there is no such image
+  6  the registry refused the credentials, or asked for some";
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Name of the image, HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+
+    /// Look at the images of all platforms
+    #[arg(long, conflicts_with = "platform")]
+    pub(crate) all: bool,
+
+    /// Platform whose image is looked at, as linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+
+    /// Read the blobs too: full reads every byte and hashes it again
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
+    pub(crate) deep: Option<Deep>,
+
+    /// Write the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Blobs that are looked at at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+
+    /// How progress is shown on standard error; auto is tty on a terminal, else plain. json writes one JSON object
+    /// a line to standard output
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    pub(crate) progress: ProgressStyle,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+/// How closely blobs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deep {
+    /// Every byte, hashed again
+    Full,
 }
 
 /// How registries are spoken to.

@@ -72,8 +72,8 @@ async fn build(
 ) -> Result<Report> {
     let began = Instant::now();
     let bases = Bases { registry: registry.clone(), indexes: root.map(IndexStore::new) };
-    let assembly = plan_image(options, &bases).await?;
-    let sinks = sinks(&options.destinations, registry)?;
+    let sinks = sinks(options, registry)?;
+    let assembly = plan_image(options, &bases, &sinks).await?;
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
@@ -123,7 +123,7 @@ async fn interruptible(
     Err(Interrupted(u8::try_from(signal.as_raw_value()).unwrap_or(2)).into())
 }
 
-async fn plan_image(options: &BuildOptions, bases: &Bases) -> Result<Assembly> {
+async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn ImageSink>]) -> Result<Assembly> {
     let file = containerfile(&options.containerfile)?;
     let plan_options = plan_options(options);
     // What is refused is refused before the context is looked at.
@@ -134,6 +134,10 @@ async fn plan_image(options: &BuildOptions, bases: &Bases) -> Result<Assembly> {
     };
     let ignore = IgnoreFile::find(&options.context, given, options.ignorefile.as_deref())?;
     let context = Context::open(&options.context, ignore)?;
+    // A credential that is missing shows before the context and the base's layers are looked through.
+    for sink in sinks {
+        sink.admit().await?;
+    }
     let image = plan(&file, &context, &plan_options, bases).await?;
     if !options.quiet {
         for warning in file
@@ -190,15 +194,19 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
     plan
 }
 
-fn sinks(destinations: &[Destination], registry: &Registry) -> Result<Vec<Box<dyn ImageSink>>> {
-    if destinations.is_empty() {
+fn sinks(options: &BuildOptions, registry: &Registry) -> Result<Vec<Box<dyn ImageSink>>> {
+    if options.destinations.is_empty() {
         return Ok(vec![Box::new(DigestSink)]);
     }
-    destinations
+    options
+        .destinations
         .iter()
         .map(|destination| -> Result<Box<dyn ImageSink>> {
             Ok(match destination {
-                Destination::Registry(references) => Box::new(registry.sink(references)?),
+                Destination::Registry(references) => {
+                    let sink = registry.sink(references)?;
+                    Box::new(if options.preflight { sink } else { sink.without_preflight() })
+                }
                 Destination::Layout { directory, reference } => {
                     Box::new(LayoutSink::new(directory, reference.clone()))
                 }

@@ -15,6 +15,7 @@ mod registries;
 mod report;
 mod size;
 mod usage;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
+        Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),

@@ -34,6 +34,7 @@ pub(crate) struct BuildOptions {
     pub(crate) io: IoMode,
     pub(crate) progress: ProgressStyle,
     pub(crate) quiet: bool,
+    pub(crate) preflight: bool,
 }
 
 /// Where the Containerfile is read from.
@@ -144,6 +145,7 @@ impl BuildOptions {
             io: args.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
             progress: args.progress,
             quiet: args.quiet,
+            preflight: !args.no_preflight,
         })
     }
 }

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use crossdock_storage::{
     Compression, Descriptor, Error, Hasher, ImageConfig, ImageSink, ImageSource, Layer, LayerWatch,
-    ManifestFormat, MediaType, MemoStore, NewLayer, Outcome, Progress, ReadOptions, ResolvedImage, Result,
-    SinkPlan, VirtualLayer, canonical_json,
+    ManifestFormat, MediaType, MemoStore, NewLayer, Outcome, PlannedLayer, Progress, ReadOptions,
+    ResolvedImage, Result, SinkPlan, VirtualLayer, canonical_json,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
@@ -189,7 +189,16 @@ async fn put(
     options: &AssembleOptions,
 ) -> Result<Assembled> {
     sink.prepare(&SinkPlan {
-        new_layers: assembly.layers.iter().map(|l| l.layer.len()).collect(),
+        new_layers: assembly
+            .layers
+            .iter()
+            .map(|l| PlannedLayer {
+                title: l.title.trim().to_owned(),
+                bytes: l.layer.len(),
+                compression: assembly.compression,
+            })
+            .collect(),
+        annotations: assembly.annotations.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum(),
         base_layers: base_layers.iter().map(|l| l.descriptor.clone()).collect(),
         format: assembly.format,
     })

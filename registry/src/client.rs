@@ -248,11 +248,18 @@ impl Shared {
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
         let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        // Not the error of reqwest: it cites the URL, and with it the password.
+        let unusable = |variable: &str| Error::Setup {
+            host: authority.to_owned(),
+            source: format!("the value of {variable} is not the URL of a proxy").into(),
+        };
         if let Some(url) = &options.proxy.http {
-            builder = builder.proxy(reqwest::Proxy::http(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
+            let proxy = reqwest::Proxy::http(url.expose()).map_err(|_| unusable("http_proxy"))?;
+            builder = builder.proxy(proxy.no_proxy(no_proxy()));
         }
         if let Some(url) = &options.proxy.https {
-            builder = builder.proxy(reqwest::Proxy::https(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
+            let proxy = reqwest::Proxy::https(url.expose()).map_err(|_| unusable("https_proxy"))?;
+            builder = builder.proxy(proxy.no_proxy(no_proxy()));
         }
         let client = builder.build().map_err(setup)?;
         clients.insert((authority.to_owned(), registry, verify), client.clone());

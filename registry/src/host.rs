@@ -276,7 +276,7 @@ impl Host {
     }
 
     /// The key for a repository; a new one where the one at hand is the one that was refused.
-    async fn key(&self, access: &Access, refused: Option<&Key>) -> Result<Key> {
+    pub(crate) async fn key(&self, access: &Access, refused: Option<&Key>) -> Result<Key> {
         let slot = Arc::clone(lock(&self.keys).entry(access.clone()).or_default());
         let mut slot = slot.lock().await;
         if let Some(key) = &*slot
@@ -405,9 +405,11 @@ impl Host {
             };
             let location =
                 answer.location().ok_or_else(|| refuse("nowhere".to_owned(), "it has no Location"))?;
-            let next = url.join(location).map_err(|_| refuse(location.to_owned(), "that is not a URL"))?;
+            let next =
+                url.join(location).map_err(|_| refuse("nowhere".to_owned(), "its Location is not a URL"))?;
             if !matches!(next.scheme(), "http" | "https") {
-                return Err(refuse(shown(&next), "that is not a web address"));
+                // What stands behind such a scheme has no query that could be left out.
+                return Err(refuse(format!("a {}: URL", next.scheme()), "that is not a web address"));
             }
             if url.scheme() == "https" && next.scheme() == "http" {
                 return Err(refuse(

@@ -28,7 +28,10 @@ impl Profile {
         let below = |domain: &str| {
             host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
         };
-        if host == "public.ecr.aws" || (host.contains(".dkr.ecr") && host.contains(".amazonaws.com")) {
+        if host == "public.ecr.aws" {
+            // "Maximum layer size", a quota of Amazon ECR Public that cannot be raised.
+            Self { upload: UploadStyle::Monolithic, max_layer: Some(10_000 << 20) }
+        } else if host.contains(".dkr.ecr") && host.contains(".amazonaws.com") {
             // A second PATCH is lost in silence: https://github.com/aws/containers-roadmap (chunked uploads), and
             // the quota "Maximum layer size" of Amazon ECR.
             Self { upload: UploadStyle::Monolithic, max_layer: Some(52_000 << 20) }

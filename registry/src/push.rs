@@ -16,13 +16,14 @@ use crossdock_storage::{
 use futures_util::stream;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use tokio::time::Instant;
 
 use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
 use crate::manifest::{Document, fetch};
+use crate::preflight;
 use crate::profile::UploadStyle;
 use crate::reference::Reference;
 use crate::retry::Attempts;
@@ -37,6 +38,8 @@ pub struct RegistrySink {
     repository: Repository,
     references: Vec<Reference>,
     began: OnceLock<Instant>,
+    preflight: bool,
+    admitted: OnceCell<()>,
     /// Sizes in bytes of the layers of the image that the tag names now: a new layer of such a size may well be one of
     /// them, and is hashed before it is sent.
     sizes_there: Mutex<HashSet<u64>>,
@@ -64,9 +67,18 @@ impl RegistrySink {
             repository,
             references,
             began: OnceLock::new(),
+            preflight: true,
+            admitted: OnceCell::new(),
             sizes_there: Mutex::default(),
             claims: Claims::default(),
         }
+    }
+
+    /// Does not ask beforehand whether it may push, nor whether the registry takes layers so large.
+    #[must_use]
+    pub fn without_preflight(mut self) -> Self {
+        self.preflight = false;
+        self
     }
 
     /// The references whose tags the push moves.
@@ -83,9 +95,13 @@ impl RegistrySink {
         Attempts::watched(self.host().shared().options.retry, watch)
     }
 
-    /// What the destination has, and whether we may write there: nothing is read of the layers before.
+    /// Whether we may write there, and what the destination has: nothing is read of the layers before.
     async fn look(&self, plan: &SinkPlan) -> Result<()> {
         self.began.get_or_init(Instant::now);
+        self.admitted().await?;
+        if self.preflight {
+            preflight::check_limits(&self.repository, plan)?;
+        }
         if let Some(reference) = self.references.first() {
             match fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string())
                 .await
@@ -95,49 +111,22 @@ impl RegistrySink {
                         lock(&self.sizes_there).extend(manifest.layers().iter().map(Descriptor::size));
                     }
                 }
-                // The rights to write are tried below, and there may be nothing to read.
+                // That we may write is known by now, and there may be nothing to read.
                 Err(error @ (Error::NotFound { .. } | Error::Denied { .. } | Error::Status { .. })) => {
                     tracing::debug!(%reference, %error, "no image at the destination");
                 }
                 Err(error) => return Err(error),
             }
         }
-        if let Some(limit) = self.repository.profile.max_layer
-            && let Some(largest) = plan.new_layers.iter().max().filter(|bytes| **bytes > limit)
-        {
-            let registry = self.host().registry();
-            tracing::warn!(
-                registry,
-                limit,
-                largest,
-                "a layer is larger than the registry takes by its documentation"
-            );
-        }
-        let mut attempts = self.host().attempts();
-        let upload = loop {
-            match self.repository.begin_upload().await {
-                Ok(upload) => break upload,
-                Err(error) => attempts.failed(self.explain(error)).await?,
-            }
-        };
-        self.repository.cancel(&upload).await;
         Ok(())
     }
 
-    /// Says what to do about a repository that is not there and does not come by itself.
-    fn explain(&self, error: Error) -> Error {
-        match error {
-            Error::Status { what, status: 404, detail, retry_after, .. } => Error::Status {
-                what,
-                status: 404,
-                detail: format!(
-                    "{detail}; does the registry want the repository (or project) to be made first?"
-                ),
-                transient: false,
-                retry_after,
-            },
-            other => other,
+    /// Whether we may write there, asked once.
+    async fn admitted(&self) -> Result<()> {
+        if self.preflight {
+            self.admitted.get_or_try_init(|| preflight::admit(&self.repository)).await?;
         }
+        Ok(())
     }
 
     async fn layer(
@@ -416,7 +405,9 @@ impl RegistrySink {
             self.ask_again(bytes).await?;
         }
         for reference in &self.references {
-            self.put_tag(reference, manifest, bytes).await?;
+            if let Err(error) = self.put_tag(reference, manifest, bytes).await {
+                return Err(preflight::explain_manifest(&self.repository, error).await);
+            }
         }
         for reference in &self.references {
             let fetched =
@@ -433,7 +424,26 @@ impl RegistrySink {
                 });
             }
         }
-        Ok(())
+        self.is_there_by_digest(manifest.digest()).await
+    }
+
+    /// Whether who pulls by digest finds the image: OpenShift's registry takes a moment to make the ImageStream known.
+    async fn is_there_by_digest(&self, digest: &Digest) -> Result<()> {
+        let access = &self.repository.access;
+        let image = format!("{}/{}@{digest}", self.host().registry(), access.repository);
+        let mut attempts = self.host().attempts();
+        loop {
+            match fetch(self.host(), access, digest.as_ref(), &image).await {
+                Ok(_) => return Ok(()),
+                Err(Error::NotFound { .. }) => {
+                    let (what, status, retry_after) = (format!("GET the manifest {image}"), 404, None);
+                    let detail = ": the tag names it, and by its digest it is not there".to_owned();
+                    let error = Error::Status { what, status, detail, transient: true, retry_after };
+                    attempts.failed(error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn ask_again(&self, bytes: &Bytes) -> Result<()> {
@@ -519,6 +529,11 @@ impl Claims {
 impl ImageSink for RegistrySink {
     fn name(&self) -> String {
         self.references.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    #[tracing::instrument(skip_all, fields(destination = self.name()))]
+    async fn admit(&self) -> StorageResult<()> {
+        Ok(self.admitted().await?)
     }
 
     #[tracing::instrument(skip_all, fields(destination = self.name()))]

@@ -42,6 +42,7 @@ fn verb(phase: Phase) -> &'static str {
         Phase::Transferring => "transferring",
         Phase::Writing => "writing",
         Phase::Committing => "committing",
+        Phase::Verifying => "verifying",
         _ => "working",
     }
 }

@@ -51,7 +51,7 @@ pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use reader::{LayerReader, ReadOptions};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
-pub use sink::{DigestSink, ImageSink, NewLayer, SinkPlan};
+pub use sink::{DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
 pub use source::{Fence, IoMode, SourceFile};
 pub use stream::{LayerStream, PendingLayer};
 pub use tar::encode_entries;

@@ -23,6 +23,8 @@ pub enum Outcome {
     Written,
     /// Hashed and remembered only; there is no destination yet.
     Digested,
+    /// Read again from the registry, and what its digest says.
+    Verified,
 }
 
 impl fmt::Display for Outcome {
@@ -33,6 +35,7 @@ impl fmt::Display for Outcome {
             Self::Present => f.write_str("already there"),
             Self::Written => f.write_str("written"),
             Self::Digested => f.write_str("digested"),
+            Self::Verified => f.write_str("verified"),
         }
     }
 }
@@ -51,6 +54,8 @@ pub enum Phase {
     Writing,
     /// All bytes are sent; the registry is closing the upload.
     Committing,
+    /// Read from the registry and compared with what it should be.
+    Verifying,
 }
 
 /// Something that happened to a layer.

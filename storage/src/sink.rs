@@ -40,12 +40,25 @@ impl NewLayer {
 /// What a sink may want to know before the first blob.
 #[derive(Debug, Clone, Default)]
 pub struct SinkPlan {
-    /// Lengths in bytes of the new layers, uncompressed.
-    pub new_layers: Vec<u64>,
+    /// The new layers.
+    pub new_layers: Vec<PlannedLayer>,
     /// Layers taken over from the base.
     pub base_layers: Vec<Descriptor>,
+    /// Bytes of the manifest's annotations, names and values.
+    pub annotations: u64,
     /// How the manifest will be written.
     pub format: ManifestFormat,
+}
+
+/// A new layer before it is read.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedLayer {
+    /// What it holds, as [`NewLayer::title`].
+    pub title: String,
+    /// Its length in bytes, uncompressed.
+    pub bytes: u64,
+    /// How it is stored: what is compressed has a size that nobody knows yet.
+    pub compression: Compression,
 }
 
 /// Where an image goes.
@@ -61,6 +74,12 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// How many blobs may be put at the same time; `None` for as many as the caller likes.
     fn max_parallel(&self) -> Option<usize> {
         None
+    }
+
+    /// Finds out whether there may be written at all, before there is a plan: a credential that is missing should not
+    /// show only when a large context has been looked through. A caller need not ask; `prepare` does then.
+    async fn admit(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Looks at the destination before any layer byte is read: does it answer, may we write.

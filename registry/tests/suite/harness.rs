@@ -10,7 +10,8 @@ use bytes::Bytes;
 use crossdock_registry::{Reference, Registry, RegistryOptions, RegistrySink, RetryPolicy, Secret};
 use crossdock_storage::{
     Compression, Descriptor, Error, Hasher, ImageSink as _, Layer, LayerEvent, LayerWatch, MediaType,
-    NewLayer, Outcome, Progress, ReadOptions, Segment, SinkPlan, SourceFile, VirtualLayer, canonical_json,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Segment, SinkPlan, SourceFile, VirtualLayer,
+    canonical_json,
 };
 
 /// A directory with files to make layers of.
@@ -100,7 +101,12 @@ pub(crate) async fn push_watched(
 }
 
 async fn try_push(sink: &RegistrySink, layers: &[NewLayer], watch: &LayerWatch) -> Result<Pushed, Error> {
-    let plan = SinkPlan { new_layers: layers.iter().map(|l| l.layer.len()).collect(), ..SinkPlan::default() };
+    let planned = |layer: &NewLayer| PlannedLayer {
+        title: layer.title.clone(),
+        bytes: layer.layer.len(),
+        compression: layer.compression,
+    };
+    let plan = SinkPlan { new_layers: layers.iter().map(planned).collect(), ..SinkPlan::default() };
     sink.prepare(&plan).await?;
     let mut done = Vec::new();
     for layer in layers {

@@ -10,9 +10,13 @@ mod harness;
 
 mod auth;
 mod faults;
+mod limits;
 mod mirrors;
+mod openshift;
 mod proxies;
 mod pull;
 mod push;
+mod secrets;
 mod tls;
 mod tls_authority;
+mod verify;

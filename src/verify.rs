@@ -1,0 +1,144 @@
+//! `crossdock verify`: is an image on a registry there, whole and unchanged.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use crossdock_registry::{Depth, Reference, Verified, VerifyOptions};
+use crossdock_storage::{Counters, Platform};
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use crate::args::{Deep, ProgressStyle, VerifyArgs};
+use crate::exit::UsageError;
+use crate::{progress, registries};
+
+/// What was found is not what should be there; the report has named it.
+#[derive(Debug, Clone, Copy)]
+struct Other(usize);
+
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("the image is not as it should be: 1 mismatch"),
+            n => write!(f, "the image is not as it should be: {n} mismatches"),
+        }
+    }
+}
+
+impl std::error::Error for Other {}
+
+/// Runs the command.
+///
+/// # Errors
+/// All that can go wrong, and what is not as it should be; `exit::code` sorts it.
+pub(crate) fn run(args: &VerifyArgs, registries_conf: Option<&Path>) -> Result<()> {
+    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+    let began = Instant::now();
+    let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
+    let reference: Reference = image.parse().context("IMAGE").map_err(UsageError)?;
+    let platform = match (&args.platform, args.all) {
+        (_, true) => None,
+        (Some(text), _) => Some(text.parse().context("--platform").map_err(UsageError)?),
+        (None, _) => Some(Platform::host()),
+    };
+    let counters = Arc::<Counters>::default();
+    let registry =
+        registries::registry(&args.registry, conf, Some(reference.registry()), Arc::clone(&counters))
+            .map_err(UsageError)?;
+    let depth = match args.deep {
+        None => Depth::Presence,
+        Some(Deep::Full) => Depth::Full,
+    };
+    let options = VerifyOptions {
+        platform,
+        depth,
+        jobs: usize::from(args.jobs),
+        progress: progress::display(args.progress, false),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let verified = runtime.block_on(registry.verify(&reference, &options))?;
+    runtime.shutdown_background();
+    let report = if args.json || args.progress == ProgressStyle::Json {
+        format!("{}\n", in_json(&verified, counters.received(), began.elapsed()))
+    } else {
+        text(&verified, counters.received(), began.elapsed())
+    };
+    match std::io::stdout().lock().write_all(report.as_bytes()) {
+        // Who closed the pipe has the exit code.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        result => result.context("cannot write to standard output")?,
+    }
+    match verified.mismatches.len() {
+        0 => Ok(()),
+        mismatches => Err(Other(mismatches).into()),
+    }
+}
+
+/// For people.
+fn text(verified: &Verified, received: u64, elapsed: Duration) -> String {
+    let mut lines = vec![format!("image    {}", verified.image), format!("digest   {}", verified.digest)];
+    for manifest in &verified.manifests {
+        let platform = manifest.platform.as_deref().unwrap_or("no platform");
+        lines.push(format!("manifest {}  {platform}, {} layers", manifest.digest, manifest.layers));
+    }
+    let bytes: u64 = verified.blobs.iter().map(|blob| blob.size).sum();
+    let hashed = verified.blobs.iter().filter(|blob| blob.hashed).count();
+    lines.push(format!(
+        "blobs    {} of {}, {hashed} read and hashed again",
+        verified.blobs.len(),
+        HumanBytes(bytes)
+    ));
+    lines.push(format!("received {}", HumanBytes(received)));
+    lines.push(format!("time     {:.2} s", elapsed.as_secs_f64()));
+    for mismatch in &verified.mismatches {
+        lines.push(format!("MISMATCH {mismatch}"));
+    }
+    if verified.mismatches.is_empty() {
+        lines.push("ok".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// For machines: one object, documented in docs/progress.md.
+fn in_json(verified: &Verified, received: u64, elapsed: Duration) -> Value {
+    let manifests: Vec<_> = verified
+        .manifests
+        .iter()
+        .map(|m| json!({"digest": m.digest.to_string(), "platform": m.platform, "layers": m.layers}))
+        .collect();
+    let blobs: Vec<_> = verified
+        .blobs
+        .iter()
+        .map(|b| json!({"digest": b.digest.to_string(), "size": b.size, "hashed": b.hashed}))
+        .collect();
+    let mismatches: Vec<_> = verified
+        .mismatches
+        .iter()
+        .map(|m| {
+            json!({
+                "digest": m.digest.to_string(),
+                "offset": m.offset,
+                "file": m.file.as_ref().map(|file| file.display().to_string()),
+                "problem": m.problem,
+            })
+        })
+        .collect();
+    json!({
+        "event": "verified",
+        "image": verified.image,
+        "digest": verified.digest.to_string(),
+        "ok": verified.mismatches.is_empty(),
+        "manifests": manifests,
+        "blobs": blobs,
+        "mismatches": mismatches,
+        "bytes_received": received,
+        "seconds": elapsed.as_secs_f64(),
+    })
+}
