@@ -11,16 +11,20 @@
 
 mod auth;
 mod body;
+mod chunks;
 mod client;
 mod credentials;
 mod endpoint;
 mod error;
 mod host;
+mod journal;
+mod known;
 mod manifest;
 mod profile;
 mod pull;
 mod push;
 mod reference;
+mod resume;
 mod retry;
 mod secret;
 mod tls;

@@ -7,9 +7,12 @@ mod docker_registry;
 #[path = "../common/fault_proxy.rs"]
 mod fault_proxy;
 mod harness;
+#[path = "../common/quirks.rs"]
+mod quirks;
 
 mod auth;
 mod faults;
 mod pull;
 mod push;
 mod tls;
+mod uploads;
