@@ -12,6 +12,7 @@ mod progress;
 mod registries;
 mod report;
 mod size;
+mod transfer;
 mod usage;
 
 use std::io::{IsTerminal, Write};

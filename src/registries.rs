@@ -1,6 +1,6 @@
 //! How this command speaks to registries: its options and its environment, put together once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -15,7 +15,8 @@ use crate::args::RegistryArgs;
 /// Where containers/image and docker look for a registry's certificates.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes.
+/// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes;
+/// `root` is where it is noted how far uploads are.
 ///
 /// # Errors
 /// Where `--creds` is not `USER:PASSWORD`.
@@ -23,6 +24,7 @@ pub(crate) fn registry(
     args: &RegistryArgs,
     destination: Option<&str>,
     counters: Arc<Counters>,
+    root: Option<&Path>,
 ) -> Result<Registry> {
     let explicit = match args.creds.as_deref().map(|creds| creds.split_once(':')) {
         None => None,
@@ -49,7 +51,14 @@ pub(crate) fn registry(
                 registries: args.sa_registries.clone(),
             },
         },
-        retry: RetryPolicy { retries: args.retry, ..RetryPolicy::default() },
+        retry: RetryPolicy {
+            retries: args.retry,
+            // buildah's 0 is its back-off.
+            delay: args.retry_delay.filter(|delay| !delay.is_zero()),
+            ..RetryPolicy::default()
+        },
+        upload: args.upload.style(args.chunk_size),
+        root: root.map(Path::to_path_buf),
         proxy: ProxyOptions {
             http: variable("http_proxy", "HTTP_PROXY").map(Secret::new),
             https: variable("https_proxy", "HTTPS_PROXY").map(Secret::new),

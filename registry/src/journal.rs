@@ -84,7 +84,7 @@ impl Journal {
         for (offset, state) in &entry.checkpoints {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
-        Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, checkpoints })
+        Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, unsure: false, checkpoints })
     }
 
     /// Writes how far the layer is, every few seconds, until it is dropped.

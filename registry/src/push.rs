@@ -235,21 +235,37 @@ impl RegistrySink {
             .flatten();
         let mut partial = self.recall(new, journal.as_ref(), watch).await;
         loop {
-            watch.phase(Phase::Sending);
-            let mut job = Job { new, known, read, watch, resumable, journal: journal.as_ref() };
-            let error = match self.try_layer(&mut job, &mut attempts, &mut partial).await {
-                Ok(layer) => return Ok(layer),
-                Err(error) => error,
-            };
-            let next = self.look_at(&mut partial, new.layer.len(), &mut attempts, journal.as_ref()).await;
-            // The host has got itself a new key by now.
-            let retried = if error.is_unauthorized() && !renewed {
-                renewed = true;
-                Ok(())
+            let error = if partial.as_ref().is_some_and(|partial| partial.unsure) {
+                match self.look_at(&mut partial, new.layer.len(), &mut attempts, journal.as_ref()).await {
+                    Ok(_) => continue,
+                    Err(error) => error,
+                }
             } else {
-                attempts.failed_with(error, next).await
+                watch.phase(Phase::Sending);
+                let mut job = Job { new, known, read, watch, resumable, journal: journal.as_ref() };
+                match self.try_layer(&mut job, &mut attempts, &mut partial).await {
+                    Ok(layer) => return Ok(layer),
+                    Err(error) => error,
+                }
             };
-            if let Err(error) = retried {
+            let asked = partial.as_ref().is_some_and(|partial| partial.unsure);
+            let next = if asked {
+                None
+            } else {
+                match self.look_at(&mut partial, new.layer.len(), &mut attempts, journal.as_ref()).await {
+                    Ok(next) => next,
+                    Err(silent) => {
+                        tracing::debug!(error = %silent, "nobody says how far the upload came");
+                        None
+                    }
+                }
+            };
+            // The host has got itself a new key by now.
+            if error.is_unauthorized() && !renewed {
+                renewed = true;
+                continue;
+            }
+            if let Err(error) = attempts.failed_with(error, next).await {
                 match partial {
                     // Somebody may come back and go on.
                     Some(partial) if journal.is_some() && error.is_transient() => {
@@ -286,37 +302,37 @@ impl RegistrySink {
     }
 
     /// Asks how far a broken upload came, and says what comes next.
+    ///
+    /// # Errors
+    /// Where nobody answers: that may be another time.
     async fn look_at(
         &self,
         partial: &mut Option<Partial>,
         len: u64,
         attempts: &mut Attempts,
         journal: Option<&Journal>,
-    ) -> Option<String> {
-        let mut was = partial.take()?;
+    ) -> Result<Option<String>> {
+        let Some(mut was) = partial.take() else { return Ok(None) };
         match self.repository.standing(&was.upload, len).await {
             Standing::At(next, offset) => {
                 if offset >= was.offset.saturating_add(PROGRESS) {
                     attempts.succeeded();
                 }
                 let upload = Mutex::new(was.upload);
-                self.repository.follow(&upload, next);
+                self.repository.follow(&upload, &next);
                 was.upload = upload.into_inner().unwrap_or_else(PoisonError::into_inner);
-                was.offset = offset;
+                (was.offset, was.unsure) = (offset, false);
                 *partial = Some(was);
-                Some(format!("the upload goes on at byte {offset} of {len}"))
+                Ok(Some(format!("the upload goes on at byte {offset} of {len}")))
             }
             Standing::Gone(reason) => {
                 self.give_up(&was.upload, journal).await;
-                Some(format!("{reason}, so the layer is sent again from its start"))
+                Ok(Some(format!("{reason}, so the layer is sent again from its start")))
             }
             Standing::Unknown(error) => {
-                tracing::debug!(%error, "nobody says how far the upload came");
-                self.give_up(&was.upload, journal).await;
-                Some(
-                    "nobody says how far the upload came, so the layer is sent again from its start"
-                        .to_owned(),
-                )
+                was.unsure = true;
+                *partial = Some(was);
+                Err(error)
             }
         }
     }
@@ -340,11 +356,12 @@ impl RegistrySink {
         partial: &mut Option<Partial>,
     ) -> Result<Layer> {
         let Job { new, known, read, watch, .. } = *job;
-        let Partial { upload, offset: from, checkpoints } = match partial.take() {
+        let Partial { upload, offset: from, checkpoints, .. } = match partial.take() {
             Some(partial) => partial,
             None => Partial {
                 upload: self.repository.begin_upload().await?,
                 offset: 0,
+                unsure: false,
                 checkpoints: Checkpoints::default(),
             },
         };
@@ -371,7 +388,7 @@ impl RegistrySink {
         let (sent, layer) = match sent {
             Ok(sent) => sent,
             Err(error) if job.resumable && may_go_on(&error) => {
-                *partial = Some(Partial { upload, offset: from, checkpoints });
+                *partial = Some(Partial { upload, offset: from, unsure: false, checkpoints });
                 return Err(error.made_transient());
             }
             Err(error) => {

@@ -25,6 +25,8 @@ pub(crate) struct Partial {
     pub(crate) upload: Url,
     /// The bytes that the registry has, as far as is known.
     pub(crate) offset: u64,
+    /// Nobody has answered yet how many they are, after an error.
+    pub(crate) unsure: bool,
     pub(crate) checkpoints: Checkpoints,
 }
 

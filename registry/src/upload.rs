@@ -246,17 +246,17 @@ impl Repository {
     async fn moved(&self, upload: &Mutex<Url>, answer: &Answer<'_>) -> Result<()> {
         if answer.location().is_some() {
             let next = self.location(answer).await?;
-            self.follow(upload, next);
+            self.follow(upload, &next);
         }
         Ok(())
     }
 
     /// Notes that an upload goes on at `next`.
-    pub(crate) fn follow(&self, upload: &Mutex<Url>, next: Url) {
+    pub(crate) fn follow(&self, upload: &Mutex<Url>, next: &Url) {
         let mut open = lock(&self.open);
         open.insert(next.clone());
         let old = std::mem::replace(&mut *lock(upload), next.clone());
-        if old != next {
+        if old != *next {
             open.remove(&old);
         }
     }

@@ -45,6 +45,7 @@ struct State {
     /// Bytes at the end of a broken body that are lost.
     forgetful: u64,
     hanging: Option<u64>,
+    silent: usize,
     received: u64,
     requests: Vec<String>,
 }
@@ -92,6 +93,11 @@ impl Quirks {
     /// Takes so many bytes of the next body, and no more, without a word.
     pub(crate) fn hang_after(&self, bytes: u64) {
         self.state.lock().unwrap().hanging = Some(bytes);
+    }
+
+    /// Answers 503 so many times to who asks how far an upload is.
+    pub(crate) fn refuse_asking(&self, times: usize) {
+        self.state.lock().unwrap().silent = times;
     }
 
     /// Forgets all uploads.
@@ -326,6 +332,10 @@ fn handle(
         "DELETE" => {
             state.uploads.remove(id);
             Reply(204, Vec::new(), Vec::new())
+        }
+        _ if state.silent > 0 => {
+            state.silent -= 1;
+            Reply(503, Vec::new(), Vec::new())
         }
         _ => {
             if kind != Kind::Distribution3

@@ -140,6 +140,17 @@ async fn an_upload_that_breaks_often_comes_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_for_a_moment_is_asked_again_how_far_it_is() {
+    let files = Files::new();
+    let layer = files.layer("a", LEN, 7);
+    let registry = Quirks::start(Kind::Distribution3);
+    registry.break_after(3_000_000);
+    registry.refuse_asking(2);
+    let (again, retries) = pushed(&registry, options(), &layer).await;
+    assert!(again < 1000 && retries.len() == 2, "{again} {retries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_loses_chunks_is_found_out() {
     let files = Files::new();
     let registry = Quirks::start(Kind::Ecr);
