@@ -1,11 +1,13 @@
 //! The command line as it is typed. `options` makes of it what is to be done.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::AuthArgs;
 use crate::login::{LoginArgs, LogoutArgs};
+use crate::transfer::{Upload, parse_chunk_size, parse_duration};
 
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.
 #[derive(Debug, Parser)]
@@ -280,6 +282,18 @@ pub(crate) struct RegistryArgs {
     /// How often a failed transfer is tried again
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) retry: u32,
+
+    /// How long to wait before each retry, as 2s or 1m30s [default: up to 1 s, doubled for each retry up to 30 s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) retry_delay: Option<Duration>,
+
+    /// How blobs are sent to the registry
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Upload::Auto)]
+    pub(crate) upload: Upload,
+
+    /// Bytes of a chunk with --upload chunked
+    #[arg(long, value_name = "SIZE", default_value = "100MiB", value_parser = parse_chunk_size)]
+    pub(crate) chunk_size: u64,
 
     /// Where the pod's ServiceAccount is mounted; its token is offered to in-cluster registries (*.svc) when there
     /// is no other credential

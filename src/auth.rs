@@ -43,8 +43,9 @@ pub(crate) fn run(args: &AuthArgs, registries_conf: Option<&Path>) -> Result<()>
     let name = args.repository.strip_prefix("docker://").unwrap_or(&args.repository);
     let reference: Reference =
         name.parse().map_err(|error: crossdock_registry::Error| UsageError(error.into()))?;
-    let registry = registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default())
-        .map_err(UsageError)?;
+    let registry =
+        registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default(), None)
+            .map_err(UsageError)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -41,14 +41,20 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, registries_conf: Option
         Destination::Registry(references) => references.first().map(|r| r.registry().to_owned()),
         _ => None,
     });
-    let registry = registries::registry(&args.registry, conf, destination.as_deref(), Arc::clone(&counters))
-        .map_err(UsageError)?;
+    let root = root_directory(root);
+    let registry = registries::registry(
+        &args.registry,
+        conf,
+        destination.as_deref(),
+        Arc::clone(&counters),
+        root.as_deref(),
+    )
+    .map_err(UsageError)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let root = root_directory(root);
     let result = runtime.block_on(build(&options, &registry, root.as_deref(), counters));
     // A thread that reads or hashes on for nobody, or waits for a slow disk, is no reason to wait.
     runtime.shutdown_background();

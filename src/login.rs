@@ -69,8 +69,8 @@ pub(crate) fn run(args: &LoginArgs, registries_conf: Option<&Path>) -> Result<()
     if args.registry.creds.is_some() {
         return Err(UsageError(anyhow!("--creds: to log in, use --username and --password-stdin")).into());
     }
-    let registry =
-        registries::registry(&args.registry, conf, None, std::sync::Arc::default()).map_err(UsageError)?;
+    let registry = registries::registry(&args.registry, conf, None, std::sync::Arc::default(), None)
+        .map_err(UsageError)?;
     let logins = registry.logins();
     let known = logins.find(&key).context("get credentials")?;
     if args.get_login {

@@ -14,6 +14,7 @@ mod progress;
 mod registries;
 mod report;
 mod size;
+mod transfer;
 mod usage;
 mod verify;
 

@@ -28,7 +28,8 @@ pub(crate) fn conf(file: Option<&Path>) -> Result<RegistriesConf> {
     Ok(RegistriesConf::load(&paths)?)
 }
 
-/// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes.
+/// The way to all registries; `destination` is the host that `--creds` is for, where the build pushes;
+/// `root` is where it is noted how far uploads are.
 ///
 /// # Errors
 /// Where `--creds` is not `USER:PASSWORD`, or `--cert-dir` is no directory.
@@ -37,6 +38,7 @@ pub(crate) fn registry(
     conf: RegistriesConf,
     destination: Option<&str>,
     counters: Arc<Counters>,
+    root: Option<&Path>,
 ) -> Result<Registry> {
     let explicit = match args.creds.as_deref().map(|creds| creds.split_once(':')) {
         None => None,
@@ -71,7 +73,14 @@ pub(crate) fn registry(
                 registries: args.sa_registries.clone(),
             },
         },
-        retry: RetryPolicy { retries: args.retry, ..RetryPolicy::default() },
+        retry: RetryPolicy {
+            retries: args.retry,
+            // buildah's 0 is its back-off.
+            delay: args.retry_delay.filter(|delay| !delay.is_zero()),
+            ..RetryPolicy::default()
+        },
+        upload: args.upload.style(args.chunk_size),
+        root: root.map(Path::to_path_buf),
         proxy: ProxyOptions {
             http: variable("http_proxy", "HTTP_PROXY").map(Secret::new),
             https: variable("https_proxy", "HTTPS_PROXY").map(Secret::new),

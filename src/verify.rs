@@ -47,7 +47,7 @@ pub(crate) fn run(args: &VerifyArgs, registries_conf: Option<&Path>) -> Result<(
     };
     let counters = Arc::<Counters>::default();
     let registry =
-        registries::registry(&args.registry, conf, Some(reference.registry()), Arc::clone(&counters))
+        registries::registry(&args.registry, conf, Some(reference.registry()), Arc::clone(&counters), None)
             .map_err(UsageError)?;
     let depth = match args.deep {
         None => Depth::Presence,

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub(crate) struct Body {
     shared: Arc<Shared>,
     remaining: Option<u64>,
+    before: u64,
     held: Option<Bytes>,
 }
 
@@ -59,7 +60,13 @@ impl Body {
             ended: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), counters, watch });
-        (Self { shared: Arc::clone(&shared), remaining: len, held: None }, BodyHandle(shared))
+        (Self { shared: Arc::clone(&shared), remaining: len, before: 0, held: None }, BodyHandle(shared))
+    }
+
+    /// The same, of bytes that come after `before` others: what the watch is told.
+    pub(crate) fn after(mut self, before: u64) -> Self {
+        self.before = before;
+        self
     }
 
     /// Gives a chunk to the connection.
@@ -73,7 +80,7 @@ impl Body {
         let sent = state.sent;
         drop(state);
         if let Some(watch) = &self.shared.watch {
-            watch.position(sent);
+            watch.position(self.before + sent);
         }
         Some(Ok(Frame::data(bytes)))
     }
@@ -86,6 +93,11 @@ impl Shared {
 }
 
 impl BodyHandle {
+    /// How many bytes were given to the connection.
+    pub(crate) fn sent(&self) -> u64 {
+        self.0.lock().sent
+    }
+
     /// Lets go of the source: its reader stops.
     pub(crate) fn stop(&self) {
         self.0.lock().source = None;

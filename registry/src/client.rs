@@ -42,6 +42,13 @@ pub struct RegistryOptions {
     pub timeouts: Timeouts,
     /// How blobs are sent; `None` for the way that the registry is known to take.
     pub upload: Option<UploadStyle>,
+    /// Where uploads on their way and blobs of earlier pushes are noted; without it, nothing is.
+    pub root: Option<PathBuf>,
+    /// How often it is noted how far an upload is.
+    pub journal_every: Duration,
+    /// After so long a push, the registry is asked again for each blob before the manifest goes up: some collect blobs
+    /// that no manifest names (Quay after an hour).
+    pub ask_again_after: Duration,
     /// Proxies, as the environment names them.
     pub proxy: ProxyOptions,
     /// The `User-Agent` of all requests.
@@ -61,6 +68,9 @@ impl Default for RegistryOptions {
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             upload: None,
+            root: None,
+            journal_every: Duration::from_secs(2),
+            ask_again_after: Duration::from_secs(30 * 60),
             proxy: ProxyOptions::default(),
             user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_owned(),
             counters: Arc::default(),

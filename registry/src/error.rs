@@ -284,6 +284,16 @@ impl Error {
         }
     }
 
+    /// The same, as one after which another attempt makes sense.
+    pub(crate) fn made_transient(self) -> Self {
+        match self {
+            Self::Status { what, status, detail, retry_after, .. } => {
+                Self::Status { what, status, detail, transient: true, retry_after }
+            }
+            other => other,
+        }
+    }
+
     /// Whether it is about credentials: there is none, it cannot be read, or the registry refused it.
     #[must_use]
     pub fn is_credentials(&self) -> bool {

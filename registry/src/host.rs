@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +22,7 @@ use crate::client::{Shared, lock};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, same_origin, shown};
 use crate::error::{Error, Result};
+use crate::profile::Profile;
 use crate::retry::{Attempts, parse_retry_after};
 use crate::token::{Key, authenticate};
 
@@ -173,6 +174,8 @@ pub(crate) struct Host {
     shared: Arc<Shared>,
     endpoint: OnceCell<Endpoint>,
     challenge: Mutex<Option<Challenge>>,
+    /// The first challenge as it came, from which the kind of registry shows.
+    first_words: OnceLock<String>,
     keys: Mutex<HashMap<Access, Arc<AsyncMutex<Option<Key>>>>>,
 }
 
@@ -184,6 +187,7 @@ impl Host {
             shared,
             endpoint: OnceCell::new(),
             challenge: Mutex::default(),
+            first_words: OnceLock::new(),
             keys: Mutex::default(),
         }
     }
@@ -218,6 +222,11 @@ impl Host {
 
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts::new(self.shared.options.retry)
+    }
+
+    /// The registry's peculiarities, as far as is known by now.
+    pub(crate) fn profile(&self) -> Profile {
+        Profile::of_challenge(&self.registry, self.first_words.get().map_or("", String::as_str))
     }
 
     /// Where the registry answers; asks it, the first time, which also tells how to authenticate.
@@ -256,6 +265,8 @@ impl Host {
         let status = answer.status();
         if status.is_success() || status == StatusCode::UNAUTHORIZED {
             self.learn(&answer);
+            let words = answer.header("www-authenticate").unwrap_or_default().to_owned();
+            self.first_words.get_or_init(|| words);
             Ok(())
         } else if is_transient(status) {
             Err(answer.into_error().await)

@@ -278,7 +278,7 @@ impl LayerLimit {
 pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<()> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
-    let limit = LayerLimit::of(registry, repository.profile.max_layer);
+    let limit = LayerLimit::of(registry, repository.profile().max_layer);
     for layer in &plan.new_layers {
         limit.check(&destination, &layer.title, layer.bytes, layer.compression == Compression::None)?;
     }

@@ -9,6 +9,11 @@ pub enum UploadStyle {
         /// Whether the PATCH may say its length.
         with_length: bool,
     },
+    /// POST, PATCHes of so many bytes each, PUT with the digest.
+    Chunked {
+        /// Bytes of a PATCH; the last one may be shorter. At least 1.
+        size: u64,
+    },
     /// POST, PUT with all bytes and the digest, which is learnt before.
     Monolithic,
 }
@@ -21,7 +26,33 @@ pub(crate) struct Profile {
     pub(crate) max_layer: Option<u64>,
 }
 
+impl UploadStyle {
+    /// Bytes of a chunk, if nothing else is said. Distribution's parts on S3 are 10 MiB: chunks of whole parts leave no
+    /// short one behind.
+    pub const CHUNK: u64 = 100 << 20;
+}
+
 impl Profile {
+    /// The profile of a registry that has a name of its own, by what it says when it is asked who it is: the service in
+    /// its challenge is the same whatever the host is called.
+    pub(crate) fn of_challenge(registry: &str, challenge: &str) -> Self {
+        let known = Self::of(registry);
+        let service = |name: &str| challenge.contains(&format!("service=\"{name}"));
+        if known != Self::of("registry.invalid") {
+            known
+        } else if service("ecr.amazonaws.com") {
+            Self::of("public.ecr.aws")
+        } else if service("ghcr.io") {
+            Self::of("ghcr.io")
+        } else if challenge.contains(".pkg.dev/v2/token") {
+            Self::of("pkg.dev")
+        } else if service("quay.io") {
+            Self::of("quay.io")
+        } else {
+            known
+        }
+    }
+
     /// The profile of a registry by its host.
     pub(crate) fn of(registry: &str) -> Self {
         let host = crate::endpoint::without_port(registry);
@@ -53,6 +84,24 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries_behind_another_name_are_known_by_their_challenge() {
+        for (challenge, style) in [
+            (r#"Basic realm="https://x/",service="ecr.amazonaws.com""#, UploadStyle::Monolithic),
+            (r#"Bearer realm="https://europe-docker.pkg.dev/v2/token",service="x""#, UploadStyle::Monolithic),
+            (
+                r#"Bearer realm="https://ghcr.io/token",service="ghcr.io""#,
+                UploadStyle::Stream { with_length: false },
+            ),
+            (
+                r#"Bearer realm="https://h/service/token",service="harbor-registry""#,
+                UploadStyle::Stream { with_length: true },
+            ),
+        ] {
+            assert_eq!(Profile::of_challenge("mirror.example", challenge).upload, style, "{challenge}");
+        }
+    }
 
     #[test]
     fn registries_are_known_by_host() {

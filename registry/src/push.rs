@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageManifest,
-    ImageSink, ImageSource, Layer, LayerEvent, LayerStream, LayerWatch, NewLayer, Outcome, PendingLayer,
-    Phase, ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream, VirtualLayer,
+    BlobStream, Checkpoints, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher,
+    ImageManifest, ImageSink, ImageSource, Layer, LayerEvent, LayerReader, LayerStream, LayerWatch, NewLayer,
+    Outcome, PendingLayer, Phase, ReadOptions, Result as StorageResult, SinkPlan, VerifiedStream,
+    VirtualLayer,
 };
 use futures_util::stream;
 use reqwest::Method;
@@ -22,16 +22,15 @@ use tokio::time::Instant;
 use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
+use crate::journal::Journal;
+use crate::known::KnownBlobs;
 use crate::manifest::{Document, fetch};
 use crate::preflight;
 use crate::profile::UploadStyle;
 use crate::reference::Reference;
+use crate::resume::{PROGRESS, Partial, Standing};
 use crate::retry::Attempts;
 use crate::upload::{Begun, Repository, Sent};
-
-/// After so long a push, the registry is asked again for each blob before the manifest goes up: some collect blobs
-/// that no manifest names (Quay after an hour).
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// A repository on a registry, to push an image to.
 pub struct RegistrySink {
@@ -44,6 +43,21 @@ pub struct RegistrySink {
     /// them, and is hashed before it is sent.
     sizes_there: Mutex<HashSet<u64>>,
     claims: Claims,
+}
+
+/// What an attempt at a layer needs.
+struct Job<'a> {
+    new: &'a NewLayer,
+    known: Option<&'a Layer>,
+    read: &'a ReadOptions,
+    watch: &'a LayerWatch,
+    resumable: bool,
+    journal: Option<&'a Journal>,
+}
+
+/// Whether the upload may still be there after such an error. 416 is the answer to a wrong start.
+fn may_go_on(error: &Error) -> bool {
+    error.is_transient() || error.is_unauthorized() || error.status() == Some(416)
 }
 
 /// Blobs that this push has put, or is about to: none is sent twice.
@@ -142,11 +156,11 @@ impl RegistrySink {
             return Ok((layer.clone(), Outcome::Present));
         }
         let hash_first = new.compression == Compression::None
-            && (self.repository.profile.upload == UploadStyle::Monolithic
+            && (self.repository.profile().upload == UploadStyle::Monolithic
                 || lock(&self.sizes_there).contains(&new.layer.len()));
         let known = match &new.known {
             Some(known) => Some(known.clone()),
-            None if hash_first || self.repository.profile.upload == UploadStyle::Monolithic => {
+            None if hash_first || self.repository.profile().upload == UploadStyle::Monolithic => {
                 watch.phase(Phase::Hashing);
                 Some(new.digest(read, watch).await?)
             }
@@ -177,6 +191,10 @@ impl RegistrySink {
             *put = true;
             return Ok((Outcome::Present, None));
         }
+        if let Some(from) = self.mount_known(blob).await? {
+            *put = true;
+            return Ok((Outcome::Mounted { from }, None));
+        }
         let sent = send().await?;
         *put = true;
         Ok((Outcome::Sent, Some(sent)))
@@ -191,41 +209,184 @@ impl RegistrySink {
     ) -> Result<Layer> {
         let mut attempts = self.watched(watch);
         let mut renewed = false;
+        let resumable = new.compression == Compression::None
+            && self.repository.profile().upload != UploadStyle::Monolithic;
+        let journal = resumable
+            .then(|| {
+                let host = self.host();
+                Journal::open(
+                    &host.shared().options,
+                    host.registry(),
+                    &self.repository.access.repository,
+                    &new.layer,
+                )
+            })
+            .flatten();
+        let mut partial = self.recall(new, journal.as_ref(), watch).await;
         loop {
-            watch.phase(Phase::Sending);
-            match self.try_layer(new, known, read, watch, &mut attempts).await {
-                Ok(layer) => return Ok(layer),
-                // The host has got itself a new key by now.
-                Err(error) if error.is_unauthorized() && !renewed => renewed = true,
-                Err(error) => attempts.failed(error).await?,
+            let error = if partial.as_ref().is_some_and(|partial| partial.unsure) {
+                match self.look_at(&mut partial, new.layer.len(), &mut attempts, journal.as_ref()).await {
+                    Ok(_) => continue,
+                    Err(error) => error,
+                }
+            } else {
+                watch.phase(Phase::Sending);
+                let mut job = Job { new, known, read, watch, resumable, journal: journal.as_ref() };
+                match self.try_layer(&mut job, &mut attempts, &mut partial).await {
+                    Ok(layer) => return Ok(layer),
+                    Err(error) => error,
+                }
+            };
+            let asked = partial.as_ref().is_some_and(|partial| partial.unsure);
+            let next = if asked {
+                None
+            } else {
+                match self.look_at(&mut partial, new.layer.len(), &mut attempts, journal.as_ref()).await {
+                    Ok(next) => next,
+                    Err(silent) => {
+                        tracing::debug!(error = %silent, "nobody says how far the upload came");
+                        None
+                    }
+                }
+            };
+            // The host has got itself a new key by now.
+            if error.is_unauthorized() && !renewed {
+                renewed = true;
+                continue;
+            }
+            if let Err(error) = attempts.failed_with(error, next).await {
+                match partial {
+                    // Somebody may come back and go on.
+                    Some(partial) if journal.is_some() && error.is_transient() => {
+                        self.repository.forget(&partial.upload);
+                    }
+                    Some(partial) => self.give_up(&partial.upload, journal.as_ref()).await,
+                    None => {}
+                }
+                return Err(error);
             }
         }
     }
 
-    #[tracing::instrument(skip_all, fields(title = new.title, bytes = new.layer.len(), attempt = attempts.number()))]
+    /// The upload that an earlier process began and the registry still has.
+    async fn recall(&self, new: &NewLayer, journal: Option<&Journal>, watch: &LayerWatch) -> Option<Partial> {
+        let mut partial = journal?.recall()?;
+        match self.repository.standing(&partial.upload, new.layer.len()).await {
+            Standing::At(next, offset) => {
+                tracing::info!(title = new.title, offset, "an upload of an earlier push goes on");
+                (partial.upload, partial.offset) = (next, offset);
+                watch.position(offset);
+                Some(partial)
+            }
+            Standing::Gone(reason) => {
+                tracing::info!(title = new.title, reason, "the upload of an earlier push cannot go on");
+                self.give_up(&partial.upload, journal).await;
+                None
+            }
+            Standing::Unknown(error) => {
+                tracing::debug!(%error, "the upload of an earlier push is left alone");
+                None
+            }
+        }
+    }
+
+    /// Asks how far a broken upload came, and says what comes next.
+    ///
+    /// # Errors
+    /// Where nobody answers: that may be another time.
+    async fn look_at(
+        &self,
+        partial: &mut Option<Partial>,
+        len: u64,
+        attempts: &mut Attempts,
+        journal: Option<&Journal>,
+    ) -> Result<Option<String>> {
+        let Some(mut was) = partial.take() else { return Ok(None) };
+        match self.repository.standing(&was.upload, len).await {
+            Standing::At(next, offset) => {
+                if offset >= was.offset.saturating_add(PROGRESS) {
+                    attempts.succeeded();
+                }
+                let upload = Mutex::new(was.upload);
+                self.repository.follow(&upload, &next);
+                was.upload = upload.into_inner().unwrap_or_else(PoisonError::into_inner);
+                (was.offset, was.unsure) = (offset, false);
+                *partial = Some(was);
+                Ok(Some(format!("the upload goes on at byte {offset} of {len}")))
+            }
+            Standing::Gone(reason) => {
+                self.give_up(&was.upload, journal).await;
+                Ok(Some(format!("{reason}, so the layer is sent again from its start")))
+            }
+            Standing::Unknown(error) => {
+                was.unsure = true;
+                *partial = Some(was);
+                Err(error)
+            }
+        }
+    }
+
+    async fn give_up(&self, upload: &url::Url, journal: Option<&Journal>) {
+        if let Some(journal) = journal {
+            journal.remove();
+        }
+        self.repository.cancel(upload).await;
+    }
+
+    /// One attempt at a layer. `partial` is where it goes on, and after an error where the next one may.
+    #[tracing::instrument(
+        skip_all,
+        fields(title = job.new.title, bytes = job.new.layer.len(), attempt = attempts.number())
+    )]
     async fn try_layer(
         &self,
-        new: &NewLayer,
-        known: Option<&Layer>,
-        read: &ReadOptions,
-        watch: &LayerWatch,
+        job: &mut Job<'_>,
         attempts: &mut Attempts,
+        partial: &mut Option<Partial>,
     ) -> Result<Layer> {
-        let upload = self.repository.begin_upload().await?;
-        let (stream, pending) = LayerStream::start(&new.layer, new.compression, read, watch.clone());
+        let Job { new, known, read, watch, .. } = *job;
+        let Partial { upload, offset: from, checkpoints, .. } = match partial.take() {
+            Some(partial) => partial,
+            None => Partial {
+                upload: self.repository.begin_upload().await?,
+                offset: 0,
+                unsure: false,
+                checkpoints: Checkpoints::default(),
+            },
+        };
+        let reader = match from {
+            0 => LayerReader::new(&new.layer, new.compression, read),
+            _ => LayerReader::resume(&new.layer, &checkpoints.before(from), from, read),
+        };
+        let (stream, pending) = LayerStream::of_reader(reader, Some(checkpoints.clone()), watch.clone());
         let len = stream.stored_len();
+        let upload = Mutex::new(upload);
         let known_digest = known.map(|layer| layer.descriptor.digest());
-        let sent = self.repository.send(&upload, Box::pin(stream), len, known_digest, None).await;
+        let sent = {
+            let sending = self.repository.send(&upload, Box::pin(stream), (from, len), known_digest, None);
+            match job.journal {
+                None => sending.await,
+                Some(journal) => tokio::select! {
+                    sent = sending => sent,
+                    () = journal.keep(&upload, &checkpoints) => Err(StorageError::Interrupted.into()),
+                },
+            }
+        };
         let sent = self.settle(new, known, sent, pending).await;
+        let upload = upload.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (sent, layer) = match sent {
             Ok(sent) => sent,
+            Err(error) if job.resumable && may_go_on(&error) => {
+                *partial = Some(Partial { upload, offset: from, unsure: false, checkpoints });
+                return Err(error.made_transient());
+            }
             Err(error) => {
-                self.repository.cancel(&upload).await;
+                self.give_up(&upload, job.journal).await;
                 return Err(error);
             }
         };
         tracing::debug!(digest = %layer.descriptor.digest(), bytes = layer.descriptor.size(), "layer sent");
-        if let Sent::Open(upload) = sent {
+        if sent == Sent::Open {
             watch.phase(Phase::Committing);
             let (digest, size) = (layer.descriptor.digest(), layer.descriptor.size());
             let finished = if known.is_none() {
@@ -234,9 +395,17 @@ impl RegistrySink {
                 self.repository.finish(&upload, digest, size, attempts).await
             };
             if let Err(error) = finished {
-                self.repository.cancel(&upload).await;
-                return Err(error);
+                self.give_up(&upload, job.journal).await;
+                // What was put together of several attempts may have become another blob: all of it goes once more.
+                return Err(if from > 0 && error.status().is_some() {
+                    error.made_transient()
+                } else {
+                    error
+                });
             }
+        }
+        if let Some(journal) = job.journal {
+            journal.remove();
         }
         Ok(layer)
     }
@@ -331,6 +500,22 @@ impl RegistrySink {
         })
     }
 
+    /// Asks for a blob of a repository that an earlier push put it into.
+    async fn mount_known(&self, blob: &Descriptor) -> Result<Option<String>> {
+        let here = self.repository.access.repository.as_str();
+        let known = KnownBlobs::new(&self.host().shared().options, self.host().registry());
+        let Some(from) = known.and_then(|known| known.elsewhere(blob.digest(), here)) else {
+            return Ok(None);
+        };
+        match self.mount(blob, &from).await? {
+            Begun::Mounted => Ok(Some(format!("{}/{from}", self.host().registry()))),
+            Begun::Upload(upload) => {
+                self.repository.cancel(&upload).await;
+                Ok(None)
+            }
+        }
+    }
+
     /// Asks for a blob of another repository of the registry. Where that is refused, an upload is begun instead.
     async fn mount(&self, blob: &Descriptor, neighbour: &str) -> Result<Begun> {
         let mut attempts = self.host().attempts();
@@ -379,29 +564,34 @@ impl RegistrySink {
             Some(upload) => upload,
             None => self.repository.begin_upload().await?,
         };
-        let mut current = upload.clone();
+        let current = Mutex::new(upload);
         let result = async {
             let source = open().await?;
             let sent = self
                 .repository
-                .send(&upload, source, Some(blob.size()), Some(blob.digest()), Some(watch))
+                .send(&current, source, (0, Some(blob.size())), Some(blob.digest()), Some(watch))
                 .await?;
-            if let Sent::Open(next) = sent {
+            if sent == Sent::Open {
                 watch.phase(Phase::Committing);
-                current = next;
-                self.repository.finish(&current, blob.digest(), blob.size(), attempts).await?;
+                let upload = lock(&current).clone();
+                self.repository.finish(&upload, blob.digest(), blob.size(), attempts).await?;
             }
             Ok(())
         }
         .await;
         if result.is_err() {
-            self.repository.cancel(&current).await;
+            let upload = lock(&current).clone();
+            self.repository.cancel(&upload).await;
         }
         result
     }
 
     async fn publish(&self, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
-        if self.began.get().is_some_and(|began| began.elapsed() > ASK_AGAIN_AFTER) {
+        if self
+            .began
+            .get()
+            .is_some_and(|began| began.elapsed() > self.host().shared().options.ask_again_after)
+        {
             self.ask_again(bytes).await?;
         }
         for reference in &self.references {
@@ -424,7 +614,9 @@ impl RegistrySink {
                 });
             }
         }
-        self.is_there_by_digest(manifest.digest()).await
+        self.is_there_by_digest(manifest.digest()).await?;
+        self.remember(bytes);
+        Ok(())
     }
 
     /// Whether who pulls by digest finds the image: OpenShift's registry takes a moment to make the ImageStream known.
@@ -443,6 +635,17 @@ impl RegistrySink {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Keeps in mind where the blobs are, for pushes to come.
+    fn remember(&self, bytes: &Bytes) {
+        let options = &self.host().shared().options;
+        if let Some(known) = KnownBlobs::new(options, self.host().registry())
+            && let Ok(manifest) = serde_json::from_slice::<ImageManifest>(bytes)
+        {
+            let layers = manifest.layers().iter().map(Descriptor::digest);
+            known.remember(&self.repository.access.repository, layers);
         }
     }
 

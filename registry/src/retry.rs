@@ -20,12 +20,14 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// The upper bound of any wait that the registry did not ask for.
     pub cap: Duration,
+    /// A wait that is always the same, in the place of the back-off.
+    pub delay: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
     /// Three retries, after up to 1, 2 and 4 s.
     fn default() -> Self {
-        Self { retries: 3, base: Duration::from_secs(1), cap: Duration::from_secs(30) }
+        Self { retries: 3, base: Duration::from_secs(1), cap: Duration::from_secs(30), delay: None }
     }
 }
 
@@ -64,22 +66,31 @@ impl Attempts {
     /// # Errors
     /// `error` itself where it does not.
     pub(crate) async fn failed(&mut self, error: Error) -> Result<()> {
+        self.failed_with(error, None).await
+    }
+
+    /// The same, and says what comes next.
+    pub(crate) async fn failed_with(&mut self, error: Error, next: Option<String>) -> Result<()> {
         if !error.is_transient() || self.failures >= self.policy.retries {
             return Err(error);
         }
         self.failures += 1;
         let wait = match error.retry_after() {
             Some(asked) => asked.min(MAX_RETRY_AFTER),
-            None => self.policy.bound(self.failures).mul_f64(fastrand::f64()),
+            None => match self.policy.delay {
+                Some(delay) => delay,
+                None => self.policy.bound(self.failures).mul_f64(fastrand::f64()),
+            },
         };
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let reason = next.map_or_else(|| error.to_string(), |next| format!("{error}; {next}"));
         match &self.watch {
             // The display of the layer says it, and once is enough.
             Some(watch) => {
-                tracing::debug!(attempt = self.number(), wait_ms, reason = %error, "trying again");
-                watch.event(LayerEvent::Retry { attempt: self.number(), reason: error.to_string(), wait_ms });
+                tracing::debug!(attempt = self.number(), wait_ms, reason, "trying again");
+                watch.event(LayerEvent::Retry { attempt: self.number(), reason, wait_ms });
             }
-            None => tracing::warn!(attempt = self.number(), wait_ms, reason = %error, "trying again"),
+            None => tracing::warn!(attempt = self.number(), wait_ms, reason, "trying again"),
         }
         tokio::time::sleep(wait).await;
         Ok(())
@@ -136,6 +147,17 @@ mod tests {
         for (asked, waited) in [(7, 7), (299, 299), (86_400, 300)] {
             let before = Instant::now();
             attempts.failed(unavailable(Some(Duration::from_secs(asked)))).await.unwrap();
+            assert_eq!(before.elapsed().as_secs(), waited);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fixed_delay_is_what_is_waited_unless_the_registry_says_otherwise() {
+        let policy = RetryPolicy { delay: Some(Duration::from_secs(2)), ..RetryPolicy::default() };
+        let mut attempts = Attempts::new(policy);
+        for (asked, waited) in [(None, 2), (Some(Duration::from_secs(9)), 9), (None, 2)] {
+            let before = Instant::now();
+            attempts.failed(unavailable(asked)).await.unwrap();
             assert_eq!(before.elapsed().as_secs(), waited);
         }
     }

@@ -2,19 +2,23 @@
 //! (distribution specification, "Pushing a blob in chunks" and "Mounting a blob").
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossdock_storage::{BlobStream, Digest, Error as StorageError, LayerWatch};
 use reqwest::Method;
+use reqwest::header::{CONTENT_RANGE, HeaderValue};
 use url::Url;
 
 use crate::body::Body;
+use crate::chunks::Source;
 use crate::client::lock;
 use crate::endpoint::shown;
 use crate::error::{Error, Result};
 use crate::host::{Access, Answer, Call, Host};
 use crate::profile::{Profile, UploadStyle};
+use crate::resume::received;
 use crate::retry::Attempts;
 
 /// How long the answer to a cancelled upload is waited for: nothing depends on it.
@@ -25,7 +29,8 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Repository {
     pub(crate) host: Arc<Host>,
     pub(crate) access: Access,
-    pub(crate) profile: Profile,
+    /// The registry does not take a PATCH that says its length.
+    no_length: AtomicBool,
     open: Mutex<HashSet<Url>>,
 }
 
@@ -39,19 +44,34 @@ pub(crate) enum Begun {
 }
 
 /// An upload whose bytes were sent.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It waits for its digest.
-    Open(Url),
+    Open,
     /// It is a blob already.
     Committed,
 }
 
 impl Repository {
     pub(crate) fn new(host: Arc<Host>, repository: &str) -> Self {
-        let mut profile = Profile::of(host.registry());
-        profile.upload = host.shared().options.upload.unwrap_or(profile.upload);
-        Self { host, access: Access::push(repository), profile, open: Mutex::default() }
+        Self {
+            host,
+            access: Access::push(repository),
+            no_length: AtomicBool::new(false),
+            open: Mutex::default(),
+        }
+    }
+
+    /// The registry's peculiarities, and how the user wants blobs sent.
+    pub(crate) fn profile(&self) -> Profile {
+        let mut profile = self.host.profile();
+        profile.upload = self.host.shared().options.upload.unwrap_or(profile.upload);
+        if self.no_length.load(Ordering::Relaxed)
+            && profile.upload == (UploadStyle::Stream { with_length: true })
+        {
+            profile.upload = UploadStyle::Stream { with_length: false };
+        }
+        profile
     }
 
     /// Whether the repository has a blob of this digest and size.
@@ -107,30 +127,106 @@ impl Repository {
         }
     }
 
-    /// Sends the bytes of an upload. An error of the source counts before that of the request, which it broke.
+    /// Sends the bytes of an upload from `from` on, and keeps in `upload` where it goes on. An error of the source counts
+    /// before that of the request, which it broke.
     ///
-    /// `digest` is needed where the registry takes blobs only whole.
+    /// `len` is the number of bytes to come, where it is known; `digest` is needed where the registry takes blobs only
+    /// whole.
     pub(crate) async fn send(
         &self,
-        upload: &Url,
+        upload: &Mutex<Url>,
         source: BlobStream,
-        len: Option<u64>,
+        (from, len): (u64, Option<u64>),
         digest: Option<&Digest>,
         watch: Option<&LayerWatch>,
     ) -> Result<Sent> {
-        let options = &self.host.shared().options;
-        let (told, style) = match (self.profile.upload, digest) {
-            (UploadStyle::Monolithic, Some(digest)) => (len, Some(digest)),
-            (UploadStyle::Stream { with_length: false }, _) => (None, None),
-            _ => (len, None),
-        };
-        let (body, handle) = Body::new(source, told, Arc::clone(&options.counters), watch.cloned());
-        let call = match style {
-            Some(digest) => Call::new(&self.access, Method::PUT, with_digest(upload, digest), &[201])
-                .with_patience(options.timeouts.commit),
-            None => Call::new(&self.access, Method::PATCH, upload.clone(), &[202, 204, 201]),
-        };
-        let result = self.host.call(call.with_body(body, handle.clone())).await;
+        let mut source = source;
+        if from > 0 {
+            // What is only hashed again comes first, before a request that would have to wait for it.
+            let rest = Source::new(source);
+            if !rest.has_more().await? {
+                return Ok(Sent::Open);
+            }
+            source = rest.part(None);
+        }
+        match (self.profile().upload, digest) {
+            (UploadStyle::Monolithic, Some(digest)) if from == 0 => {
+                let call = Call::new(&self.access, Method::PUT, with_digest(&lock(upload), digest), &[201])
+                    .with_patience(self.host.shared().options.timeouts.commit);
+                let (answer, _) = self.exchange(call, source, (0, len), watch).await?;
+                self.check_digest(&answer, digest)?;
+                self.forget(&lock(upload));
+                Ok(Sent::Committed)
+            }
+            (UploadStyle::Chunked { size }, _) => {
+                self.send_chunks(upload, Source::new(source), (from, len), size.max(1), watch).await
+            }
+            (style, _) => {
+                let with_length = style != UploadStyle::Stream { with_length: false };
+                let mut call = Call::new(&self.access, Method::PATCH, lock(upload).clone(), &[202, 204, 201]);
+                if from > 0
+                    && let Some(len) = len
+                {
+                    call = call.with_header(CONTENT_RANGE, range(from, len));
+                }
+                let result = self.exchange(call, source, (from, len.filter(|_| with_length)), watch).await;
+                if let Err(Error::Status { status: 416, .. }) = &result
+                    && (from, with_length) == (0, true)
+                {
+                    // A wrong start it cannot be.
+                    self.no_length.store(true, Ordering::Relaxed);
+                }
+                self.moved(upload, &result?.0).await?;
+                Ok(Sent::Open)
+            }
+        }
+    }
+
+    async fn send_chunks(
+        &self,
+        upload: &Mutex<Url>,
+        source: Source,
+        (from, len): (u64, Option<u64>),
+        size: u64,
+        watch: Option<&LayerWatch>,
+    ) -> Result<Sent> {
+        let (mut at, mut left) = (from, len);
+        while source.has_more().await.map_err(Error::from)? {
+            let told = left.map(|left| left.min(size));
+            // The last part sees the end of its source. A part of unknown length has no range.
+            let part = source.part(if told == left && left.is_some() { None } else { Some(size) });
+            let mut call = Call::new(&self.access, Method::PATCH, lock(upload).clone(), &[202, 204, 201]);
+            if let Some(told) = told {
+                call = call.with_header(CONTENT_RANGE, range(at, told));
+            }
+            let (answer, sent) = self.exchange(call, part, (at, told), watch).await?;
+            at += sent;
+            left = left.map(|left| left - sent);
+            if let Some(kept) = received(&answer).filter(|kept| (1..at).contains(kept)) {
+                return Err(Error::Answer {
+                    what: answer.what().to_owned(),
+                    reason: format!(
+                        "the registry kept {kept} of {at} bytes that were sent in chunks; it takes blobs only whole \
+                         (--upload monolithic)"
+                    ),
+                });
+            }
+            self.moved(upload, &answer).await?;
+        }
+        Ok(Sent::Open)
+    }
+
+    /// Makes a request whose body is `source`, of `len` bytes that come after `from` others.
+    async fn exchange<'a>(
+        &'a self,
+        call: Call<'a>,
+        source: BlobStream,
+        (from, len): (u64, Option<u64>),
+        watch: Option<&LayerWatch>,
+    ) -> Result<(Answer<'a>, u64)> {
+        let counters = Arc::clone(&self.host.shared().options.counters);
+        let (body, handle) = Body::new(source, len, counters, watch.cloned());
+        let result = self.host.call(call.with_body(body.after(from), handle.clone())).await;
         if let Some(failure) = handle.take_failure()
             && !matches!(failure, StorageError::Interrupted)
         {
@@ -143,22 +239,25 @@ impl Repository {
                 reason: "the registry answered before it had all bytes".to_owned(),
             });
         }
-        match style {
-            Some(digest) => {
-                self.check_digest(&answer, digest)?;
-                self.forget(upload);
-                Ok(Sent::Committed)
-            }
-            None => {
-                let next = match answer.location() {
-                    Some(_) => self.location(&answer).await?,
-                    None => upload.clone(),
-                };
-                let mut open = lock(&self.open);
-                open.remove(upload);
-                open.insert(next.clone());
-                Ok(Sent::Open(next))
-            }
+        Ok((answer, handle.sent()))
+    }
+
+    /// Follows an upload to where it goes on.
+    async fn moved(&self, upload: &Mutex<Url>, answer: &Answer<'_>) -> Result<()> {
+        if answer.location().is_some() {
+            let next = self.location(answer).await?;
+            self.follow(upload, &next);
+        }
+        Ok(())
+    }
+
+    /// Notes that an upload goes on at `next`.
+    pub(crate) fn follow(&self, upload: &Mutex<Url>, next: &Url) {
+        let mut open = lock(&self.open);
+        open.insert(next.clone());
+        let old = std::mem::replace(&mut *lock(upload), next.clone());
+        if old != *next {
+            open.remove(&old);
         }
     }
 
@@ -221,7 +320,8 @@ impl Repository {
         }
     }
 
-    fn forget(&self, upload: &Url) {
+    /// Leaves an upload as it is, for another process.
+    pub(crate) fn forget(&self, upload: &Url) {
         lock(&self.open).remove(upload);
     }
 
@@ -253,4 +353,9 @@ fn with_digest(upload: &Url, digest: &Digest) -> Url {
     let mut url = upload.clone();
     url.query_pairs_mut().append_pair("digest", digest.as_ref());
     url
+}
+
+/// `first-last`, as the distribution specification has it: without the unit that RFC 9110 wants.
+fn range(from: u64, len: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("{from}-{}", from + len - 1)).expect("digits")
 }

@@ -1,6 +1,7 @@
 //! SHA-256, and layers hashed on all cores.
 
 use rayon::prelude::*;
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
@@ -26,6 +27,19 @@ impl Hasher {
     /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// The state, for [`from_state`](Self::from_state).
+    pub(crate) fn state(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// The hasher of a state after `taken` bytes; `None` where it is not one.
+    pub(crate) fn from_state(taken: u64, state: &[u8]) -> Option<Self> {
+        let state = SerializedState::<Sha256>::try_from(state).ok()?;
+        // The eight chaining words are followed by the number of whole blocks taken in.
+        let blocks = u64::from_le_bytes(state.get(32..40)?.try_into().ok()?);
+        (blocks == taken / 64).then(|| Sha256::deserialize(&state).ok().map(Self)).flatten()
     }
 
     /// The digest of all bytes taken in.

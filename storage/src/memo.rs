@@ -85,9 +85,7 @@ impl MemoStore {
         digested: &Layer,
         since: SystemTime,
     ) -> Result<bool> {
-        let settled = since.checked_sub(RACY).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let settled = settled.map_or(0, |t| i128::try_from(t.as_nanos()).unwrap_or(i128::MAX));
-        if layer.files().any(|file| file.fence().mtime_ns.max(file.fence().ctime_ns) > settled) {
+        if !is_settled(layer, since) {
             return Ok(false);
         }
         let path = self.path(layer, compression);
@@ -104,12 +102,23 @@ impl MemoStore {
     }
 
     fn path(&self, layer: &VirtualLayer, compression: Compression) -> PathBuf {
-        let name = name_of(layer, compression);
+        let name = layer_identity(layer, compression);
         self.directory.join(&name[..2]).join(format!("{}.json", &name[2..]))
     }
 }
 
-fn name_of(layer: &VirtualLayer, compression: Compression) -> String {
+/// Whether all files of the layer were last written so long before `since` that a write after it shows in their times.
+#[must_use]
+pub fn is_settled(layer: &VirtualLayer, since: SystemTime) -> bool {
+    let settled = since.checked_sub(RACY).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let settled = settled.map_or(0, |t| i128::try_from(t.as_nanos()).unwrap_or(i128::MAX));
+    layer.files().all(|file| file.fence().mtime_ns.max(file.fence().ctime_ns) <= settled)
+}
+
+/// A name that no other layer has, in 64 hexadecimal digits, made of the layer's segments and not of its bytes: any
+/// change to any of its files gives another.
+#[must_use]
+pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String {
     let mut hasher = Hasher::new();
     hasher.update(format!("crossdock layer {compression:?}\n").as_bytes());
     for segment in layer.segments() {

@@ -15,6 +15,7 @@ use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
 use crate::map::Window;
 use crate::progress::{Counters, LayerWatch};
+use crate::resume::Checkpoint;
 use crate::source::{IoMode, SourceFile};
 use crate::windows::{Windows, read_error};
 
@@ -45,6 +46,9 @@ pub struct LayerReader {
     encoder: Encoder,
     compression: Compression,
     stored: u64,
+    /// Where reading began, and where giving out begins.
+    began: u64,
+    give_from: u64,
     complete: bool,
 }
 
@@ -79,14 +83,40 @@ impl LayerReader {
             encoder,
             compression,
             stored: 0,
+            began: 0,
+            give_from: 0,
             complete: false,
         }
     }
 
-    /// The number of stored bytes, where it is known before they are read: without compression.
+    /// A reader that goes on where another one was, of a layer stored as it is: it hashes from `checkpoint` on and
+    /// gives out from `offset` on. The digests are those of the whole layer, whose other files are checked as well:
+    /// all fences must hold at the end.
+    #[must_use]
+    pub fn resume(layer: &VirtualLayer, checkpoint: &Checkpoint, offset: u64, options: &ReadOptions) -> Self {
+        Self {
+            raw: RawReader::new(layer, checkpoint.offset(), options),
+            diff_id: checkpoint.hasher(),
+            encoder: Encoder::Identity,
+            compression: Compression::None,
+            stored: checkpoint.offset(),
+            began: checkpoint.offset(),
+            give_from: offset,
+            complete: false,
+        }
+    }
+
+    /// Where reading could go on later; `None` where the layer is stored compressed.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        matches!(self.encoder, Encoder::Identity)
+            .then(|| Checkpoint::new(self.raw.position, self.diff_id.clone()))
+    }
+
+    /// The number of stored bytes that will be given out, where it is known before they are read: without compression.
     #[must_use]
     pub fn stored_len(&self) -> Option<u64> {
-        matches!(self.encoder, Encoder::Identity).then(|| self.raw.layer.len())
+        matches!(self.encoder, Encoder::Identity).then(|| self.raw.layer.len().saturating_sub(self.give_from))
     }
 
     /// Bytes of the uncompressed tar that went through so far.
@@ -103,10 +133,20 @@ impl LayerReader {
         loop {
             match &mut self.encoder {
                 Encoder::Identity => {
-                    let chunk = self.raw.next_hashed(&mut self.diff_id)?;
-                    self.stored += chunk.as_ref().map_or(0, |c| c.len() as u64);
-                    self.complete = chunk.is_none();
-                    return Ok(chunk);
+                    let Some(mut chunk) = self.raw.next_hashed(&mut self.diff_id)? else {
+                        self.raw.check_before(self.began)?;
+                        self.complete = true;
+                        return Ok(None);
+                    };
+                    self.stored += chunk.len() as u64;
+                    if self.stored <= self.give_from {
+                        continue;
+                    }
+                    let wanted = usize::try_from(self.stored - self.give_from).unwrap_or(usize::MAX);
+                    if wanted < chunk.len() {
+                        chunk = chunk.slice(chunk.len() - wanted..);
+                    }
+                    return Ok(Some(chunk));
                 }
                 Encoder::Pieces(pieces) => {
                     if let Some(piece) = pieces.encoder.next(pieces.input_ended)? {
@@ -300,6 +340,21 @@ impl RawReader {
             self.open = None;
             self.segment += 1;
             self.within = 0;
+        }
+        Ok(())
+    }
+
+    /// Checks the files whose bytes lie before `offset` and were read by somebody else.
+    fn check_before(&self, offset: u64) -> Result<()> {
+        let mut at = 0;
+        for segment in self.layer.segments() {
+            if at >= offset {
+                break;
+            }
+            at += segment.len();
+            if let Segment::Extent { file, .. } = segment {
+                file.check_by_path()?;
+            }
         }
         Ok(())
     }

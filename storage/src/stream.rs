@@ -13,6 +13,7 @@ use crate::image::Layer;
 use crate::layer::VirtualLayer;
 use crate::progress::LayerWatch;
 use crate::reader::{LayerReader, ReadOptions};
+use crate::resume::Checkpoints;
 
 /// Chunks that may wait between the reader and the connection.
 const DEPTH: usize = 2;
@@ -45,7 +46,17 @@ impl LayerStream {
         options: &ReadOptions,
         watch: LayerWatch,
     ) -> (Self, PendingLayer) {
-        let mut reader = LayerReader::new(layer, compression, options);
+        Self::of_reader(LayerReader::new(layer, compression, options), None, watch)
+    }
+
+    /// As [`start`](Self::start), of a reader that may be somewhere in its layer already; keeps `checkpoints` on the
+    /// way, where the layer has any.
+    #[must_use]
+    pub fn of_reader(
+        mut reader: LayerReader,
+        checkpoints: Option<Checkpoints>,
+        watch: LayerWatch,
+    ) -> (Self, PendingLayer) {
         let stored_len = reader.stored_len();
         let (chunk, chunks) = mpsc::channel(DEPTH);
         let (done, layer) = oneshot::channel();
@@ -57,6 +68,12 @@ impl LayerStream {
                             break Err(Error::Interrupted);
                         }
                         watch.position(reader.position());
+                        if let Some(checkpoints) = &checkpoints
+                            && checkpoints.is_due(reader.position())
+                            && let Some(checkpoint) = reader.checkpoint()
+                        {
+                            checkpoints.keep(checkpoint);
+                        }
                     }
                     Ok(None) => break reader.finish(),
                     Err(error) => break Err(error),

@@ -57,7 +57,7 @@ pub(crate) fn layer_of(file: &SourceFile) -> NewLayer {
 }
 
 pub(crate) const QUICK: RetryPolicy =
-    RetryPolicy { retries: 3, base: Duration::from_millis(4), cap: Duration::from_millis(20) };
+    RetryPolicy { retries: 3, base: Duration::from_millis(4), cap: Duration::from_millis(20), delay: None };
 
 pub(crate) fn options() -> RegistryOptions {
     RegistryOptions { tls_verify: false, retry: QUICK, ..RegistryOptions::default() }
@@ -156,6 +156,16 @@ impl Recorder {
     pub(crate) fn watch() -> (Arc<Self>, LayerWatch) {
         let recorder = Arc::new(Self::default());
         (Arc::clone(&recorder), LayerWatch::new(0, recorder))
+    }
+
+    /// Why attempts failed, and what came next.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let reason = |event: &LayerEvent| match event {
+            LayerEvent::Retry { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        events.iter().filter_map(reason).collect()
     }
 
     pub(crate) fn retries(&self) -> usize {

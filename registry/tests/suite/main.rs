@@ -7,6 +7,8 @@ mod docker_registry;
 #[path = "../common/fault_proxy.rs"]
 mod fault_proxy;
 mod harness;
+#[path = "../common/quirks.rs"]
+mod quirks;
 
 mod auth;
 mod faults;
@@ -19,4 +21,5 @@ mod push;
 mod secrets;
 mod tls;
 mod tls_authority;
+mod uploads;
 mod verify;

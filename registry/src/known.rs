@@ -1,0 +1,55 @@
+//! Blobs that earlier pushes put into a registry, and the repository each is in: what can be mounted need not be sent.
+//! One small file for each registry below the root directory. Nothing depends on it.
+
+use crossdock_storage::{Digest, StateStore, canonical_json};
+use serde::{Deserialize, Serialize};
+
+use crate::client::RegistryOptions;
+
+/// Blobs remembered for a registry, the latest ones.
+const KEPT: usize = 1000;
+
+/// What is remembered of one registry.
+#[derive(Debug)]
+pub(crate) struct KnownBlobs {
+    store: StateStore,
+    name: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Known {
+    /// The latest last.
+    blobs: Vec<(Digest, String)>,
+}
+
+impl KnownBlobs {
+    /// `None` where there is no root directory.
+    pub(crate) fn new(options: &RegistryOptions, registry: &str) -> Option<Self> {
+        let store = StateStore::new(options.root.as_deref()?, "blobs");
+        Some(Self { store, name: format!("{registry}.json") })
+    }
+
+    /// A repository other than `here` that had the blob once.
+    pub(crate) fn elsewhere(&self, digest: &Digest, here: &str) -> Option<String> {
+        self.read().blobs.into_iter().rev().find(|(d, r)| d == digest && r != here).map(|(_, r)| r)
+    }
+
+    /// Remembers that `repository` has these blobs.
+    pub(crate) fn remember<'a>(&self, repository: &str, digests: impl Iterator<Item = &'a Digest>) {
+        let mut known = self.read();
+        for digest in digests {
+            known.blobs.retain(|(d, r)| (d, r.as_str()) != (digest, repository));
+            known.blobs.push((digest.clone(), repository.to_owned()));
+        }
+        let surplus = known.blobs.len().saturating_sub(KEPT);
+        known.blobs.drain(..surplus);
+        if let Err(error) = self.store.write(&self.name, &canonical_json(&known)) {
+            tracing::debug!(%error, "the blobs of this push are not remembered");
+        }
+    }
+
+    fn read(&self) -> Known {
+        let bytes = self.store.read(&self.name).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+}

@@ -1,0 +1,427 @@
+//! A registry in memory that uploads blobs as one of the known kinds does, with its peculiarities, and that breaks
+//! connections when it is told to. Plain threads; a connection carries one request.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossdock_storage::Hasher;
+
+/// Whose peculiarities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Content-Range checked, a wrong start or a stale state is 416; GET gives Range and a fresh Location.
+    Distribution3,
+    /// Appends; an offset other than that of the state is 404 and the end of the upload.
+    Distribution2,
+    /// Appends without Content-Range; GET has no Location, and N in `bytes=0-N` is the next offset.
+    Quay,
+    /// A broken PATCH is the end of the upload; Location is relative.
+    Zot,
+    /// Bytes of a second PATCH are lost in silence.
+    Ecr,
+    /// A PATCH that says more than 4 MiB is 416.
+    Ghcr,
+    /// No PATCH.
+    ArtifactRegistry,
+}
+
+/// The running registry; its threads end with the process.
+pub(crate) struct Quirks {
+    addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    uploads: HashMap<String, Upload>,
+    blobs: HashMap<(String, String), Vec<u8>>,
+    manifests: HashMap<String, Vec<u8>>,
+    begun: usize,
+    /// Bodies to break after so many bytes, one each.
+    breaks: Vec<u64>,
+    /// Bytes at the end of a broken body that are lost.
+    forgetful: u64,
+    hanging: Option<u64>,
+    silent: usize,
+    received: u64,
+    requests: Vec<String>,
+}
+
+#[derive(Default)]
+struct Upload {
+    bytes: Vec<u8>,
+    patches: usize,
+}
+
+struct Reply(u16, Vec<(&'static str, String)>, Vec<u8>);
+
+impl Quirks {
+    pub(crate) fn start(kind: Kind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                thread::spawn(move || {
+                    // Broken connections are what this is for.
+                    let _ = serve(kind, addr, &state, client);
+                });
+            }
+        });
+        Self { addr, state }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Breaks the next body of more than so many bytes when it has as many.
+    pub(crate) fn break_after(&self, bytes: u64) {
+        self.state.lock().unwrap().breaks.push(bytes);
+    }
+
+    /// Loses so many bytes of a body that is broken: they were in memory only.
+    pub(crate) fn forget(&self, bytes: u64) {
+        self.state.lock().unwrap().forgetful = bytes;
+    }
+
+    /// Takes so many bytes of the next body, and no more, without a word.
+    pub(crate) fn hang_after(&self, bytes: u64) {
+        self.state.lock().unwrap().hanging = Some(bytes);
+    }
+
+    /// Answers 503 so many times to who asks how far an upload is.
+    pub(crate) fn refuse_asking(&self, times: usize) {
+        self.state.lock().unwrap().silent = times;
+    }
+
+    /// Forgets all uploads.
+    pub(crate) fn drop_uploads(&self) {
+        self.state.lock().unwrap().uploads.clear();
+    }
+
+    /// Bytes of bodies of uploads.
+    pub(crate) fn received(&self) -> u64 {
+        self.state.lock().unwrap().received
+    }
+
+    pub(crate) fn blob(&self, repository: &str, digest: &str) -> Option<Vec<u8>> {
+        self.state.lock().unwrap().blobs.get(&(repository.to_owned(), digest.to_owned())).cloned()
+    }
+
+    pub(crate) fn remove_blobs(&self) {
+        self.state.lock().unwrap().blobs.clear();
+    }
+
+    pub(crate) fn open_uploads(&self) -> usize {
+        self.state.lock().unwrap().uploads.len()
+    }
+
+    pub(crate) fn has_manifest(&self, path: &str) -> bool {
+        self.state.lock().unwrap().manifests.contains_key(path)
+    }
+
+    /// Requests that begin so, `METHOD PATH`.
+    pub(crate) fn count(&self, start: &str) -> usize {
+        self.state.lock().unwrap().requests.iter().filter(|line| line.starts_with(start)).count()
+    }
+}
+
+fn serve(kind: Kind, addr: SocketAddr, state: &Mutex<State>, client: TcpStream) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut client = client;
+    if reader.fill_buf()?.first() == Some(&0x16) {
+        return client.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+    }
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let mut words = first.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    state.lock().unwrap().requests.push(format!("{method} {target}"));
+    let is_upload = target.contains("/blobs/uploads/") && matches!(method, "PATCH" | "PUT");
+    let told: Option<u64> = headers.get("content-length").and_then(|len| len.parse().ok());
+    let mut broken = false;
+    let mut body = Vec::new();
+    let refused = method == "PATCH"
+        && ((kind == Kind::Ghcr && told.is_some_and(|len| len > 4 << 20)) || kind == Kind::ArtifactRegistry);
+    if refused {
+        read_body(&mut reader, &headers, u64::MAX)?;
+        let status = if kind == Kind::Ghcr { 416 } else { 405 };
+        return reply(&mut client, &Reply(status, Vec::new(), Vec::new()));
+    }
+    if is_upload {
+        // Checked before the body, as far as it can be.
+        if let Some(answer) = check(kind, addr, &mut state.lock().unwrap(), target, &headers) {
+            read_body(&mut reader, &headers, u64::MAX)?;
+            return reply(&mut client, &answer);
+        }
+        let (limit, hang) = {
+            let mut state = state.lock().unwrap();
+            let fits = |bytes: &u64| told.is_none_or(|told| told > *bytes);
+            let limit =
+                if state.breaks.first().is_some_and(fits) { Some(state.breaks.remove(0)) } else { None };
+            let hang = if state.hanging.as_ref().is_some_and(fits) { state.hanging.take() } else { None };
+            (limit.or(hang).unwrap_or(u64::MAX), hang.is_some())
+        };
+        body = read_body(&mut reader, &headers, limit)?;
+        broken = limit != u64::MAX && body.len() as u64 == limit;
+        let mut state = state.lock().unwrap();
+        state.received += body.len() as u64;
+        if broken {
+            let keep = body.len() - usize::try_from(state.forgetful).unwrap().min(body.len());
+            body.truncate(keep);
+            if method == "PATCH" {
+                append(kind, &mut state, target, &headers, &body);
+            }
+            if matches!(kind, Kind::Zot) {
+                state.uploads.remove(id_of(target));
+            }
+        }
+        drop(state);
+        if hang {
+            // Until the client has had enough.
+            let mut rest = [0; 1024];
+            while broken && client.peek(&mut rest)? > 0 {
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    } else if method == "PUT" {
+        body = read_body(&mut reader, &headers, u64::MAX)?;
+    }
+    if broken {
+        return Ok(());
+    }
+    let answer = handle(kind, addr, &mut state.lock().unwrap(), method, target, &headers, body);
+    reply(&mut client, &answer)
+}
+
+/// What is wrong with a request to an upload, before its body.
+fn check(
+    kind: Kind,
+    addr: SocketAddr,
+    state: &mut State,
+    target: &str,
+    headers: &HashMap<String, String>,
+) -> Option<Reply> {
+    let id = id_of(target).to_owned();
+    let Some(size) = state.uploads.get(&id).map(|upload| upload.bytes.len()) else {
+        return Some(Reply(404, Vec::new(), b"{\"errors\":[{\"code\":\"BLOB_UPLOAD_UNKNOWN\"}]}".to_vec()));
+    };
+    let start: Option<usize> = headers
+        .get("content-range")
+        .and_then(|range| range.split_once('-'))
+        .map(|(start, _)| start.parse().expect("first-last, without a unit"));
+    let stated = query(target, "_state").and_then(|state| state.parse().ok());
+    match kind {
+        Kind::Distribution2 if stated != Some(size) => {
+            state.uploads.remove(&id);
+            Some(Reply(404, Vec::new(), Vec::new()))
+        }
+        Kind::Distribution3 | Kind::Ghcr
+            if stated != Some(size)
+                || (headers.contains_key("content-length") && start.is_some_and(|start| start != size)) =>
+        {
+            Some(Reply(416, place(kind, addr, target, size, false), Vec::new()))
+        }
+        Kind::Zot if start.is_some_and(|start| start != size) => Some(Reply(416, Vec::new(), Vec::new())),
+        Kind::Quay if start.is_some_and(|start| start > size) => {
+            Some(Reply(416, place(kind, addr, target, size, true), Vec::new()))
+        }
+        _ => None,
+    }
+}
+
+fn append(kind: Kind, state: &mut State, target: &str, headers: &HashMap<String, String>, body: &[u8]) {
+    let Some(upload) = state.uploads.get_mut(id_of(target)) else { return };
+    upload.patches += 1;
+    let start = headers.get("content-range").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
+    match (kind, start) {
+        (Kind::Ecr, _) if upload.patches > 1 => {}
+        (Kind::Quay, Some(start)) if start < upload.bytes.len() => {
+            let over = (upload.bytes.len() - start).min(body.len());
+            upload.bytes.extend_from_slice(&body[over..]);
+        }
+        _ => upload.bytes.extend_from_slice(body),
+    }
+}
+
+fn handle(
+    kind: Kind,
+    addr: SocketAddr,
+    state: &mut State,
+    method: &str,
+    target: &str,
+    headers: &HashMap<String, String>,
+    body: Vec<u8>,
+) -> Reply {
+    let path = target.split('?').next().unwrap_or_default();
+    let repository = path
+        .strip_prefix("/v2/")
+        .and_then(|rest| rest.split("/blobs/").next())
+        .unwrap_or_default()
+        .to_owned();
+    if path == "/v2/" {
+        return Reply(200, Vec::new(), Vec::new());
+    }
+    if path.contains("/manifests/") {
+        return match method {
+            "PUT" => {
+                state.manifests.insert(path.to_owned(), body);
+                Reply(201, Vec::new(), Vec::new())
+            }
+            _ => match state.manifests.get(path) {
+                Some(bytes) => Reply(
+                    200,
+                    vec![("content-type", "application/vnd.oci.image.manifest.v1+json".to_owned())],
+                    bytes.clone(),
+                ),
+                None => Reply(404, Vec::new(), Vec::new()),
+            },
+        };
+    }
+    let Some(id) = path.split("/blobs/uploads/").nth(1) else {
+        let digest = path.rsplit('/').next().unwrap_or_default().to_owned();
+        return match state.blobs.get(&(repository, digest)) {
+            Some(bytes) => Reply(200, vec![("x-length", bytes.len().to_string())], Vec::new()),
+            None => Reply(404, Vec::new(), Vec::new()),
+        };
+    };
+    match method {
+        "POST" => {
+            if let (Some(mount), Some(from)) = (query(target, "mount"), query(target, "from"))
+                && let Some(bytes) = state.blobs.get(&(from, mount.clone())).cloned()
+            {
+                state.blobs.insert((repository, mount), bytes);
+                return Reply(201, Vec::new(), Vec::new());
+            }
+            state.begun += 1;
+            let id = format!("u{}", state.begun);
+            state.uploads.insert(id.clone(), Upload::default());
+            Reply(202, place(kind, addr, &format!("{path}{id}"), 0, false), Vec::new())
+        }
+        "PATCH" => {
+            append(kind, state, target, headers, &body);
+            let upload = &state.uploads[id];
+            let size = if kind == Kind::Ecr { upload.bytes.len().max(1) } else { upload.bytes.len() };
+            Reply(202, place(kind, addr, target, size, false), Vec::new())
+        }
+        "PUT" => {
+            let Some(mut upload) = state.uploads.remove(id) else {
+                return Reply(404, Vec::new(), Vec::new());
+            };
+            upload.bytes.extend_from_slice(&body);
+            let digest = query(target, "digest").unwrap_or_default();
+            if Hasher::digest(&upload.bytes).to_string() != digest {
+                return Reply(400, Vec::new(), b"{\"errors\":[{\"code\":\"DIGEST_INVALID\"}]}".to_vec());
+            }
+            state.blobs.insert((repository, digest.clone()), upload.bytes);
+            Reply(201, vec![("docker-content-digest", digest)], Vec::new())
+        }
+        "DELETE" => {
+            state.uploads.remove(id);
+            Reply(204, Vec::new(), Vec::new())
+        }
+        _ if state.silent > 0 => {
+            state.silent -= 1;
+            Reply(503, Vec::new(), Vec::new())
+        }
+        _ => {
+            if kind != Kind::Distribution3
+                && kind != Kind::Ghcr
+                && kind != Kind::Quay
+                && let Some(answer) = check(kind, addr, state, target, headers)
+            {
+                return answer;
+            }
+            match state.uploads.get(id) {
+                Some(upload) => Reply(204, place(kind, addr, target, upload.bytes.len(), true), Vec::new()),
+                None => Reply(404, Vec::new(), Vec::new()),
+            }
+        }
+    }
+}
+
+/// Range and Location of an upload.
+fn place(
+    kind: Kind,
+    addr: SocketAddr,
+    target: &str,
+    size: usize,
+    asked: bool,
+) -> Vec<(&'static str, String)> {
+    let path = target.split('?').next().unwrap_or_default();
+    let last = size.saturating_sub(1);
+    match kind {
+        Kind::Quay if asked => vec![("range", format!("bytes=0-{size}"))],
+        Kind::Quay => vec![("range", format!("0-{last}")), ("location", format!("http://{addr}{path}"))],
+        Kind::Zot => vec![("range", format!("0-{last}")), ("location", path.to_owned())],
+        _ => vec![("range", format!("0-{last}")), ("location", format!("http://{addr}{path}?_state={size}"))],
+    }
+}
+
+fn id_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default()
+}
+
+fn query(target: &str, name: &str) -> Option<String> {
+    let pairs = target.split_once('?')?.1;
+    let value = pairs.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.replace("%3A", ":").replace("%2F", "/"))
+}
+
+fn reply(client: &mut TcpStream, Reply(status, headers, body): &Reply) -> io::Result<()> {
+    let len = headers.iter().find(|(name, _)| *name == "x-length");
+    let len = len.map_or_else(|| body.len().to_string(), |(_, value)| value.clone());
+    let mut text = format!("HTTP/1.1 {status} Quirk\r\nconnection: close\r\n");
+    if *status != 204 {
+        text.push_str(&format!("content-length: {len}\r\n"));
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    client.write_all(text.as_bytes())?;
+    client.write_all(body)
+}
+
+/// The body, or the first `limit` bytes of it.
+fn read_body(
+    reader: &mut impl BufRead,
+    headers: &HashMap<String, String>,
+    limit: u64,
+) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if let Some(len) = headers.get("content-length").and_then(|len| len.parse::<u64>().ok()) {
+        reader.by_ref().take(len.min(limit)).read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    if !headers.contains_key("transfer-encoding") {
+        return Ok(body);
+    }
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        let left = limit - body.len() as u64;
+        reader.by_ref().take(size.min(left)).read_to_end(&mut body)?;
+        if size >= left {
+            return Ok(body);
+        }
+        reader.read_line(&mut line)?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Small files below the root directory that help the next process and that nothing depends on: written whole or not
+//! at all, readable by their owner only, and locked by who is at work on what they describe.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Error, Result};
+use crate::memo::write_whole;
+
+/// Files above this many bytes are not ours.
+const MAX: u64 = 4 << 20;
+
+/// A directory of small files.
+#[derive(Debug, Clone)]
+pub struct StateStore {
+    directory: PathBuf,
+}
+
+/// The right to work on what a file describes, until it is dropped or the process ends in whatever way.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl StateStore {
+    /// The files of `kind` below `root`; nothing is created before the first one is written.
+    #[must_use]
+    pub fn new(root: &Path, kind: &str) -> Self {
+        Self { directory: root.join(kind) }
+    }
+
+    /// A file's bytes; `None` where there is none that can be read.
+    #[must_use]
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let path = self.path(name);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() <= MAX => fs::read(&path).ok(),
+            _ => None,
+        }
+    }
+
+    /// Puts a file in the place of the one there; only its owner can read it.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        write_whole(&path, bytes).map_err(|source| Error::Write { path, source })
+    }
+
+    /// Removes a file. One that is gone already is as good.
+    pub fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.path(name));
+    }
+
+    /// Locks `name` against other processes and other holders in this one; `None` where one holds it, or where the
+    /// file system has no locks.
+    #[must_use]
+    pub fn lock(&self, name: &str) -> Option<StateLock> {
+        fs::create_dir_all(&self.directory).ok()?;
+        let file = File::options().create(true).append(true).open(self.path(&format!("{name}.lock"))).ok()?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(StateLock)
+    }
+
+    /// Removes a lock's file; by its holder only.
+    pub fn unlock(&self, name: &str, lock: StateLock) {
+        self.remove(&format!("{name}.lock"));
+        drop(lock);
+    }
+
+    /// Removes files that were not written to for longer than `age`.
+    pub fn prune(&self, age: Duration) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            let old = || -> io::Result<bool> {
+                Ok(entry.metadata()?.modified()?.elapsed().is_ok_and(|elapsed| elapsed > age))
+            };
+            if old().unwrap_or(false) {
+                // Somebody else may have been quicker.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
