@@ -247,11 +247,13 @@ impl Shared {
             .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
+        // reqwest takes `*` for names alone, and not for addresses.
+        let none = options.proxy.no_proxy.iter().any(|list| list.split(',').any(|item| item.trim() == "*"));
         let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-        if let Some(url) = &options.proxy.http {
+        if let Some(url) = options.proxy.http.as_ref().filter(|_| !none) {
             builder = builder.proxy(reqwest::Proxy::http(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
         }
-        if let Some(url) = &options.proxy.https {
+        if let Some(url) = options.proxy.https.as_ref().filter(|_| !none) {
             builder = builder.proxy(reqwest::Proxy::https(url.expose()).map_err(setup)?.no_proxy(no_proxy()));
         }
         let client = builder.build().map_err(setup)?;
