@@ -257,17 +257,19 @@ impl Shared {
             .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
+        // reqwest takes `*` for names alone, and not for addresses.
+        let none = options.proxy.no_proxy.iter().any(|list| list.split(',').any(|item| item.trim() == "*"));
         let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         // Not the error of reqwest: it cites the URL, and with it the password.
         let unusable = |variable: &str| Error::Setup {
             host: authority.to_owned(),
             source: format!("the value of {variable} is not the URL of a proxy").into(),
         };
-        if let Some(url) = &options.proxy.http {
+        if let Some(url) = options.proxy.http.as_ref().filter(|_| !none) {
             let proxy = reqwest::Proxy::http(url.expose()).map_err(|_| unusable("http_proxy"))?;
             builder = builder.proxy(proxy.no_proxy(no_proxy()));
         }
-        if let Some(url) = &options.proxy.https {
+        if let Some(url) = options.proxy.https.as_ref().filter(|_| !none) {
             let proxy = reqwest::Proxy::https(url.expose()).map_err(|_| unusable("https_proxy"))?;
             builder = builder.proxy(proxy.no_proxy(no_proxy()));
         }

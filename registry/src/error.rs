@@ -409,7 +409,8 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
 fn tls_reason(error: &rustls::Error) -> String {
     use rustls::CertificateError as Certificate;
     match error {
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+        // A bad signature is that of an authority that was made anew under its old name.
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "its certificate is signed by an unknown authority; give the authority's certificate with --cert-dir"
                 .to_owned()
         }

@@ -45,7 +45,8 @@ async fn get(options: RegistryOptions, name: &str) -> Result<(String, String), S
     let image = Registry::new(options).image(name).map_err(|error| chain(&error))?;
     let resolved = image.resolve(&platform).await.map_err(|error| chain(&error))?;
     image.blob(&resolved.manifest.layers()[0], 0).await.map_err(|error| chain(&error)).map(drop)?;
-    Ok((resolved.descriptor.digest().to_string(), image.repository().unwrap().to_string()))
+    let from = image.repository().unwrap();
+    Ok((resolved.descriptor.digest().to_string(), format!("{}/{}", from.registry, from.repository)))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,13 @@ use crossdock_registry::{ProxyOptions, RegistryOptions, Secret};
 use crate::docker_registry::DockerRegistry;
 use crate::harness::{Files, chain, options, push, reference, sink};
 
+/// The first line of a request, and the proxy's password in it.
+type Seen = (String, Option<String>);
+
 /// A forward proxy that takes everybody to one place, and remembers the first lines and the passwords.
 struct ForwardProxy {
     addr: SocketAddr,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl ForwardProxy {
@@ -32,12 +35,12 @@ impl ForwardProxy {
         Self { addr, seen }
     }
 
-    fn seen(&self) -> Vec<(String, Option<String>)> {
+    fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn serve(client: TcpStream, to: SocketAddr, seen: &Mutex<Vec<(String, Option<String>)>>) -> io::Result<()> {
+fn serve(client: TcpStream, to: SocketAddr, seen: &Mutex<Vec<Seen>>) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut client = client;
     let mut head = Vec::new();
