@@ -166,7 +166,11 @@ impl Credentials {
         };
         match tokio::task::spawn_blocking(search).await {
             Ok(result) => result,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and nobody waits for this any more.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
