@@ -113,7 +113,10 @@ impl Report {
         reason = "for people"
     )]
     fn rate(&self) -> String {
-        let bytes: u64 = self.layers.iter().filter(|l| !l.from_base).map(|l| l.layer.descriptor.size()).sum();
+        let worked = |layer: &&AssembledLayer| {
+            !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
+        };
+        let bytes: u64 = self.layers.iter().filter(worked).map(|l| l.layer.descriptor.size()).sum();
         if bytes == 0 || self.elapsed.is_zero() {
             return String::new();
         }

@@ -280,7 +280,7 @@ fn command_lines_that_cannot_be_understood() {
         (&["build", "--quiet", "--progress=json", "context"], 2),
         (&["build", "--target", "missing", "context"], 3),
         (&["build", "--ignorefile", "missing", "context"], 3),
-        (&["build", "--cert-dir", "missing", "--push", "-t", &name, "context"], 5),
+        (&["build", "--cert-dir", "missing", "--push", "-t", &name, "context"], 2),
         (&["build", "--format", "docker", "--compression-format", "zstd", "context"], 3),
         (&["build", "--format", "docker", "--annotation", "a=b", "context"], 3),
     ];

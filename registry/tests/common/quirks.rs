@@ -278,6 +278,9 @@ fn handle(
     if path.contains("/manifests/") {
         return match method {
             "PUT" => {
+                let (start, _) = path.rsplit_once('/').unwrap_or_default();
+                let by_digest = format!("{start}/{}", Hasher::digest(&body));
+                state.manifests.insert(by_digest, body.clone());
                 state.manifests.insert(path.to_owned(), body);
                 Reply(201, Vec::new(), Vec::new())
             }
