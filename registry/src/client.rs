@@ -44,7 +44,7 @@ pub struct RegistryOptions {
     pub upload: Option<UploadStyle>,
     /// Where uploads on their way and blobs of earlier pushes are noted; without it, nothing is.
     pub root: Option<PathBuf>,
-    /// How often it is noted how far an upload is.
+    /// When it is first noted how far an upload is; each further note comes after twice the pause.
     pub journal_every: Duration,
     /// After so long a push, the registry is asked again for each blob before the manifest goes up: some collect blobs
     /// that no manifest names (Quay after an hour).
@@ -69,7 +69,7 @@ impl Default for RegistryOptions {
             timeouts: Timeouts::default(),
             upload: None,
             root: None,
-            journal_every: Duration::from_secs(2),
+            journal_every: Duration::from_secs(30),
             ask_again_after: Duration::from_secs(30 * 60),
             proxy: ProxyOptions::default(),
             user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -87,10 +87,13 @@ impl Journal {
         Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, unsure: false, checkpoints })
     }
 
-    /// Writes how far the layer is, every few seconds, until it is dropped.
+    /// Writes how far the layer is, until it is dropped. The pauses double: what is written stays a few kilobytes for a
+    /// layer of any size, and bytes that the registry has beyond the last note are hashed again but not sent again.
     pub(crate) async fn keep(&self, upload: &Mutex<Url>, checkpoints: &Checkpoints) {
+        let mut pause = self.every;
         loop {
-            tokio::time::sleep(self.every).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
             let entry = Entry {
                 version: 1,
                 registry: self.registry.clone(),
