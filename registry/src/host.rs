@@ -1,162 +1,30 @@
 //! `Host`: one registry. A single attempt of a request, with the right key; what to do when it fails is for the
 //! callers, who know what can be done again.
 
+mod answer;
+mod call;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
-use reqwest::{Method, Response, StatusCode};
-use serde::Deserialize;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
+use reqwest::{Method, StatusCode};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use url::Url;
 
 use crate::auth::Challenge;
-use crate::body::{Body, BodyHandle};
 use crate::client::{Shared, lock};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, same_origin, shown};
 use crate::error::{Error, Result};
 use crate::profile::Profile;
-use crate::retry::{Attempts, parse_retry_after};
+use crate::retry::Attempts;
 use crate::token::{Key, authenticate};
-
-/// Error bodies are read up to this many bytes.
-const MAX_ERROR: usize = 64 << 10;
-
-/// What is wanted of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Access {
-    pub(crate) repository: String,
-    pub(crate) push: bool,
-    /// Another repository of the registry, to mount a blob from.
-    pub(crate) mount_from: Option<String>,
-}
-
-impl Access {
-    pub(crate) fn pull(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), push: false, mount_from: None }
-    }
-
-    pub(crate) fn push(repository: &str) -> Self {
-        Self { repository: repository.to_owned(), push: true, mount_from: None }
-    }
-
-    pub(crate) fn mounting(&self, from: &str) -> Self {
-        Self { mount_from: Some(from.to_owned()), ..self.clone() }
-    }
-
-    /// In the words of the token specification.
-    pub(crate) fn scopes(&self) -> Vec<String> {
-        if self.repository.is_empty() {
-            // A login: the registry itself, and nothing in it.
-            return Vec::new();
-        }
-        let actions = if self.push { "pull,push" } else { "pull" };
-        let own = format!("repository:{}:{actions}", self.repository);
-        let other = self.mount_from.as_ref().map(|from| format!("repository:{from}:pull"));
-        std::iter::once(own).chain(other).collect()
-    }
-
-    const fn action(&self) -> &'static str {
-        if self.push { "push to" } else { "pull from" }
-    }
-}
-
-/// A request, to be made once.
-#[derive(Debug)]
-pub(crate) struct Call<'a> {
-    access: &'a Access,
-    method: Method,
-    url: Url,
-    /// Which statuses are an answer; others are errors.
-    accepted: &'a [u16],
-    headers: Vec<(HeaderName, HeaderValue)>,
-    content: Content,
-    /// For how long there may be no answer after all is sent.
-    patience: Option<Duration>,
-}
-
-enum Content {
-    Nothing,
-    Bytes(Bytes),
-    Stream(Body, BodyHandle),
-}
-
-/// Without the bytes: a form may hold a secret.
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing => f.write_str("Nothing"),
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Self::Stream(..) => f.write_str("Stream"),
-        }
-    }
-}
-
-impl<'a> Call<'a> {
-    pub(crate) const fn new(access: &'a Access, method: Method, url: Url, accepted: &'a [u16]) -> Self {
-        Self { access, method, url, accepted, headers: Vec::new(), content: Content::Nothing, patience: None }
-    }
-
-    #[must_use]
-    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn with_accept(self, types: &'static str) -> Self {
-        self.with_header(ACCEPT, HeaderValue::from_static(types))
-    }
-
-    #[must_use]
-    pub(crate) fn with_bytes(mut self, media_type: HeaderValue, bytes: Bytes) -> Self {
-        self.content = Content::Bytes(bytes);
-        self.with_header(CONTENT_TYPE, media_type)
-    }
-
-    #[must_use]
-    pub(crate) fn with_body(mut self, body: Body, handle: BodyHandle) -> Self {
-        self.content = Content::Stream(body, handle);
-        self.with_header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-    }
-
-    #[must_use]
-    pub(crate) const fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
-        self
-    }
-
-    fn what(&self) -> String {
-        format!("{} {}", self.method, shown(&self.url))
-    }
-
-    /// The same again, unless there is a body that cannot be had twice.
-    fn again(&self) -> Option<Self> {
-        let content = match &self.content {
-            Content::Nothing => Content::Nothing,
-            Content::Bytes(bytes) => Content::Bytes(bytes.clone()),
-            Content::Stream(..) => return None,
-        };
-        let (headers, method, url) = (self.headers.clone(), self.method.clone(), self.url.clone());
-        Some(Self { headers, method, url, content, ..*self })
-    }
-}
-
-/// A registry's answer.
-pub(crate) struct Answer<'a> {
-    response: Response,
-    what: String,
-    access: &'a Access,
-    host: &'a Host,
-    tried: Option<String>,
-}
+use answer::is_transient;
+pub(crate) use answer::{Answer, next_chunk};
+use call::Content;
+pub(crate) use call::{Access, Call};
 
 /// What a registries.conf says of how a registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -438,201 +306,14 @@ impl Host {
     }
 }
 
-impl<'a> Answer<'a> {
-    pub(crate) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    pub(crate) fn what(&self) -> &str {
-        &self.what
-    }
-
-    pub(crate) fn url(&self) -> &Url {
-        self.response.url()
-    }
-
-    /// A header as text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name).and_then(|value| value.to_str().ok())
-    }
-
-    pub(crate) fn location(&self) -> Option<&str> {
-        self.header("location")
-    }
-
-    /// Bytes announced.
-    pub(crate) fn content_length(&self) -> Option<u64> {
-        self.header("content-length").and_then(|text| text.parse().ok())
-    }
-
-    /// The next bytes of the body.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        let stall = self.host.shared.options.timeouts.stall;
-        next_chunk(&mut self.response, &self.what, stall).await
-    }
-
-    /// The body alone, to be read on with [`next_chunk`].
-    pub(crate) fn into_response(self) -> Response {
-        self.response
-    }
-
-    /// The whole body, if it is of at most `limit` bytes; `what` names it.
-    pub(crate) async fn bytes(mut self, limit: u64, what: &str) -> Result<Bytes> {
-        let too_large = || Error::TooLarge { what: what.to_owned(), limit };
-        if self.content_length().is_some_and(|len| len > limit) {
-            return Err(too_large());
-        }
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if (all.len() + chunk.len()) as u64 > limit {
-                return Err(too_large());
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
-    }
-
-    /// This answer, if its status is one of these.
-    pub(crate) async fn expect(self, accepted: &[u16]) -> Result<Self> {
-        if accepted.contains(&self.status().as_u16()) { Ok(self) } else { Err(self.into_error().await) }
-    }
-
-    /// The error that this answer is.
-    pub(crate) async fn into_error(mut self) -> Error {
-        let status = self.status();
-        let retry_after =
-            self.header(RETRY_AFTER.as_str()).and_then(|text| parse_retry_after(text, Timestamp::now()));
-        let mut body = BytesMut::new();
-        // What breaks here says nothing new.
-        while let Ok(Some(chunk)) = self.chunk().await {
-            body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR - body.len())]);
-            if body.len() >= MAX_ERROR {
-                break;
-            }
-        }
-        let mut detail = detail(&body);
-        let code = status.as_u16();
-        if matches!(code, 401 | 403) {
-            return Error::Denied {
-                host: self.host.registry.clone(),
-                action: self.access.action(),
-                repository: self.access.repository.clone(),
-                status: code,
-                detail,
-                tried: self.tried.unwrap_or_else(|| "no credentials, this being another host".to_owned()),
-            };
-        }
-        // OpenShift in trouble, and OpenShift given a repository it can never have, look the same.
-        let empty_400 = code == 400 && body.is_empty();
-        if empty_400 {
-            detail = " without a word; an OpenShift registry says so for a repository that is not PROJECT/NAME, and \
-                      when its API server is in trouble"
-                .to_owned();
-        }
-        Error::Status {
-            what: self.what,
-            status: code,
-            detail,
-            transient: empty_400 || is_transient(status),
-            retry_after,
-        }
-    }
-}
-
-/// The next bytes of an answer's body; what stands still for `stall` is broken.
-pub(crate) async fn next_chunk(
-    response: &mut Response,
-    what: &str,
-    stall: Duration,
-) -> Result<Option<Bytes>> {
-    match tokio::time::timeout(stall, response.chunk()).await {
-        Err(_) => Err(Error::Stalled { what: what.to_owned(), after: stall }),
-        Ok(Ok(chunk)) => Ok(chunk),
-        Ok(Err(error)) => {
-            let host = authority(response.url());
-            Err(Error::of_client(error, &host, what))
-        }
-    }
-}
-
 /// Host and port of a URL, as references name registries.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-const fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    errors: Vec<ErrorItem>,
-}
-
-#[derive(Deserialize)]
-struct ErrorItem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    detail: serde_json::Value,
-}
-
-/// A registry's own words for an error, from the body that the distribution specification describes or from text.
-fn detail(body: &[u8]) -> String {
-    let text = match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => body.errors.iter().map(ErrorItem::text).collect::<Vec<_>>().join("; "),
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            let text = text.trim();
-            // A page for people to look at says less than the status.
-            if text.starts_with('<') { String::new() } else { text.to_owned() }
-        }
-    };
-    let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-    if !text.is_empty() {
-        text.insert(0, ' ');
-    }
-    text
-}
-
-impl ErrorItem {
-    fn text(&self) -> String {
-        let message = self.message.as_deref().unwrap_or_default();
-        let detail = match &self.detail {
-            serde_json::Value::String(text) if !text.is_empty() && text != message => format!(" ({text})"),
-            _ => String::new(),
-        };
-        format!("{}: {message}{detail}", self.code)
-    }
-}
-
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").field("registry", &self.registry).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_in_the_registrys_words() {
-        let body = br#"{"errors":[{"code":"DENIED","message":"requested access is denied","detail":"quota"},{"code":"X"}]}"#;
-        assert_eq!(detail(body), " DENIED: requested access is denied (quota); X: ");
-        assert_eq!(detail(b"plain\nwords\n"), " plain words");
-        assert_eq!(detail(b"<html>..."), "");
-        assert_eq!(detail(b""), "");
-    }
-
-    #[test]
-    fn scopes_are_those_of_the_token_specification() {
-        let push = Access::push("a/b");
-        assert_eq!(push.scopes(), ["repository:a/b:pull,push"]);
-        assert_eq!(push.mounting("c").scopes(), ["repository:a/b:pull,push", "repository:c:pull"]);
-        assert_eq!(Access::pull("a").scopes(), ["repository:a:pull"]);
     }
 }

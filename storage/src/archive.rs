@@ -25,7 +25,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
-use crate::layout::{finished, readable, with_manifest};
+use crate::layout::{readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{ImageSink, NewLayer, SinkPlan};
@@ -198,7 +198,7 @@ impl ImageSink for ArchiveSink {
         };
         let (state, start, digested) = self.writers.run(write).await?;
         self.keep(state, start, &digested.descriptor, Some(&digested.diff_id), digested.descriptor.size())?;
-        finished(watch, &Outcome::Written, &digested.descriptor);
+        watch.finished(&Outcome::Written, &digested.descriptor);
         Ok((digested, Outcome::Written))
     }
 
@@ -248,7 +248,7 @@ impl ImageSink for ArchiveSink {
             });
         }
         self.keep(state, start, blob, diff_id, len)?;
-        finished(watch, &Outcome::Written, blob);
+        watch.finished(&Outcome::Written, blob);
         Ok(Outcome::Written)
     }
 

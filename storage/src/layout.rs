@@ -1,7 +1,6 @@
 //! OCI image layouts on disk (OCI image-spec, image-layout.md): as a source of base images, and as a sink.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ use crate::hash::Hasher;
 use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
 use crate::memo::write_whole;
 use crate::platform::Platform;
-use crate::progress::{LayerEvent, LayerWatch, Outcome, Phase};
+use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{ImageSink, NewLayer, SinkPlan};
 use crate::writers::{Wanted, Writers};
@@ -302,7 +301,7 @@ impl ImageSink for LayoutSink {
         watch: &LayerWatch,
     ) -> Result<(Layer, Outcome)> {
         if let Some(known) = layer.known.clone().filter(|known| self.has(&known.descriptor)) {
-            finished(watch, &Outcome::Present, &known.descriptor);
+            watch.finished(&Outcome::Present, &known.descriptor);
             return Ok((known, Outcome::Present));
         }
         watch.phase(Phase::Writing);
@@ -319,7 +318,7 @@ impl ImageSink for LayoutSink {
         };
         let (file, digested) = self.writers.run(write).await?;
         self.keep(file, digested.descriptor.digest())?;
-        finished(watch, &Outcome::Written, &digested.descriptor);
+        watch.finished(&Outcome::Written, &digested.descriptor);
         Ok((digested, Outcome::Written))
     }
 
@@ -331,7 +330,7 @@ impl ImageSink for LayoutSink {
         watch: &LayerWatch,
     ) -> Result<Outcome> {
         if self.has(blob) {
-            finished(watch, &Outcome::Present, blob);
+            watch.finished(&Outcome::Present, blob);
             return Ok(Outcome::Present);
         }
         watch.phase(Phase::Writing);
@@ -347,7 +346,7 @@ impl ImageSink for LayoutSink {
             watch.position(position);
         }
         self.keep(file, blob.digest())?;
-        finished(watch, &Outcome::Written, blob);
+        watch.finished(&Outcome::Written, blob);
         Ok(Outcome::Written)
     }
 
@@ -412,18 +411,4 @@ pub(crate) fn with_manifest(
         index["manifests"] = json!([entry]);
     }
     index
-}
-
-pub(crate) fn finished(watch: &LayerWatch, outcome: &Outcome, blob: &Descriptor) {
-    watch.event(LayerEvent::Finished {
-        outcome: outcome.clone(),
-        digest: blob.digest().clone(),
-        size: blob.size(),
-    });
-}
-
-impl fmt::Display for LayoutSink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
-    }
 }

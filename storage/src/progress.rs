@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oci_spec::image::Descriptor;
+
 use crate::digest::Digest;
 
 /// What happened to a layer or config at the destination.
@@ -131,6 +133,15 @@ impl LayerWatch {
     /// A new phase begins.
     pub fn phase(&self, phase: Phase) {
         self.event(LayerEvent::Phase(phase));
+    }
+
+    /// The blob is where it belongs.
+    pub fn finished(&self, outcome: &Outcome, blob: &Descriptor) {
+        self.event(LayerEvent::Finished {
+            outcome: outcome.clone(),
+            digest: blob.digest().clone(),
+            size: blob.size(),
+        });
     }
 
     /// So many bytes are done in this phase.

@@ -11,7 +11,7 @@ use crate::encode::{Compression, ManifestFormat};
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
 use crate::layer::VirtualLayer;
-use crate::progress::{LayerEvent, LayerWatch, Outcome, Phase};
+use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::ReadOptions;
 
 /// A layer of the image that this build makes, not yet digested unless it is remembered.
@@ -139,11 +139,7 @@ impl ImageSink for DigestSink {
                 layer.digest(read, watch).await?
             }
         };
-        watch.event(LayerEvent::Finished {
-            outcome: Outcome::Digested,
-            digest: digested.descriptor.digest().clone(),
-            size: digested.descriptor.size(),
-        });
+        watch.finished(&Outcome::Digested, &digested.descriptor);
         Ok((digested, Outcome::Digested))
     }
 
@@ -154,11 +150,7 @@ impl ImageSink for DigestSink {
         _from: &dyn ImageSource,
         watch: &LayerWatch,
     ) -> Result<Outcome> {
-        watch.event(LayerEvent::Finished {
-            outcome: Outcome::Digested,
-            digest: blob.digest().clone(),
-            size: blob.size(),
-        });
+        watch.finished(&Outcome::Digested, blob);
         Ok(Outcome::Digested)
     }
 
