@@ -22,21 +22,36 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
     pub(crate) log_level: LogLevel,
 
+    #[command(flatten)]
+    pub(crate) conf: ConfArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where containers-registries.conf(5) is.
+#[derive(Debug, Args)]
+pub(crate) struct ConfArgs {
     /// File with mirrors, short names, blocked and insecure registries, as containers-registries.conf(5) has it
     /// [default: $CONTAINERS_REGISTRIES_CONF, else ~/.config/containers/registries.conf, else
     /// /etc/containers/registries.conf]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) registries_conf: Option<PathBuf>,
 
-    #[command(subcommand)]
-    pub(crate) command: Command,
+    /// Drop-in files in the place of those in /etc/containers/registries.conf.d; hidden, as buildah has it
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub(crate) registries_conf_dir: Option<PathBuf>,
+
+    /// Aliases in the place of those that podman keeps in its cache; hidden, as buildah has it
+    #[arg(long, global = true, value_name = "FILE", hide = true)]
+    pub(crate) short_name_alias_conf: Option<PathBuf>,
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed for a reason that none of the others names
-  2  the command line cannot be understood
+  2  the command line cannot be understood, or names what registries.conf forbids
   3  the Containerfile, the context or the base image cannot be used; no file was read
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +9,7 @@ use clap::Args;
 use crossdock_registry::{AccessReport, Permission, Reference, SourceOutcome};
 use serde_json::{Value, json};
 
-use crate::args::RegistryArgs;
+use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::UsageError;
 use crate::registries;
 
@@ -38,8 +37,8 @@ pub(crate) struct AuthArgs {
 ///
 /// # Errors
 /// Where the registry cannot be asked, or refuses.
-pub(crate) fn run(args: &AuthArgs, registries_conf: Option<&Path>) -> Result<()> {
-    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+pub(crate) fn run(args: &AuthArgs, conf: &ConfArgs) -> Result<()> {
+    let conf = registries::conf(conf).map_err(UsageError)?;
     let name = args.repository.strip_prefix("docker://").unwrap_or(&args.repository);
     let reference: Reference =
         name.parse().map_err(|error: crossdock_registry::Error| UsageError(error.into()))?;

@@ -17,7 +17,7 @@ use crossdock_storage::{
 };
 use jiff::Timestamp;
 
-use crate::args::{BuildArgs, ProgressStyle};
+use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
 use crate::exit::{Interrupted, UsageError};
 use crate::options::{BuildOptions, ContainerfileAt, Destination};
@@ -32,10 +32,9 @@ const CANCEL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// All that can go wrong; `exit::code` sorts it.
-pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, registries_conf: Option<&Path>) -> Result<()> {
-    let conf = registries::conf(registries_conf).map_err(UsageError)?;
-    let options = BuildOptions::new(args, |name| std::env::var(name).ok(), |name| Ok(conf.alias(name)?))
-        .map_err(UsageError)?;
+pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Result<()> {
+    let conf = registries::conf(conf).map_err(UsageError)?;
+    let options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
     let counters = Arc::<Counters>::default();
     let destination = options.destinations.iter().find_map(|destination| match destination {
         Destination::Registry(references) => references.first().map(|r| r.registry().to_owned()),

@@ -11,7 +11,7 @@ use crossdock_storage::Error as StorageError;
 pub(crate) const SUCCESS: u8 = 0;
 /// A reason that none of the others names.
 pub(crate) const FAILURE: u8 = 1;
-/// The command line cannot be understood; clap's own.
+/// The command line cannot be understood (clap's own), or cannot be carried out as configured.
 pub(crate) const USAGE: u8 = 2;
 /// The Containerfile, the context or the base cannot be used.
 pub(crate) const INPUT: u8 = 3;
@@ -79,9 +79,10 @@ fn of_storage(error: &StorageError) -> Option<u8> {
         StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. } => Some(SOURCE),
         StorageError::Backend(inner) => inner.downcast_ref::<RegistryError>().map(of_registry),
         StorageError::DigestMismatch { .. } | StorageError::SizeMismatch { .. } => Some(REGISTRY),
-        StorageError::Malformed { .. } | StorageError::Unusable(_) | StorageError::Entry { .. } => {
-            Some(INPUT)
-        }
+        StorageError::Malformed { .. }
+        | StorageError::Unusable(_)
+        | StorageError::Limit { .. }
+        | StorageError::Entry { .. } => Some(INPUT),
         _ => None,
     }
 }
@@ -97,14 +98,29 @@ fn of_base(error: &StorageError) -> u8 {
             RegistryError::NotFound { .. }
             | RegistryError::Platform { .. }
             | RegistryError::Schema1 { .. }
-            | RegistryError::Reference { .. },
+            | RegistryError::Reference { .. }
+            // Nobody was asked: the name in FROM and the registries.conf do not go together.
+            | RegistryError::ShortName { .. }
+            | RegistryError::Blocked { .. }
+            | RegistryError::Conf { .. },
         ) => INPUT,
+        // The last is the place itself, the others are mirrors of it.
+        Some(RegistryError::Everywhere { tried, .. }) => tried.last().map_or(INPUT, |(_, last)| of_base(last)),
         _ => of_storage(error).unwrap_or(INPUT),
     }
 }
 
 fn of_registry(error: &RegistryError) -> u8 {
-    if error.is_credentials() { CREDENTIALS } else { REGISTRY }
+    match error {
+        // Nobody was asked: what was named on the command line is no place to go to.
+        RegistryError::Reference { .. }
+        | RegistryError::Destination { .. }
+        | RegistryError::ShortName { .. }
+        | RegistryError::Blocked { .. }
+        | RegistryError::Conf { .. } => USAGE,
+        _ if error.is_credentials() => CREDENTIALS,
+        _ => REGISTRY,
+    }
 }
 
 #[cfg(test)]

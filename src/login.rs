@@ -1,14 +1,14 @@
 //! `crossdock login` and `crossdock logout`: as podman and buildah have them, with the same files and the same words.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use crossdock_registry::{CredentialEnv, CredentialOptions, Login, Logins, Secret};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-use crate::args::RegistryArgs;
+use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::{Interrupted, UsageError};
 use crate::registries;
 
@@ -63,8 +63,8 @@ pub(crate) struct LogoutArgs {
 ///
 /// # Errors
 /// Where the registry does not take the login, cannot be asked, or the login cannot be kept.
-pub(crate) fn run(args: &LoginArgs, registries_conf: Option<&Path>) -> Result<()> {
-    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
+    let conf = registries::conf(conf).map_err(UsageError)?;
     let key = parse_key(&args.host).map_err(UsageError)?;
     if args.registry.creds.is_some() {
         return Err(UsageError(anyhow!("--creds: to log in, use --username and --password-stdin")).into());

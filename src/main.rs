@@ -31,11 +31,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_level);
     let result = match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
+        Command::Build(args) => build::run(args, cli.root.as_deref(), &cli.conf),
+        Command::Login(args) => login::run(args, &cli.conf),
         Command::Logout(args) => login::run_logout(args),
-        Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
-        Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
+        Command::Auth(args) => auth::run(args, &cli.conf),
+        Command::Verify(args) => verify::run(args, &cli.conf),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),

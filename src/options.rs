@@ -56,16 +56,11 @@ pub(crate) enum Destination {
 }
 
 impl BuildOptions {
-    /// Reads the meaning out of `args`; `env` looks up a variable of the environment, `alias` what a short name stands
-    /// for.
+    /// Reads the meaning out of `args`; `env` looks up a variable of the environment.
     ///
     /// # Errors
     /// What cannot be understood or does not go together, by the option's name.
-    pub(crate) fn new(
-        args: &BuildArgs,
-        env: impl Fn(&str) -> Option<String>,
-        alias: impl Fn(&str) -> Result<Option<Reference>>,
-    ) -> Result<Self> {
+    pub(crate) fn new(args: &BuildArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         if !args.context.is_dir() {
             let is = if args.context.exists() { "is not a directory" } else { "does not exist" };
             bail!(
@@ -78,14 +73,7 @@ impl BuildOptions {
             .iter()
             .map(|name| {
                 let text = name.strip_prefix("docker://").unwrap_or(name);
-                match alias(text)? {
-                    Some(reference) => Ok((true, reference)),
-                    None => Ok((has_host(text), text.parse()?)),
-                }
-            })
-            .zip(&args.tags)
-            .map(|(parsed, name): (Result<(bool, Reference)>, _)| {
-                parsed.with_context(|| format!("--tag {name}"))
+                text.parse::<Reference>().with_context(|| format!("--tag {name}"))
             })
             .collect::<Result<Vec<_>>>()?;
         let mut destinations = Vec::new();
@@ -225,14 +213,14 @@ fn compression(format: &str, level: Option<u8>) -> Result<Compression> {
     }
 }
 
-/// Tags of one repository are moved together, at the end of one push; each with whether it says its registry.
-fn by_repository(names: &[String], references: Vec<(bool, Reference)>) -> Result<Vec<Destination>> {
+/// Tags of one repository are moved together, at the end of one push.
+fn by_repository(names: &[String], references: Vec<Reference>) -> Result<Vec<Destination>> {
     let mut repositories: Vec<Vec<Reference>> = Vec::new();
-    for (name, (whole, reference)) in names.iter().zip(references) {
+    for (name, reference) in names.iter().zip(references) {
         if reference.digest().is_some() {
             bail!("--tag {name}: an image cannot be pushed to a digest; give it a tag");
         }
-        if !whole {
+        if !has_host(name) {
             bail!(
                 "--tag {name}: it names no registry to push to; write HOST[:PORT]/{name}, or docker.io/{name} for Docker Hub"
             );

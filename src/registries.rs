@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use crossdock_registry::{
-    ConfPaths, CredentialEnv, CredentialOptions, ProxyOptions, RegistriesConf, Registry, RegistryOptions,
-    RetryPolicy, Secret, ServiceAccountOptions, TrustOptions,
+    ConfGiven, ConfPaths, CredentialEnv, CredentialOptions, ProxyOptions, RegistriesConf, Registry,
+    RegistryOptions, RetryPolicy, Secret, ServiceAccountOptions, TrustOptions,
 };
 use crossdock_storage::Counters;
 
-use crate::args::RegistryArgs;
+use crate::args::{ConfArgs, RegistryArgs};
 
 /// Where containers/image and docker look for a registry's certificates.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
@@ -18,13 +18,18 @@ const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 /// Where OpenShift Pipelines mounts the cluster's authorities.
 const TEKTON_CERTS: &str = "/tekton-custom-certs";
 
-/// The files of containers-registries.conf(5); `file` is the one that the command line names.
+/// The files of containers-registries.conf(5).
 ///
 /// # Errors
 /// Where one of them cannot be used.
-pub(crate) fn conf(file: Option<&Path>) -> Result<RegistriesConf> {
+pub(crate) fn conf(args: &ConfArgs) -> Result<RegistriesConf> {
     let uid = nix::unistd::getuid().as_raw();
-    let paths = ConfPaths::from_lookup(file.map(Path::to_path_buf), |name| std::env::var_os(name), uid);
+    let given = ConfGiven {
+        file: args.registries_conf.clone(),
+        drop_ins: args.registries_conf_dir.clone(),
+        aliases: args.short_name_alias_conf.clone(),
+    };
+    let paths = ConfPaths::from_lookup(given, |name| std::env::var_os(name), uid);
     Ok(RegistriesConf::load(&paths)?)
 }
 

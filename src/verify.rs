@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use crossdock_storage::{Counters, Platform};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use crate::args::{Deep, ProgressStyle, VerifyArgs};
+use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
 use crate::exit::UsageError;
 use crate::{progress, registries};
 
@@ -35,8 +34,8 @@ impl std::error::Error for Other {}
 ///
 /// # Errors
 /// All that can go wrong, and what is not as it should be; `exit::code` sorts it.
-pub(crate) fn run(args: &VerifyArgs, registries_conf: Option<&Path>) -> Result<()> {
-    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
+    let conf = registries::conf(conf).map_err(UsageError)?;
     let began = Instant::now();
     let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
     let reference: Reference = image.parse().context("IMAGE").map_err(UsageError)?;

@@ -16,10 +16,13 @@ use crate::error::{Error, Result};
 pub use resolve::Place;
 use resolve::{alias_target, is_short, without_slash};
 
+/// The directory of drop-in files, beside the file.
+const DROP_INS: &str = "registries.conf.d";
+
 /// Where the files are.
 #[derive(Debug, Clone, Default)]
 pub struct ConfPaths {
-    /// A file that was named (`--registries-conf`, `CONTAINERS_REGISTRIES_CONF`): it must be there, and stands for
+    /// A file that was named (by the command line or the environment): it must be there, and stands for
     /// `files`.
     pub explicit: Option<PathBuf>,
     /// The first of these that is there counts.
@@ -30,14 +33,21 @@ pub struct ConfPaths {
     pub aliases: Option<PathBuf>,
 }
 
+/// What a command line names in the place of the usual paths.
+#[derive(Debug, Clone, Default)]
+pub struct ConfGiven {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// The directory of the system's drop-in files; the user's own count beside it.
+    pub drop_ins: Option<PathBuf>,
+    /// The short names that were resolved before.
+    pub aliases: Option<PathBuf>,
+}
+
 impl ConfPaths {
     /// The paths of containers/image. `lookup` is `std::env::var_os` in a program; empty variables count as unset.
     #[must_use]
-    pub fn from_lookup(
-        explicit: Option<PathBuf>,
-        lookup: impl Fn(&str) -> Option<OsString>,
-        uid: u32,
-    ) -> Self {
+    pub fn from_lookup(given: ConfGiven, lookup: impl Fn(&str) -> Option<OsString>, uid: u32) -> Self {
         let path = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME");
         let user = home.as_ref().map(|home| home.join(".config/containers"));
@@ -49,14 +59,19 @@ impl ConfPaths {
             path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")))
         };
         Self {
-            explicit: explicit.or_else(|| path("CONTAINERS_REGISTRIES_CONF")),
+            explicit: given
+                .file
+                .or_else(|| path("CONTAINERS_REGISTRIES_CONF"))
+                // The older name, which podman and buildah read as well.
+                .or_else(|| path("REGISTRIES_CONFIG_PATH")),
             files: directories().chain([system]).map(|d| d.join("registries.conf")).collect(),
-            drop_ins: [system]
+            drop_ins: [given.drop_ins.unwrap_or_else(|| system.join(DROP_INS))]
                 .into_iter()
-                .chain(directories())
-                .map(|d| d.join("registries.conf.d"))
+                .chain(directories().map(|d| d.join(DROP_INS)))
                 .collect(),
-            aliases: cache.map(|cache| cache.join("containers/short-name-aliases.conf")),
+            aliases: given
+                .aliases
+                .or_else(|| cache.map(|cache| cache.join("containers/short-name-aliases.conf"))),
         }
     }
 }
@@ -312,6 +327,9 @@ impl Table {
         }
         if location.is_none() && !prefix.starts_with("*.") {
             return Err(named("it has no location, and its prefix is not of the form *.example.com"));
+        }
+        if prefix.contains('@') || prefix.split_once('/').is_some_and(|(_, path)| path.contains(':')) {
+            tracing::warn!(path = %path.display(), prefix, "a [[registry]] whose prefix has a tag or digest counts for no image");
         }
         if raw.pull_from_mirror.is_some_and(|value| !value.is_empty()) {
             return Err(named("pull-from-mirror is for a [[registry.mirror]]"));

@@ -39,7 +39,7 @@ mod verify;
 
 pub use access::{AccessReport, Permission};
 pub use client::{ProxyOptions, Registry, RegistryOptions, Timeouts};
-pub use conf::{ConfPaths, Place, RegistriesConf};
+pub use conf::{ConfGiven, ConfPaths, Place, RegistriesConf};
 pub use credentials::{
     CredentialEnv, CredentialOptions, CredentialSource, ServiceAccountOptions, SourceOutcome,
 };

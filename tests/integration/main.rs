@@ -22,4 +22,5 @@ mod network;
 mod outputs;
 mod progress;
 mod push;
+mod registries_conf;
 mod reproducible;

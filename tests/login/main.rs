@@ -53,7 +53,8 @@ impl Home {
     /// With all that can be logged; whatever comes out must be free of secrets.
     fn run_with(&self, args: &[&str], stdin: &str, env: &[(&str, PathBuf)]) -> Run {
         let mut child = Command::new(env!("CARGO_BIN_EXE_crossdock"))
-            .args(["--log-level", "trace"])
+            .args(["--log-level", "trace", "--registries-conf", "/dev/null"])
+            .args(["--registries-conf-dir", "/nonexistent", "--short-name-alias-conf", "/nonexistent"])
             .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")

@@ -70,7 +70,7 @@ impl RegistriesConf {
     ///
     /// # Errors
     /// [`Error::Reference`] where the tag or digest after the name is none.
-    pub fn alias(&self, text: &str) -> Result<Option<Reference>> {
+    fn alias(&self, text: &str) -> Result<Option<Reference>> {
         if !is_short(text) {
             return Ok(None);
         }
@@ -91,7 +91,7 @@ impl RegistriesConf {
     /// [`Error::Blocked`] where it may not be pulled from anywhere; [`Error::Conf`] where a rewritten name is none.
     pub fn places(&self, reference: &Reference) -> Result<Vec<Place>> {
         let name = reference.to_string();
-        let Some((table, matched)) = self.find(&name) else {
+        let Some((table, matched)) = self.find(reference) else {
             return Ok(vec![Place { reference: reference.clone(), insecure: false, elsewhere: false }]);
         };
         let digested = reference.digest().is_some();
@@ -115,7 +115,7 @@ impl RegistriesConf {
         let mut blocked = None;
         let mut open = Vec::new();
         for (physical, insecure, closed) in places {
-            let by = self.find(&physical.to_string()).map(|(table, _)| table).filter(|table| table.blocked);
+            let by = self.find(&physical).map(|(table, _)| table).filter(|table| table.blocked);
             match by.or(closed.then_some(table)) {
                 Some(by) => blocked = Some(by),
                 None => {
@@ -135,17 +135,19 @@ impl RegistriesConf {
     /// # Errors
     /// [`Error::Blocked`].
     pub fn push(&self, reference: &Reference) -> Result<bool> {
-        match self.find(&reference.to_string()) {
+        match self.find(reference) {
             Some((table, _)) if table.blocked => Err(table.blocks(reference)),
             found => Ok(found.is_some_and(|(table, _)| table.insecure)),
         }
     }
 
-    /// The table with the longest prefix, and how many bytes of the name it matches.
-    fn find(&self, name: &str) -> Option<(&Table, usize)> {
+    /// The table with the longest prefix, and how many bytes of the name it matches. Tag and digest have no part in it:
+    /// the manual page lets a prefix have them, but containers/image never finds one that has.
+    fn find(&self, reference: &Reference) -> Option<(&Table, usize)> {
+        let name = format!("{}/{}", reference.registry(), reference.repository());
         self.registries
             .iter()
-            .filter_map(|table| matched(name, &table.prefix).map(|bytes| (table, bytes)))
+            .filter_map(|table| matched(&name, &table.prefix).map(|bytes| (table, bytes)))
             .max_by_key(|(table, _)| table.prefix.len())
     }
 }
@@ -163,8 +165,7 @@ impl Table {
     }
 }
 
-/// How many bytes of a name a prefix matches. A colon after a bare host is a port as well as a tag: `example.com` is for
-/// `example.com:5000` too, as containers/image has it.
+/// How many bytes of a name a prefix matches. `example.com` is for `example.com:5000` too, as containers/image has it.
 fn matched(name: &str, prefix: &str) -> Option<usize> {
     let end = match prefix.strip_prefix('*') {
         Some(domain) => {
@@ -178,7 +179,7 @@ fn matched(name: &str, prefix: &str) -> Option<usize> {
         None => return None,
     };
     let next = name[end..].chars().next();
-    next.is_none_or(|c| matches!(c, ':' | '/' | '@')).then_some(end)
+    next.is_none_or(|c| matches!(c, ':' | '/')).then_some(end)
 }
 
 /// A name at a location, which must still be one with that host.

@@ -128,7 +128,7 @@ fn names_lead_to_places() {
         ("example.com/foo/deep/x", ">deep.example/x:latest"),
         ("example.com/foo/deeper/x", ">internal.example/bar/deeper/x:latest"),
         ("example.com/x/foo", "example.com/x/foo:latest"),
-        // A port is what a tag is.
+        // A host is for all its ports.
         ("plain.example:5000/x", "plain.example:5000/x:latest"),
         ("blocked.example:5000/x", "is blocked"),
         // Docker Hub: its names are whole before they are matched.
@@ -141,10 +141,10 @@ fn names_lead_to_places() {
             ">mirror.gcr.io/library/alpine:3 >localhost:5000/hub/library/alpine:3! docker.io/library/alpine:3",
         ),
         ("docker.io/u/i", ">mirror.gcr.io/u/i:latest >localhost:5000/hub/u/i:latest! docker.io/u/i:latest"),
-        ("docker.io/pinned:1", ">pinned.example/library/pinned:2"),
+        // A prefix with a tag is for nothing.
         (
-            "docker.io/pinned:2",
-            ">mirror.gcr.io/library/pinned:2 >localhost:5000/hub/library/pinned:2! docker.io/library/pinned:2",
+            "docker.io/pinned:1",
+            ">mirror.gcr.io/library/pinned:1 >localhost:5000/hub/library/pinned:1! docker.io/library/pinned:1",
         ),
         // Wildcards: any host below, and no path.
         ("a.wild.example/x:1", "a.wild.example/x:1!"),
@@ -328,7 +328,11 @@ fn files_are_laid_over_one_another() {
 
 #[test]
 fn the_paths_are_those_of_containers_image() {
-    let paths = ConfPaths::from_lookup(None, |name| (name == "HOME").then(|| "/home/me".into()), 1000);
+    let paths = ConfPaths::from_lookup(
+        ConfGiven::default(),
+        |name| (name == "HOME").then(|| "/home/me".into()),
+        1000,
+    );
     assert_eq!(paths.explicit, None);
     assert_eq!(paths.files[0], Path::new("/home/me/.config/containers/registries.conf"));
     assert_eq!(paths.files[1], Path::new("/etc/containers/registries.conf"));
@@ -336,8 +340,22 @@ fn the_paths_are_those_of_containers_image() {
     assert_eq!(paths.drop_ins[1], Path::new("/home/me/.config/containers/registries.conf.d"));
     assert_eq!(paths.aliases.unwrap(), Path::new("/home/me/.cache/containers/short-name-aliases.conf"));
     let lookup = |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/env.conf"));
-    assert_eq!(ConfPaths::from_lookup(None, lookup, 0).explicit.unwrap(), Path::new("/env.conf"));
-    let paths = ConfPaths::from_lookup(Some("/flag.conf".into()), lookup, 0);
+    assert_eq!(
+        ConfPaths::from_lookup(ConfGiven::default(), lookup, 0).explicit.unwrap(),
+        Path::new("/env.conf")
+    );
+    let older = |name: &str| (name == "REGISTRIES_CONFIG_PATH").then(|| OsString::from("/older.conf"));
+    assert_eq!(
+        ConfPaths::from_lookup(ConfGiven::default(), older, 0).explicit.unwrap(),
+        Path::new("/older.conf")
+    );
+    let given = ConfGiven { file: Some("/flag.conf".into()), ..ConfGiven::default() };
+    let paths = ConfPaths::from_lookup(given, lookup, 0);
     assert_eq!(paths.explicit.unwrap(), Path::new("/flag.conf"));
     assert_eq!(paths.aliases.unwrap(), Path::new("/var/cache/containers/short-name-aliases.conf"));
+    let given =
+        ConfGiven { drop_ins: Some("/d".into()), aliases: Some("/a.conf".into()), ..ConfGiven::default() };
+    let paths = ConfPaths::from_lookup(given, |name| (name == "HOME").then(|| "/home/me".into()), 0);
+    assert_eq!(paths.drop_ins, [Path::new("/d"), Path::new("/home/me/.config/containers/registries.conf.d")]);
+    assert_eq!(paths.aliases.unwrap(), Path::new("/a.conf"));
 }

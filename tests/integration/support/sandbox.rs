@@ -24,6 +24,7 @@ impl Sandbox {
         for name in ["context", "home", "tmp", "run"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
+        fs::write(directory.path().join("registries.conf"), "").unwrap();
         Self { directory }
     }
 
@@ -78,10 +79,16 @@ impl Sandbox {
         command
     }
 
-    /// crossdock.
+    /// crossdock; what this machine's registries.conf, its drop-in files and root's cache of aliases say is nothing to it.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.command_of(env!("CARGO_BIN_EXE_crossdock"));
-        command.args(args);
+        command
+            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"))
+            .arg("--registries-conf-dir")
+            .arg(self.path("conf.d"))
+            .arg("--short-name-alias-conf")
+            .arg(self.path("aliases.conf"))
+            .args(args);
         command
     }
 
