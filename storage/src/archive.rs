@@ -217,12 +217,16 @@ impl ImageSink for ArchiveSink {
         let (sender, receiver) = decode::channel();
         let decoded = self.kind == ArchiveKind::Docker;
         let failed = self.write_error();
+        let (stored, name) = (blob.size(), what.clone());
         // Ends by itself when nothing comes any more.
         let writing = self.writers.run(move |_| {
-            let mut source: Box<dyn Read> =
-                if decoded { decode::decoder(receiver)? } else { Box::new(receiver) };
+            let mut source: Box<dyn Read> = if decoded {
+                Box::new(decode::decoder(receiver, stored, &name)?)
+            } else {
+                Box::new(receiver)
+            };
             let mut counted = Counted { file: state.file.as_file_mut(), hasher: Hasher::new(), len: 0 };
-            io::copy(&mut source, &mut counted).map_err(failed)?;
+            io::copy(&mut source, &mut counted).map_err(|error| decode::limit_or(error, failed))?;
             let (len, digest) = (counted.len, counted.hasher.finish());
             Ok((state, len, digest))
         });

@@ -6,7 +6,6 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
-use crate::hash::Hasher;
 
 /// Chunks that may wait for the decoder.
 const DEPTH: usize = 4;
@@ -16,6 +15,13 @@ pub(crate) fn channel() -> (mpsc::Sender<Bytes>, ChannelReader) {
     let (sender, receiver) = mpsc::channel(DEPTH);
     (sender, ChannelReader { receiver, chunk: Bytes::new() })
 }
+
+/// A layer may always unpack to so many bytes: 1 GiB.
+const SMALL: u64 = 1 << 30;
+
+/// A larger one to at most so many times its stored size. Programs and texts come to 20, logs to 100, a file of zeros to
+/// 1000 with gzip and more with Zstandard: such a layer costs hours of a processor and nothing to send.
+const RATIO: u64 = 256;
 
 /// What an async stream sends, for a blocking reader.
 #[derive(Debug)]
@@ -38,31 +44,49 @@ impl Read for ChannelReader {
     }
 }
 
-/// The tar inside `source`: gzip and Zstandard are told by their first bytes, as the media types of old images are
-/// not to be relied on.
-pub(crate) fn decoder(source: ChannelReader) -> Result<Box<dyn Read + Send>> {
+/// The tar inside `source`, a blob of `stored` bytes that errors call `what`: gzip and Zstandard are told by their first
+/// bytes, as the media types of old images are not to be relied on. Where it is a bomb, reading fails with an error that
+/// [`limit_or`] knows.
+pub(crate) fn decoder(source: ChannelReader, stored: u64, what: &str) -> Result<impl Read + Send + use<>> {
     let mut source = BufReader::with_capacity(128 << 10, source);
     let head = source.fill_buf().map_err(Error::Compress)?;
-    Ok(if head.starts_with(&[0x1f, 0x8b]) {
+    let inner: Box<dyn Read + Send> = if head.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(source))
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) {
         // The second is a skippable frame, which zstd:chunked writes first.
         Box::new(zstd::Decoder::with_buffer(source).map_err(Error::Compress)?)
     } else {
         Box::new(source)
-    })
+    };
+    let most = stored.saturating_mul(RATIO).max(SMALL);
+    Ok(Bounded { inner, left: most, most, what: what.to_owned() })
 }
 
-/// Hashes what is read through it.
-pub(crate) struct HashingReader<R> {
-    pub(crate) inner: R,
-    pub(crate) hasher: Hasher,
+/// Fails when more comes out than a layer of this size may hold.
+struct Bounded {
+    inner: Box<dyn Read + Send>,
+    left: u64,
+    most: u64,
+    what: String,
 }
 
-impl<R: Read> Read for HashingReader<R> {
+impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..len]);
+        match self.left.checked_sub(len as u64) {
+            Some(left) => self.left = left,
+            None => return Err(over(&self.what, "its unpacked size", self.most)),
+        }
         Ok(len)
     }
+}
+
+/// A limit that was met while reading.
+pub(crate) fn over(what: &str, limit: &'static str, most: u64) -> io::Error {
+    io::Error::other(Error::Limit { what: what.to_owned(), limit, most })
+}
+
+/// The limit that was met, or what `other` makes of an error.
+pub(crate) fn limit_or(error: io::Error, other: impl FnOnce(io::Error) -> Error) -> Error {
+    error.downcast().unwrap_or_else(other)
 }

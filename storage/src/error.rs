@@ -89,6 +89,16 @@ pub enum Error {
     /// An image cannot be used, for a reason that the text gives with the way out.
     #[error("{0}")]
     Unusable(String),
+    /// A layer asks for more than any image needs, as one that means harm does: it was not read to its end.
+    #[error("{what}: {limit} is more than {most} bytes, which no image needs; it is not used as a base")]
+    Limit {
+        /// The layer, by its digest, and where it came from.
+        what: String,
+        /// What is limited.
+        limit: &'static str,
+        /// How much of it is taken, in bytes.
+        most: u64,
+    },
     /// A tar entry cannot be written.
     #[error("cannot put {path} into a layer: {reason}")]
     Entry {

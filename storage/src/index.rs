@@ -4,16 +4,18 @@
 //! give them another mode and owner), and where its links lead. Contents are passed over; what is kept is a line for
 //! each entry, remembered under the root directory by the layer's diff ID.
 
+use std::cell::Cell;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tar::{Archive, EntryType};
 
-use crate::decode::{self, ChannelReader, HashingReader};
+use crate::decode;
 use crate::digest::DiffId;
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
@@ -21,8 +23,15 @@ use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::memo::write_whole;
 
-/// Entries of a layer at most: more are a sign of an archive that means harm.
-const MAX_ENTRIES: usize = 4_000_000;
+/// A path, or the target of a link, has at most so many bytes (`PATH_MAX` of Linux).
+const MAX_PATH: usize = 4096;
+
+/// What stands before an entry to describe it has at most so many bytes: its header, long names, PAX records, the map of
+/// a sparse file. The tar crate keeps it in memory.
+const MAX_METADATA: u64 = 1 << 20;
+
+/// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
+const MAX_INDEX: u64 = 512 << 20;
 
 /// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -85,15 +94,19 @@ impl LayerIndex {
     /// Reads a layer's stream to its end: blob and diff ID are verified on the way.
     ///
     /// # Errors
-    /// Those of the source, [`Error::DigestMismatch`], and [`Error::Unusable`] where the layer is no tar archive that
-    /// an image can have.
+    /// Those of the source, [`Error::DigestMismatch`], [`Error::Unusable`] where the layer is no tar archive that an
+    /// image can have, and [`Error::Limit`] where a path has more than 4096 bytes, what describes one entry more than
+    /// 1 MiB, the index would take more than 512 MiB of memory, or more than 1 GiB and more than 256 times the layer's
+    /// size come out of its compression.
     pub async fn read(source: &dyn ImageSource, layer: &Layer) -> Result<Self> {
         let what = format!("layer {} of {}", layer.descriptor.digest(), source.name());
         let blob = source.blob(&layer.descriptor, 0).await?;
         let mut chunks = VerifiedStream::new(blob, &layer.descriptor, what.clone());
         let (sender, receiver) = decode::channel();
-        let diff_id = layer.diff_id.clone();
-        let reading = tokio::task::spawn_blocking(move || read_entries(receiver, &diff_id, &what));
+        let (diff_id, stored) = (layer.diff_id.clone(), layer.descriptor.size());
+        let reading = tokio::task::spawn_blocking(move || {
+            read_entries(decode::decoder(receiver, stored, &what)?, MAX_INDEX, &diff_id, &what)
+        });
         while let Some(chunk) = chunks.next().await {
             if sender.send(chunk?).await.is_err() {
                 // The reader has ended early, and says why.
@@ -105,18 +118,36 @@ impl LayerIndex {
     }
 }
 
-fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
-    let damaged =
-        |error: io::Error| Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"));
-    let mut archive = Archive::new(HashingReader { inner: decode::decoder(source)?, hasher: Hasher::new() });
+/// The entries of a tar archive, where they take no more than `most` bytes of memory.
+fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
+    let damaged = |error: io::Error| {
+        decode::limit_or(error, |error| {
+            Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
+        })
+    };
+    let limit = |limit, most| Error::Limit { what: what.to_owned(), limit, most };
+    let allowed = Rc::new(Cell::new(MAX_METADATA));
+    let mut archive = Archive::new(LayerReader {
+        inner: source,
+        hasher: Hasher::new(),
+        allowed: Rc::clone(&allowed),
+        what: what.to_owned(),
+    });
     let mut index = LayerIndex::default();
+    let mut memory = 0;
     for entry in archive.entries().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;
-        if index.entries.len() >= MAX_ENTRIES {
-            return Err(Error::Unusable(format!("{what} has more than {MAX_ENTRIES} entries")));
-        }
+        // The content is passed over on the way to the next entry. Of a sparse file, `size` has the holes too.
+        let content = match entry.header().entry_type() {
+            EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
+            _ => entry.size(),
+        };
+        allowed.set(content.saturating_add(MAX_METADATA));
         let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let clean = |path: &[u8]| {
+            if path.len() > MAX_PATH {
+                return Err(limit("the length of a path", MAX_PATH as u64));
+            }
             LayerPath::clean(path).map_err(|error| {
                 Error::Unusable(format!("{what}: {}: {error}", String::from_utf8_lossy(path)))
             })
@@ -124,7 +155,12 @@ fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<L
         let header = entry.header();
         let kind = match header.entry_type() {
             EntryType::Directory => IndexKind::Directory,
-            EntryType::Symlink => IndexKind::Symlink(link().into()),
+            EntryType::Symlink => match link() {
+                target if target.len() > MAX_PATH => {
+                    return Err(limit("the length of a link's target", MAX_PATH as u64));
+                }
+                target => IndexKind::Symlink(target.into()),
+            },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 IndexKind::File(entry.size())
@@ -137,9 +173,14 @@ fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<L
         let (mode, uid, gid) =
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
         let path = clean(&entry.path_bytes())?;
+        memory += memory_of(&path, &kind);
+        if memory > most {
+            return Err(limit("what is to be remembered of its entries", most));
+        }
         index.entries.push(whiteout(IndexEntry { path, kind, mode, uid, gid }));
     }
     // What follows the archive's end belongs to the diff ID too.
+    allowed.set(u64::MAX);
     let mut rest = archive.into_inner();
     io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
     let actual = rest.hasher.finish();
@@ -151,6 +192,37 @@ fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<L
         });
     }
     Ok(index)
+}
+
+/// Hashes what is read through it, and fails when more than `allowed` is read before that is set anew.
+struct LayerReader<R> {
+    inner: R,
+    hasher: Hasher,
+    allowed: Rc<Cell<u64>>,
+    what: String,
+}
+
+impl<R: Read> Read for LayerReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        match self.allowed.get().checked_sub(len as u64) {
+            Some(left) => self.allowed.set(left),
+            None => return Err(decode::over(&self.what, "the metadata of an entry", MAX_METADATA)),
+        }
+        self.hasher.update(&buffer[..len]);
+        Ok(len)
+    }
+}
+
+/// Bytes of memory that an entry takes, those that its list has in reserve and the allocator's own included.
+fn memory_of(path: &LayerPath, kind: &IndexKind) -> u64 {
+    const EACH: usize = 2 * size_of::<IndexEntry>() + 64;
+    let link = match kind {
+        IndexKind::Symlink(target) => target.len(),
+        IndexKind::HardLink(target) => target.as_bytes().len(),
+        _ => 0,
+    };
+    (EACH + path.as_bytes().len() + link) as u64
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {
@@ -279,6 +351,25 @@ mod tests {
         };
         store.remember(&diff_id, &index).unwrap();
         assert_eq!(store.recall(&diff_id), Some(index));
+    }
+
+    #[test]
+    fn entries_without_number_are_refused() {
+        let mut tar = tar::Builder::new(Vec::new());
+        for number in 0..100 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, number.to_string(), io::empty()).unwrap();
+        }
+        let tar = tar.into_inner().unwrap();
+        let read =
+            |most| read_entries(tar.as_slice(), most, &DiffId::of_tar(Hasher::digest(&tar)), "layer x");
+        let whole = read(MAX_INDEX).unwrap();
+        assert_eq!(whole.entries.len(), 100);
+        let memory: u64 = whole.entries.iter().map(|entry| memory_of(&entry.path, &entry.kind)).sum();
+        assert!(read(memory).is_ok());
+        assert!(matches!(read(memory - 1), Err(Error::Limit { most, .. }) if most == memory - 1));
     }
 
     #[test]
