@@ -62,8 +62,12 @@ fn apply(tree: &mut FileTree, index: &LayerIndex) {
             IndexKind::File(_) => NodeKind::File(Arc::new(FileNode::InBase)),
             IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
             IndexKind::HardLink(target) => {
-                // A link to a link is that link; a target that is not there is a file all the same.
-                tree.get(target).map_or(NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone())
+                // A link to a link is that link; a target that is not there is a file all the same. So is a directory:
+                // no system links one, and a tree that is put into itself again and again has no end.
+                match tree.get(target).map(|node| &node.kind) {
+                    None | Some(NodeKind::Directory(_)) => NodeKind::File(Arc::new(FileNode::InBase)),
+                    Some(kind) => kind.clone(),
+                }
             }
             IndexKind::Special => NodeKind::Special,
             IndexKind::Whiteout | IndexKind::Opaque => continue,
@@ -123,5 +127,18 @@ mod tests {
         assert!(has(&tree, "c"));
         let tmp = tree.get(&LayerPath::clean("tmp").unwrap()).unwrap();
         assert_eq!((tmp.mode, tmp.uid, tmp.gid), (0o1777, 5, 6));
+    }
+
+    #[test]
+    fn hard_links_to_directories_make_no_tree_without_end() {
+        let deep = "d/".repeat(2048);
+        let mut entries = vec![(deep.as_str(), IndexKind::Directory)];
+        for _ in 0..100 {
+            entries.push((&deep, IndexKind::HardLink(LayerPath::clean("d").unwrap())));
+        }
+        let mut tree = FileTree::empty();
+        apply(&mut tree, &index(&entries));
+        assert!(matches!(tree.get(&LayerPath::clean(&deep).unwrap()).unwrap().kind, NodeKind::File(_)));
+        assert!(!has(&tree, &deep.repeat(2)));
     }
 }

@@ -1,33 +1,29 @@
 //! The build context: a directory that nothing is read from outside of.
 //!
 //! Every look goes through a [`cap_std::fs::Dir`]: `..`, links and directories that are exchanged meanwhile cannot
-//! lead out. Files are handed on by absolute path with the [`Fence`] of the file that was seen inside, so a path
+//! lead out. Files are handed on by absolute path with the [`Fence`](crossdock_storage::Fence) of the file that was seen inside, so a path
 //! that leads elsewhere later fails the fence and is not read.
 //!
 //! As in buildah the context is the root that an absolute link starts from; unlike there, a link that leads out
 //! by `..` is an error and not cut off at the root.
 
-use std::collections::HashMap;
+mod walk;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use bytes::Bytes;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirEntry, FileType, FileTypeExt, Metadata, MetadataExt};
-use crossdock_storage::{Fence, FileContent, SourceFile};
-use nix::fcntl::AtFlags;
-use nix::unistd::{AccessFlags, faccessat};
+use cap_std::fs::{Dir, Metadata};
+use walk::Walk;
 
 use crate::error::{Error, Problem};
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Item, ItemKind, Origin, Visit, join, shown, source_parts};
+use crate::origin::{Found, Origin, Visit, join, shown, source_parts};
 use crate::pattern::{Dialect, Pattern, has_meta};
-use crate::tree::FileNode;
 
 /// Symbolic links followed for one source, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -314,7 +310,7 @@ impl Origin for Context {
     }
 
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let mut walk = Walk { context: self, exclude, visit, links: HashMap::new(), below: Vec::new() };
+        let mut walk = Walk::new(self, exclude, visit);
         if found.directory {
             let directory = self.open_dir(&found.path)?;
             let matched = self.ignore.verdict(&found.path).matched;
@@ -335,124 +331,6 @@ impl Origin for Context {
     }
 }
 
-struct Walk<'a, 'v> {
-    context: &'a Context,
-    exclude: &'a IgnoreFile,
-    visit: &'a mut Visit<'v>,
-    /// Files with several names, by device and inode.
-    links: HashMap<(u64, u64), Arc<FileNode>>,
-    /// The path below the directory that is copied.
-    below: Vec<u8>,
-}
-
-impl Walk<'_, '_> {
-    /// `path` is the directory's, from the context root on; it comes back as it was.
-    fn directory(
-        &mut self,
-        directory: &Dir,
-        path: &mut Vec<u8>,
-        ignored: &ParentMatch,
-        excluded: &ParentMatch,
-    ) -> Result<(), Problem> {
-        let mut entries: Vec<(Vec<u8>, DirEntry)> = directory
-            .entries()
-            .and_then(|entries| entries.map(|e| e.map(|e| (e.file_name().into_vec(), e))).collect())
-            .map_err(|error| unreadable(path, error))?;
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let (path_len, below_len) = (path.len(), self.below.len());
-        for (name, entry) in entries {
-            for path in [&mut *path, &mut self.below] {
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(&name);
-            }
-            self.entry(directory, &name, &entry, path, ignored, excluded)?;
-            path.truncate(path_len);
-            self.below.truncate(below_len);
-        }
-        Ok(())
-    }
-
-    fn entry(
-        &mut self,
-        directory: &Dir,
-        name: &[u8],
-        entry: &DirEntry,
-        path: &mut Vec<u8>,
-        ignored: &ParentMatch,
-        excluded: &ParentMatch,
-    ) -> Result<(), Problem> {
-        let fail = |error| unreadable(path, error);
-        let ignore = &self.context.ignore;
-        let (ignored, excluded) = (ignore.child(path, ignored), self.exclude.child(&self.below, excluded));
-        let left_out = ignored.ignored_by.is_some() || excluded.ignored_by.is_some();
-        if left_out {
-            let enter = (ignored.ignored_by.is_none() || ignore.may_except_below(path))
-                && (excluded.ignored_by.is_none() || self.exclude.may_except_below(&self.below));
-            if !enter || !entry.metadata().map_err(fail)?.is_dir() {
-                return Ok(());
-            }
-        }
-        let metadata = entry.metadata().map_err(fail)?;
-        if !metadata.is_dir() {
-            return self.one(directory, os_path(name), path, &metadata);
-        }
-        let inside = entry.open_dir().map_err(fail)?;
-        let opened = inside.dir_metadata().map_err(fail)?;
-        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(Problem::new(format!("{} was exchanged while the context was read", shown(path)))
-                .with_help("run the build again when nothing writes to the context"));
-        }
-        if !left_out {
-            (self.visit)(Item {
-                path: &self.below,
-                kind: ItemKind::Directory,
-                mode: metadata.mode() & 0o7777,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-            })?;
-        }
-        self.directory(&inside, path, &ignored.matched, &excluded.matched)
-    }
-
-    /// What is no directory.
-    fn one(&mut self, directory: &Dir, name: &Path, path: &[u8], metadata: &Metadata) -> Result<(), Problem> {
-        let kind = if metadata.is_file() {
-            check_readable(directory, name).map_err(|error| unreadable(path, error))?;
-            ItemKind::File(self.file(path, metadata))
-        } else if metadata.is_symlink() {
-            let target = directory.read_link_contents(name).map_err(|error| unreadable(path, error))?;
-            ItemKind::Symlink(Bytes::from(target.into_os_string().into_vec()))
-        } else {
-            let kind = kind_name(metadata.file_type());
-            return Err(Problem::new(format!(
-                "{} is a {kind}, which an image layer cannot carry",
-                shown(path)
-            ))
-            .with_help("remove it or name it in .containerignore"));
-        };
-        (self.visit)(Item {
-            path: &self.below,
-            kind,
-            mode: metadata.mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        })
-    }
-
-    fn file(&mut self, path: &[u8], metadata: &Metadata) -> Arc<FileNode> {
-        let file = || {
-            let source = SourceFile::new(self.context.root.join(os_path(path)), fence(metadata));
-            Arc::new(FileNode::Known(FileContent::Source(source)))
-        };
-        if metadata.nlink() < 2 {
-            return file();
-        }
-        Arc::clone(self.links.entry((metadata.dev(), metadata.ino())).or_insert_with(file))
-    }
-}
-
 impl Link {
     fn shown(&self) -> String {
         format!("the symlink {} to {}", shown(&self.path), shown(&self.target))
@@ -468,26 +346,6 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Asks the kernel without opening: on a network file system an open is a round trip of its own. Where it says no,
-/// opening decides, and gives the reason.
-fn check_readable(directory: &Dir, name: &Path) -> io::Result<()> {
-    match faccessat(directory, name, AccessFlags::R_OK, AtFlags::AT_EACCESS) {
-        Ok(()) => Ok(()),
-        Err(_) => directory.open(name).map(drop),
-    }
-}
-
-fn fence(metadata: &Metadata) -> Fence {
-    let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    Fence {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.len(),
-        mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-    }
-}
-
 fn unreadable(path: &[u8], error: io::Error) -> Problem {
     let path = if path.is_empty() { b".".as_slice() } else { path };
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
@@ -496,20 +354,6 @@ fn unreadable(path: &[u8], error: io::Error) -> Problem {
         problem.with_help("give the user of the build the right to read it, or name it in .containerignore")
     } else {
         problem
-    }
-}
-
-fn kind_name(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "FIFO"
-    } else if kind.is_socket() {
-        "socket"
-    } else if kind.is_block_device() {
-        "block device"
-    } else if kind.is_char_device() {
-        "character device"
-    } else {
-        "special file"
     }
 }
 
