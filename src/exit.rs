@@ -112,9 +112,10 @@ fn of_base(error: &StorageError) -> u8 {
 
 fn of_registry(error: &RegistryError) -> u8 {
     match error {
+        // Known before anything was sent: the image is none for that registry.
+        RegistryError::Destination { .. } => INPUT,
         // Nobody was asked: what was named on the command line is no place to go to.
         RegistryError::Reference { .. }
-        | RegistryError::Destination { .. }
         | RegistryError::ShortName { .. }
         | RegistryError::Blocked { .. }
         | RegistryError::Conf { .. } => USAGE,

@@ -198,7 +198,7 @@ async fn put(
                 compression: assembly.compression,
             })
             .collect(),
-        annotations: assembly.annotations.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum(),
+        annotations: canonical_json(&json!(assembly.annotations)).len() as u64,
         base_layers: base_layers.iter().map(|l| l.descriptor.clone()).collect(),
         format: assembly.format,
     })

@@ -14,6 +14,7 @@ use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
+use crate::profile::Profile;
 use crate::upload::Repository;
 
 /// Blobs on S3 are made of 10,000 parts at most, of 10 MiB where nobody changed `chunksize` (Distribution's s3 driver).
@@ -22,8 +23,11 @@ const S3_BLOB: u64 = 10_000 * (10 << 20);
 /// Registries take manifests of 4 MiB and need not take larger ones (distribution specification, "Pushing manifests").
 const MAX_MANIFEST: u64 = 4 << 20;
 
-/// A layer's part of a manifest has at least so many bytes: media type, digest and size with their names.
-const LAYER_IN_MANIFEST: u64 = 150;
+/// A layer's part of a manifest has about so many bytes: media type, digest and size with their names.
+const LAYER_IN_MANIFEST: u64 = 160;
+
+/// The rest of a manifest but for its annotations has about so many: the config's part and the names around.
+const MANIFEST_AROUND: u64 = 320;
 
 /// Container runtimes stop at so many layers (overlayfs).
 const MAX_LAYERS: usize = 127;
@@ -135,21 +139,20 @@ async fn openshift(repository: &Repository, found: &Found, status: u16) -> Strin
     }
     if !root_is_open(repository).await {
         return format!(
-            "{origin}; the registry does not take that token at all: it has expired, or is of another cluster"
+            "{origin}; the registry does not take that token at all: it has expired, or is of another cluster; `oc whoami \
+             --show-token` shows one for --creds USER:TOKEN, and --sa-dir names a pod's ServiceAccount"
         );
     }
+    let (role, subject) = grant(found, project);
+    let command = format!("`oc policy add-role-to-user {role} {subject} -n {project}`");
     if status == 403 {
         return format!(
             "{origin}; the quota of the project {project} may be used up, or the role lacks the right to create an \
-             ImageStream: see `oc describe quota -n {project}`, or run `oc policy add-role-to-user \
-             system:image-builder {} -n {project}`",
-            subject(found, project)
+             ImageStream, as system:image-pusher does: see `oc describe quota -n {project}`, or run {command}"
         );
     }
     format!(
-        "{origin}; that token is good, but may not push there: let an administrator of the project run `oc policy \
-         add-role-to-user system:image-builder {} -n {project}`",
-        subject(found, project)
+        "{origin}; that token is good, but may not push there: let an administrator of the project run {command}"
     )
 }
 
@@ -158,8 +161,10 @@ async fn root_is_open(repository: &Repository) -> bool {
     repository.host.call(Call::new(&repository.access, Method::GET, endpoint.ping(), &[200])).await.is_ok()
 }
 
-/// Whom a role is for, as `oc policy` takes it: the token says whose it is, and that is no secret.
-fn subject(found: &Found, project: &str) -> String {
+/// The role that allows a push and whom it is for, as `oc policy` takes them: the token says whose it is, and that is
+/// no secret. Both roles may create an ImageStream, which `system:image-pusher` may not.
+fn grant(found: &Found, project: &str) -> (&'static str, String) {
+    const SERVICE_ACCOUNT: &str = "system:image-builder";
     #[derive(Deserialize)]
     struct Claims {
         sub: String,
@@ -171,11 +176,11 @@ fn subject(found: &Found, project: &str) -> String {
     let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':'));
     let sub = known.map(|claims| claims.sub).filter(|sub| plain(sub));
     match sub.as_deref().and_then(|sub| sub.strip_prefix("system:serviceaccount:")?.split_once(':')) {
-        Some((namespace, name)) if namespace == project => format!("-z {name}"),
-        Some((namespace, name)) => format!("system:serviceaccount:{namespace}:{name}"),
+        Some((namespace, name)) if namespace == project => (SERVICE_ACCOUNT, format!("-z {name}")),
+        Some((namespace, name)) => (SERVICE_ACCOUNT, format!("system:serviceaccount:{namespace}:{name}")),
         None => match found.origin {
-            Origin::ServiceAccount { .. } => "-z SERVICEACCOUNT".to_owned(),
-            _ => "USER".to_owned(),
+            Origin::ServiceAccount { .. } => (SERVICE_ACCOUNT, "-z SERVICEACCOUNT".to_owned()),
+            _ => ("registry-editor", "USER".to_owned()),
         },
     }
 }
@@ -228,19 +233,19 @@ struct LayerLimit {
 }
 
 impl LayerLimit {
-    fn of(registry: &str, documented: Option<u64>) -> Self {
-        let host = without_port(registry);
-        let (hard, whose) = match host {
-            "public.ecr.aws" => (true, "Amazon ECR Public takes"),
-            "ghcr.io" => (true, "GHCR takes"),
-            _ if host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn") => {
-                (true, "Amazon ECR takes")
-            }
-            _ => (false, "Quay takes by default (MAXIMUM_LAYER_SIZE)"),
-        };
-        match documented {
-            Some(bytes) => Self { bytes, hard, whose },
-            None => Self {
+    /// By what the registry's profile says, for a registry may have another name than its own; no two have the same.
+    fn of(documented: Option<u64>) -> Self {
+        let known = [
+            ("public.ecr.aws", true, "Amazon ECR Public takes"),
+            (".dkr.ecr.amazonaws.com", true, "Amazon ECR takes"),
+            ("ghcr.io", true, "GHCR takes"),
+            ("quay.io", false, "Quay takes by default (MAXIMUM_LAYER_SIZE)"),
+        ];
+        let found = known.into_iter().find(|(host, ..)| Profile::of(host).max_layer == documented);
+        match (documented, found) {
+            (Some(bytes), Some((_, hard, whose))) => Self { bytes, hard, whose },
+            (Some(bytes), None) => Self { bytes, hard: false, whose: "the registry takes" },
+            (None, _) => Self {
                 bytes: S3_BLOB,
                 hard: false,
                 whose: "a registry on S3 takes with the default chunksize of 10 MiB",
@@ -248,9 +253,10 @@ impl LayerLimit {
         }
     }
 
-    fn check(self, destination: &str, layer: &str, bytes: u64, exact: bool) -> Result<()> {
+    /// What is to be warned of, if there is anything.
+    fn check(self, destination: &str, layer: &str, bytes: u64, exact: bool) -> Result<Option<String>> {
         if bytes <= self.bytes {
-            return Ok(());
+            return Ok(None);
         }
         let Self { bytes: limit, whose, .. } = self;
         if self.hard && exact {
@@ -263,10 +269,9 @@ impl LayerLimit {
                 ),
             });
         }
-        tracing::warn!(
+        Ok(Some(format!(
             "the layer {layer} has {bytes} bytes, and {whose} at most {limit} in a layer; the push may fail at its end"
-        );
-        Ok(())
+        )))
     }
 }
 
@@ -276,20 +281,32 @@ impl LayerLimit {
 /// # Errors
 /// [`Error::Destination`] for a limit that holds everywhere.
 pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<()> {
+    for warning in beyond(repository, plan)? {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// What is to be warned of.
+fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
-    let limit = LayerLimit::of(registry, repository.profile().max_layer);
+    let limit = LayerLimit::of(repository.profile().max_layer);
+    let mut warnings = Vec::new();
     for layer in &plan.new_layers {
-        limit.check(&destination, &layer.title, layer.bytes, layer.compression == Compression::None)?;
+        let exact = layer.compression == Compression::None;
+        warnings.extend(limit.check(&destination, &layer.title, layer.bytes, exact)?);
     }
     for layer in &plan.base_layers {
-        limit.check(&destination, &format!("{} of the base", layer.digest()), layer.size(), true)?;
+        let name = format!("{} of the base", layer.digest());
+        warnings.extend(limit.check(&destination, &name, layer.size(), true)?);
     }
     let layers = plan.new_layers.len() + plan.base_layers.len();
     if layers > MAX_LAYERS {
-        tracing::warn!("the image has {layers} layers, and container runtimes take at most {MAX_LAYERS}");
+        warnings
+            .push(format!("the image has {layers} layers, and container runtimes take at most {MAX_LAYERS}"));
     }
-    let manifest = plan.annotations + layers as u64 * LAYER_IN_MANIFEST;
+    let manifest = plan.annotations + layers as u64 * LAYER_IN_MANIFEST + MANIFEST_AROUND;
     if manifest > MAX_MANIFEST {
         return Err(Error::Destination {
             destination,
@@ -300,12 +317,12 @@ pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<(
             ),
         });
     }
-    Ok(())
+    Ok(warnings)
 }
 
 #[cfg(test)]
 mod tests {
-    use crossdock_storage::PlannedLayer;
+    use crossdock_storage::{Descriptor, Hasher, MediaType, PlannedLayer};
 
     use super::*;
     use crate::client::{Registry, RegistryOptions};
@@ -321,42 +338,57 @@ mod tests {
         SinkPlan { new_layers: vec![PlannedLayer { title, bytes, compression }], ..SinkPlan::default() }
     }
 
+    /// Exactly as much as is taken, and a byte more: no error and no warning for the one, one of them for the other.
     #[test]
-    fn a_documented_limit_is_an_error_that_names_the_layer_and_a_way_out() {
-        for (registry, limit) in [
-            ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", 52_000_u64 << 20),
-            ("public.ecr.aws", 10_000 << 20),
-            ("ghcr.io", 10_000_000_000),
+    fn each_registry_has_its_limit_of_a_layer() {
+        for (registry, limit, hard, whose) in [
+            ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", 52_000_u64 << 20, true, "Amazon ECR takes"),
+            ("public.ecr.aws", 10_000 << 20, true, "Amazon ECR Public takes"),
+            ("ghcr.io", 10_000_000_000, true, "GHCR takes"),
+            ("quay.io", 20 << 30, false, "Quay takes by default"),
+            ("registry.example:5000", 100_000 << 20, false, "on S3"),
+            ("image-registry.openshift-image-registry.svc:5000", 100_000 << 20, false, "on S3"),
+            ("europe-docker.pkg.dev", 100_000 << 20, false, "on S3"),
         ] {
             let repository = repository(registry);
-            check_limits(&repository, &plan(limit, Compression::None)).unwrap();
-            let text =
-                check_limits(&repository, &plan(limit + 1, Compression::None)).unwrap_err().to_string();
-            assert!(
-                text.contains("models/big.safetensors")
-                    && text.contains(&limit.to_string())
-                    && text.contains("registry that takes larger layers"),
-                "{text}"
-            );
+            let beyond = |bytes, compression| beyond(&repository, &plan(bytes, compression));
+            assert!(beyond(limit, Compression::None).unwrap().is_empty(), "{registry}");
+            let text = match beyond(limit + 1, Compression::None) {
+                Ok(warnings) if !hard => warnings.join("\n"),
+                Err(error) if hard => error.to_string(),
+                other => panic!("{registry}: {other:?}"),
+            };
+            for part in ["models/big.safetensors", &limit.to_string(), whose] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            assert_eq!(text.contains("--no-preflight"), hard, "{text}");
             // What it will have compressed, nobody knows.
-            check_limits(&repository, &plan(limit + 1, Compression::Zstd { level: 3 })).unwrap();
+            assert_eq!(beyond(limit + 1, Compression::Zstd { level: 3 }).unwrap().len(), 1);
+            // The base's layers are sent as well.
+            let digest = Hasher::digest(b"x");
+            let base = Descriptor::new(MediaType::ImageLayer, limit + 1, digest.clone());
+            let of_base =
+                super::beyond(&repository, &SinkPlan { base_layers: vec![base], ..SinkPlan::default() });
+            let text = of_base.map_or_else(|error| error.to_string(), |warnings| warnings.join("\n"));
+            assert!(text.contains(&format!("{digest} of the base")), "{text}");
         }
     }
 
     #[test]
-    fn a_default_that_may_have_been_changed_is_no_error() {
-        for registry in
-            ["quay.io", "registry.example:5000", "image-registry.openshift-image-registry.svc:5000"]
-        {
-            check_limits(&repository(registry), &plan(1 << 40, Compression::None)).unwrap();
-        }
+    fn many_layers_are_warned_of() {
+        let layers =
+            |number| SinkPlan { new_layers: vec![PlannedLayer::default(); number], ..SinkPlan::default() };
+        assert!(beyond(&repository("quay.io"), &layers(MAX_LAYERS)).unwrap().is_empty());
+        let warnings = beyond(&repository("quay.io"), &layers(MAX_LAYERS + 1)).unwrap();
+        assert!(warnings[0].contains("128 layers") && warnings[0].contains("127"), "{warnings:?}");
     }
 
     #[test]
     fn a_manifest_that_no_registry_takes_is_an_error() {
-        let plan = SinkPlan { annotations: 5 << 20, ..SinkPlan::default() };
-        let text = check_limits(&repository("quay.io"), &plan).unwrap_err().to_string();
-        assert!(text.contains("annotations"), "{text}");
+        let plan = |annotations| SinkPlan { annotations, ..SinkPlan::default() };
+        assert!(beyond(&repository("quay.io"), &plan(MAX_MANIFEST - MANIFEST_AROUND)).unwrap().is_empty());
+        let error = beyond(&repository("quay.io"), &plan(MAX_MANIFEST - MANIFEST_AROUND + 1)).unwrap_err();
+        assert!(error.to_string().contains("annotations"), "{error}");
     }
 
     #[test]
@@ -383,16 +415,24 @@ mod tests {
                 origin: Origin::Explicit,
             }
         };
-        assert_eq!(subject(&token("system:serviceaccount:team:pipeline"), "team"), "-z pipeline");
-        assert_eq!(
-            subject(&token("system:serviceaccount:ci:pipeline"), "team"),
-            "system:serviceaccount:ci:pipeline"
-        );
-        assert_eq!(subject(&token("system:serviceaccount:ci:a b`"), "team"), "USER");
+        let granted = |found: &Found| {
+            let (role, subject) = grant(found, "team");
+            format!("{role} {subject}")
+        };
+        for (sub, expected) in [
+            ("system:serviceaccount:team:pipeline", "system:image-builder -z pipeline"),
+            ("system:serviceaccount:ci:pipeline", "system:image-builder system:serviceaccount:ci:pipeline"),
+            // What could be more than a name is not printed.
+            ("system:serviceaccount:ci:a b`", "registry-editor USER"),
+        ] {
+            assert_eq!(granted(&token(sub)), expected);
+        }
         let opaque = Found {
             credential: Credential::Basic { user: "x".to_owned(), password: Secret::new("sha256~abc") },
             origin: Origin::ServiceAccount { token: "token".into() },
         };
-        assert_eq!(subject(&opaque, "team"), "-z SERVICEACCOUNT");
+        assert_eq!(granted(&opaque), "system:image-builder -z SERVICEACCOUNT");
+        let person = Found { origin: Origin::Explicit, ..opaque };
+        assert_eq!(granted(&person), "registry-editor USER");
     }
 }

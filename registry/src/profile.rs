@@ -40,8 +40,10 @@ impl Profile {
         let service = |name: &str| challenge.contains(&format!("service=\"{name}"));
         if known != Self::of("registry.invalid") {
             known
-        } else if service("ecr.amazonaws.com") {
+        } else if service("public.ecr.aws") {
             Self::of("public.ecr.aws")
+        } else if service("ecr.amazonaws.com") {
+            Self::of(".dkr.ecr.amazonaws.com")
         } else if service("ghcr.io") {
             Self::of("ghcr.io")
         } else if challenge.contains(".pkg.dev/v2/token") {

@@ -44,7 +44,7 @@ pub struct SinkPlan {
     pub new_layers: Vec<PlannedLayer>,
     /// Layers taken over from the base.
     pub base_layers: Vec<Descriptor>,
-    /// Bytes of the manifest's annotations, names and values.
+    /// Bytes of the manifest's annotations, as the JSON that they are written as.
     pub annotations: u64,
     /// How the manifest will be written.
     pub format: ManifestFormat,

@@ -20,6 +20,7 @@ mod credentials;
 mod interrupt;
 mod network;
 mod outputs;
+mod preflight;
 mod progress;
 mod push;
 mod registries_conf;

@@ -305,7 +305,9 @@ impl Bench {
     fn crossdock(&self, args: &[&str]) -> String {
         let args = [&["build", "--retry", "0"], args, &["context"]].concat();
         let args: Vec<&str> = args.into_iter().filter(|arg| !arg.is_empty()).collect();
-        self.everyone.asked(self.sandbox.command(&args))
+        let mut command = self.sandbox.command(&args);
+        command.env("CONTAINERS_REGISTRIES_CONF", self.sandbox.path("registries.conf"));
+        self.everyone.asked(command)
     }
 
     fn crossdock_pull(&self, name: &str, option: &str) -> String {
@@ -363,14 +365,16 @@ fn short_names_are_looked_for_where_buildah_looks() {
 #[test]
 fn what_the_file_forbids_is_not_the_registrys_failure() {
     let bench = Bench::new(&format!("unqualified-search-registries = []\n{TABLES}"));
-    for (name, says) in
-        [("blocked.example/x:1", "[[registry]] blocked.example"), ("x:1", "unqualified-search-registries is empty")]
-    {
+    let (option, conf) = ("--registries-conf", &*bench.sandbox.path("registries.conf").display().to_string());
+    for (name, says) in [
+        ("blocked.example/x:1", "[[registry]] blocked.example"),
+        ("x:1", "unqualified-search-registries is empty"),
+    ] {
         bench.sandbox.containerfile(&format!("FROM {name}\n"));
-        bench.sandbox.build(&[]).failed(3).says(&["Containerfile:1:6", says, "registries.conf"]);
+        bench.sandbox.build(&[option, conf]).failed(3).says(&["Containerfile:1:6", says, "registries.conf"]);
     }
     bench.sandbox.containerfile("FROM scratch\nCOPY model /models\n");
-    let push = ["--push", "-t", "blocked.example/x:1"];
+    let push = [option, conf, "--push", "-t", "blocked.example/x:1"];
     bench.sandbox.build(&push).failed(2).says(&["blocked.example/x:1 is blocked", "registries.conf"]);
 }
 

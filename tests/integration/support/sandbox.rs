@@ -24,7 +24,6 @@ impl Sandbox {
         for name in ["context", "home", "tmp", "run"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        fs::write(directory.path().join("registries.conf"), "").unwrap();
         Self { directory }
     }
 
@@ -83,7 +82,7 @@ impl Sandbox {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.command_of(env!("CARGO_BIN_EXE_crossdock"));
         command
-            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"))
+            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
             .arg("--registries-conf-dir")
             .arg(self.path("conf.d"))
             .arg("--short-name-alias-conf")
