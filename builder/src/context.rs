@@ -22,11 +22,9 @@ use walk::Walk;
 
 use crate::error::{Error, Problem};
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Origin, Visit, join, shown, source_parts};
-use crate::pattern::{Dialect, Pattern, has_meta};
-
-/// Symbolic links followed for one source, as in Linux.
-const MAX_LINKS: usize = 40;
+use crate::origin::{Found, Origin, Visit, glob, join, shown, source_parts};
+use crate::pattern::has_meta;
+use crate::tree::MAX_LINKS;
 
 /// The directory that COPY and ADD copy from.
 pub struct Context {
@@ -171,40 +169,20 @@ impl Context {
         })
     }
 
-    /// The paths that a pattern matches, sorted.
-    fn glob(&self, parts: &[&str]) -> Result<Vec<Vec<u8>>, Problem> {
-        let mut matches: Vec<Vec<u8>> = vec![Vec::new()];
-        for part in parts {
-            if !has_meta(part) {
-                for path in &mut matches {
-                    *path = join(path, part.as_bytes());
-                }
-                continue;
-            }
-            let pattern = Pattern::new(part, Dialect::Component).map_err(|bad| {
-                Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string())
-            })?;
-            let mut next = Vec::new();
-            for directory in matches {
-                let parts: Vec<&[u8]> = directory.split(|b| *b == b'/').collect();
-                let Ok(located) = self.locate(&parts) else { continue };
-                if !located.metadata.is_dir() {
-                    continue;
-                }
-                let from = next.len();
-                for entry in
-                    self.open_dir(&located.path)?.entries().map_err(|e| unreadable(&located.path, e))?
-                {
-                    let name = entry.map_err(|error| unreadable(&located.path, error))?.file_name();
-                    if pattern.matches(name.as_bytes()) {
-                        next.push(join(&directory, name.as_bytes()));
-                    }
-                }
-                next[from..].sort_unstable();
-            }
-            matches = next;
+    /// The names in a directory, sorted; none where it is no directory.
+    fn names_in(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+        let Ok(located) = self.locate(&parts) else { return Ok(Vec::new()) };
+        if !located.metadata.is_dir() {
+            return Ok(Vec::new());
         }
-        Ok(matches)
+        let mut names: Vec<Vec<u8>> = self
+            .open_dir(&located.path)?
+            .entries()
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name().into_vec())).collect())
+            .map_err(|error| unreadable(&located.path, error))?;
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn open_dir(&self, path: &[u8]) -> Result<Dir, Problem> {
@@ -248,7 +226,9 @@ impl Origin for Context {
         // A name that is there is that name, whatever it looks like.
         let (paths, pattern) = match self.locate(&bytes) {
             Ok(_) => (vec![bytes.join(&b'/')], false),
-            Err(_) if parts.iter().any(|part| has_meta(part)) => (self.glob(&parts)?, true),
+            Err(_) if parts.iter().any(|part| has_meta(part)) => {
+                (glob(&parts, |path| self.names_in(path))?, true)
+            }
             Err(miss) => match (self.ignore.verdict(&bytes.join(&b'/')).ignored_by, &miss) {
                 (Some(line), Miss::Missing(_)) => {
                     return Err(Problem::source(format!(

@@ -7,6 +7,7 @@ use cap_std::fs::Metadata;
 
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
+use crate::pattern::{Dialect, Pattern, has_meta};
 use crate::tree::FileNode;
 
 /// What a source named or matched, its links followed.
@@ -72,6 +73,32 @@ pub(crate) fn source_parts(source: &str) -> Option<Vec<&str>> {
         }
     }
     Some(parts)
+}
+
+/// The paths that a source's parts match, one after the other, sorted as long as `names_in` lists the names of a
+/// directory sorted. A part without a wildcard is taken as it is, whether it is there or not.
+pub(crate) fn glob(
+    parts: &[&str],
+    names_in: impl Fn(&[u8]) -> Result<Vec<Vec<u8>>, Problem>,
+) -> Result<Vec<Vec<u8>>, Problem> {
+    let mut matches = vec![Vec::new()];
+    for part in parts {
+        if !has_meta(part) {
+            for path in &mut matches {
+                *path = join(path, part.as_bytes());
+            }
+            continue;
+        }
+        let pattern = Pattern::new(part, Dialect::Component)
+            .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
+        let mut next = Vec::new();
+        for directory in matches {
+            let names = names_in(&directory)?;
+            next.extend(names.iter().filter(|name| pattern.matches(name)).map(|name| join(&directory, name)));
+        }
+        matches = next;
+    }
+    Ok(matches)
 }
 
 /// `a/b`, or `b` where `a` is empty.

@@ -6,8 +6,8 @@ use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Item, ItemKind, Origin, Visit, join, shown, source_parts};
-use crate::pattern::{Dialect, Pattern, has_meta};
+use crate::origin::{Found, Item, ItemKind, Origin, Visit, glob, join, shown, source_parts};
+use crate::pattern::has_meta;
 use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
 
 /// The files of an earlier stage.
@@ -22,37 +22,19 @@ impl StageFiles<'_> {
     fn in_base(&self, path: &[u8]) -> Problem {
         Problem::new(format!(
             "{} lies in the base image of {}, and files are not taken out of images yet",
-            LayerPathShown(path),
+            layer_path(path),
             self.name
         ))
         .with_help("put the file into the context in an earlier step of the pipeline and COPY it from there")
     }
 
-    fn glob(&self, parts: &[&str]) -> Result<Vec<LayerPath>, Problem> {
-        let mut matches = vec![LayerPath::root()];
-        for part in parts {
-            if !has_meta(part) {
-                matches =
-                    matches.iter().map(|path| layer_path(&join(path.as_bytes(), part.as_bytes()))).collect();
-                continue;
-            }
-            let pattern = Pattern::new(part, Dialect::Component).map_err(|bad| {
-                Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string())
-            })?;
-            let mut next = Vec::new();
-            for path in matches {
-                let Ok(lookup) = self.tree.lookup(&path, true) else { continue };
-                let State::Found(node) = lookup.state else { continue };
-                let names = node.children().into_iter().flat_map(|children| children.keys());
-                next.extend(
-                    names
-                        .filter(|name| pattern.matches(name))
-                        .map(|name| layer_path(&join(path.as_bytes(), name))),
-                );
-            }
-            matches = next;
-        }
-        Ok(matches)
+    /// The names in a directory, sorted; none where it is no directory.
+    fn names_in(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let Ok(State::Found(node)) = self.tree.lookup(&layer_path(path), true).map(|lookup| lookup.state)
+        else {
+            return Vec::new();
+        };
+        node.children().into_iter().flat_map(|children| children.keys()).map(|name| name.to_vec()).collect()
     }
 
     fn directory(
@@ -116,7 +98,10 @@ impl Origin for StageFiles<'_> {
         let paths = match self.tree.lookup(&literal, true) {
             Ok(lookup) if matches!(lookup.state, State::Found(_)) || !pattern => vec![literal],
             Err(error) if !pattern => return Err(bad(error)),
-            _ => self.glob(&parts)?,
+            _ => {
+                let paths = glob(&parts, |path| Ok(self.names_in(path)))?;
+                paths.iter().map(|path| layer_path(path)).collect()
+            }
         };
         let mut found = Vec::new();
         for path in paths {
@@ -167,13 +152,5 @@ impl Origin for StageFiles<'_> {
             _ => node.clone(),
         };
         self.one(&apart, &mut walk, &found.path)
-    }
-}
-
-struct LayerPathShown<'a>(&'a [u8]);
-
-impl std::fmt::Display for LayerPathShown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "/{}", String::from_utf8_lossy(self.0))
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath};
 
 /// Symbolic links followed in one lookup, as in Linux.
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// What a root file system is known to hold.
 #[derive(Debug, Clone)]
