@@ -104,7 +104,13 @@ fn of_base(error: &StorageError) -> u8 {
 }
 
 fn of_registry(error: &RegistryError) -> u8 {
-    if error.is_credentials() { CREDENTIALS } else { REGISTRY }
+    match error {
+        RegistryError::Storage(
+            StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. },
+        ) => SOURCE,
+        error if error.is_credentials() => CREDENTIALS,
+        _ => REGISTRY,
+    }
 }
 
 #[cfg(test)]

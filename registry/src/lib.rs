@@ -53,4 +53,6 @@ pub use reference::Reference;
 pub use retry::RetryPolicy;
 pub use secret::Secret;
 pub use tls::TrustOptions;
-pub use verify::{Depth, Mismatch, Verified, VerifiedBlob, VerifiedManifest, VerifyOptions};
+pub use verify::{
+    Depth, Mismatch, Sampling, Verified, VerifiedBlob, VerifiedFiles, VerifiedManifest, VerifyOptions,
+};

@@ -274,7 +274,7 @@ impl Download {
 }
 
 /// The first byte of a `Content-Range: bytes FIRST-LAST/SIZE`.
-fn range_start(value: &str) -> Option<u64> {
+pub(crate) fn range_start(value: &str) -> Option<u64> {
     value.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tar::{Archive, EntryType};
+use tar::{Archive, Entries, EntryType};
 
 use crate::decode::{self, ChannelReader, HashingReader};
 use crate::digest::DiffId;
@@ -106,13 +106,44 @@ impl LayerIndex {
 }
 
 fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
-    let damaged =
-        |error: io::Error| Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"));
     let mut archive = Archive::new(HashingReader { inner: decode::decoder(source)?, hasher: Hasher::new() });
     let mut index = LayerIndex::default();
-    for entry in archive.entries().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        if index.entries.len() >= MAX_ENTRIES {
+    walk(archive.entries(), what, |entry, _| {
+        index.entries.push(entry);
+        Ok(())
+    })?;
+    // What follows the archive's end belongs to the diff ID too.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(|error| damaged(what, &error))?;
+    let actual = rest.hasher.finish();
+    if actual != *diff_id.as_digest() {
+        return Err(Error::DigestMismatch {
+            what: format!("{what}, uncompressed"),
+            expected: diff_id.as_digest().clone(),
+            actual,
+        });
+    }
+    Ok(index)
+}
+
+/// What came of an archive that ends or errs where it should not.
+pub(crate) fn damaged(what: &str, error: &io::Error) -> Error {
+    Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
+}
+
+/// Gives every entry of an archive that stands for something in an image to `each`, with its content.
+///
+/// # Errors
+/// Those of `each`, and [`Error::Unusable`] where `what` is no archive that an image can have.
+pub(crate) fn walk<'a, R: io::Read>(
+    entries: io::Result<Entries<'a, R>>,
+    what: &str,
+    mut each: impl FnMut(IndexEntry, &mut tar::Entry<'a, R>) -> Result<()>,
+) -> Result<()> {
+    let damaged = |error: io::Error| damaged(what, &error);
+    for (at, entry) in entries.map_err(damaged)?.enumerate() {
+        let mut entry = entry.map_err(damaged)?;
+        if at >= MAX_ENTRIES {
             return Err(Error::Unusable(format!("{what} has more than {MAX_ENTRIES} entries")));
         }
         let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
@@ -137,20 +168,9 @@ fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<L
         let (mode, uid, gid) =
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
         let path = clean(&entry.path_bytes())?;
-        index.entries.push(whiteout(IndexEntry { path, kind, mode, uid, gid }));
+        each(whiteout(IndexEntry { path, kind, mode, uid, gid }), &mut entry)?;
     }
-    // What follows the archive's end belongs to the diff ID too.
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
-    let actual = rest.hasher.finish();
-    if actual != *diff_id.as_digest() {
-        return Err(Error::DigestMismatch {
-            what: format!("{what}, uncompressed"),
-            expected: diff_id.as_digest().clone(),
-            actual,
-        });
-    }
-    Ok(index)
+    Ok(())
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {

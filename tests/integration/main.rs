@@ -23,3 +23,4 @@ mod outputs;
 mod progress;
 mod push;
 mod reproducible;
+mod verify;
