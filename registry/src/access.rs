@@ -127,7 +127,7 @@ fn words(host: &Host) -> String {
             // A realm with a user or a query may hold what is not for everybody.
             let realm = url::Url::parse(&realm).map_or(realm, |url| crate::endpoint::shown(&url));
             let service = service.map(|service| format!(", service {service}")).unwrap_or_default();
-            format!("Bearer: a token of {realm}{service}")
+            host.veil().cover(&format!("Bearer: a token of {realm}{service}"))
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::profile::Profile;
 use crate::retry::Attempts;
 use crate::token::{Key, authenticate};
+use crate::veil::Veil;
 use answer::is_transient;
 pub(crate) use answer::{Answer, next_chunk};
 use call::Content;
@@ -79,6 +80,15 @@ impl Host {
         if self.manner.elsewhere { &self.shared.credentials_elsewhere } else { &self.shared.credentials }
     }
 
+    /// A URL for logs and errors; what a server made it of is covered.
+    pub(crate) fn shown(&self, url: &Url) -> String {
+        self.veil().cover(&shown(url))
+    }
+
+    pub(crate) fn veil(&self) -> &Veil {
+        &self.shared.veil
+    }
+
     pub(crate) fn known_endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.get()
     }
@@ -103,7 +113,7 @@ impl Host {
     }
 
     async fn find_endpoint(&self) -> Result<Endpoint> {
-        let https = Endpoint::new(&self.registry, true)?;
+        let https = Endpoint::new(&self.registry, true)?.with_veil(self.veil());
         match self.ping(&https).await {
             Ok(()) => Ok(https),
             Err(
@@ -112,7 +122,7 @@ impl Host {
                 | Error::Transfer { .. }
                 | Error::Tls { .. }),
             ) if !self.verify() => {
-                let http = Endpoint::new(&self.registry, false)?;
+                let http = Endpoint::new(&self.registry, false)?.with_veil(self.veil());
                 match self.ping(&http).await {
                     Ok(()) => {
                         tracing::debug!(registry = self.registry, "spoken to in plain http");
@@ -216,7 +226,7 @@ impl Host {
 
     /// Makes a request once, whatever the answer.
     pub(crate) async fn once<'a>(&'a self, call: Call<'a>, key: Option<&Key>) -> Result<Answer<'a>> {
-        let what = call.what();
+        let what = self.veil().cover(&call.what());
         let authority = authority(&call.url);
         let endpoint = Endpoint::new(&self.registry, call.url.scheme() == "https")?;
         let registry = same_origin(&call.url, &endpoint.ping());
@@ -278,7 +288,7 @@ impl Host {
                 return Ok(answer);
             }
             let refuse = |to: String, reason: &str| Error::Redirect {
-                from: shown(&url),
+                from: self.shown(&url),
                 to,
                 reason: reason.to_owned(),
             };
@@ -292,15 +302,15 @@ impl Host {
             }
             if url.scheme() == "https" && next.scheme() == "http" {
                 return Err(refuse(
-                    shown(&next),
+                    self.shown(&next),
                     "it leads from https to http, where anybody could change the bytes",
                 ));
             }
             url = next;
         }
         Err(Error::Redirect {
-            from: shown(&url),
-            to: shown(&url),
+            from: self.shown(&url),
+            to: self.shown(&url),
             reason: "more than 10 redirects".to_owned(),
         })
     }

@@ -35,6 +35,7 @@ mod secret;
 mod tls;
 mod token;
 mod upload;
+mod veil;
 mod verify;
 
 pub use access::{AccessReport, Permission};

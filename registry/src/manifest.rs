@@ -80,7 +80,7 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
         let what = format!("the manifest of {image}");
         let expected: Digest = expected.parse().map_err(|error| Error::Answer {
             what: what.clone(),
-            reason: format!("its digest is not one: {error}"),
+            reason: host.veil().cover(&format!("its digest is not one: {error}")),
         })?;
         if expected.algorithm().to_string() != "sha256" {
             let reason = format!("its digest is of {}, and only sha256 is supported", expected.algorithm());
