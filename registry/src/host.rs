@@ -115,7 +115,7 @@ impl Host {
     async fn find_endpoint(&self) -> Result<Endpoint> {
         let https = Endpoint::new(&self.registry, true)?.with_veil(self.veil());
         match self.ping(&https).await {
-            Ok(()) => Ok(https),
+            Ok(_) => Ok(https),
             Err(
                 error @ (Error::PlainHttp { .. }
                 | Error::Connect { .. }
@@ -124,7 +124,10 @@ impl Host {
             ) if !self.verify() => {
                 let http = Endpoint::new(&self.registry, false)?.with_veil(self.veil());
                 match self.ping(&http).await {
-                    Ok(()) => {
+                    // What a server on https says to plain http: what went wrong was in TLS, a client's certificate
+                    // for one, and a password would go where everybody can read it.
+                    Ok(StatusCode::BAD_REQUEST) => Err(error),
+                    Ok(_) => {
                         tracing::debug!(registry = self.registry, "spoken to in plain http");
                         Ok(http)
                     }
@@ -137,7 +140,7 @@ impl Host {
         }
     }
 
-    async fn ping(&self, endpoint: &Endpoint) -> Result<()> {
+    async fn ping(&self, endpoint: &Endpoint) -> Result<StatusCode> {
         let access = Access::pull("");
         let answer = self.once(Call::new(&access, Method::GET, endpoint.ping(), &[]), None).await?;
         let status = answer.status();
@@ -145,12 +148,12 @@ impl Host {
             self.learn(&answer);
             let words = answer.header("www-authenticate").unwrap_or_default().to_owned();
             self.first_words.get_or_init(|| words);
-            Ok(())
+            Ok(status)
         } else if is_transient(status) {
             Err(answer.into_error().await)
         } else {
             // Some registries have no root to speak of.
-            Ok(())
+            Ok(status)
         }
     }
 
@@ -275,7 +278,8 @@ impl Host {
         }
     }
 
-    /// Makes a GET that may be redirected: to other hosts without key, and never from https to http.
+    /// Makes a GET that may be redirected: to other hosts without key, and from https to http only where certificates
+    /// are not verified, as then whoever is on the way can do anything already.
     pub(crate) async fn get_following<'a>(
         &'a self,
         make: impl Fn(Url) -> Call<'a> + Send,
@@ -300,10 +304,11 @@ impl Host {
                 // What stands behind such a scheme has no query that could be left out.
                 return Err(refuse(format!("a {}: URL", next.scheme()), "that is not a web address"));
             }
-            if url.scheme() == "https" && next.scheme() == "http" {
+            if url.scheme() == "https" && next.scheme() == "http" && self.verify() {
                 return Err(refuse(
                     self.shown(&next),
-                    "it leads from https to http, where anybody could change the bytes",
+                    "it leads from https to http, where anybody could change the bytes; pass --tls-verify=false if that is \
+                     meant",
                 ));
             }
             url = next;
