@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
-        Command::Logout(args) => login::run_logout(args),
+        Command::Logout(args) => login::run_logout(args, cli.registries_conf.as_deref()),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
         Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
     };
