@@ -25,7 +25,7 @@ use crate::veil::Veil;
 use answer::is_transient;
 pub(crate) use answer::{Answer, next_chunk};
 use call::Content;
-pub(crate) use call::{Access, Call};
+pub(crate) use call::{Access, Call, READ};
 
 /// What a registries.conf says of how a registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -149,7 +149,7 @@ impl Authfile {
             return self.of_helper(
                 key,
                 helper,
-                answer.map_err(|failure| self.helper_failed(key, helper, failure))?,
+                answer.map_err(|failure| self.helper_failed(key, helper, &failure))?,
             );
         }
         let host = canonical_host(registry);
@@ -172,7 +172,7 @@ impl Authfile {
                 tracing::debug!(store, path = %self.path.display(), "the credential store is not installed");
                 Ok(None)
             }
-            Err(failure) => Err(self.helper_failed(key_of_store, store, failure)),
+            Err(failure) => Err(self.helper_failed(key_of_store, store, &failure)),
         }
     }
 
@@ -250,15 +250,11 @@ impl Authfile {
         Ok(Some(Credential::Basic { user, password }))
     }
 
-    pub(super) fn helper_failed(&self, key: &str, helper: &str, failure: Failure) -> Error {
-        let reason = match failure {
-            Failure::Missing => "there is no such program in the PATH".to_owned(),
-            Failure::Failed(reason) => reason,
-        };
+    fn helper_failed(&self, key: &str, helper: &str, failure: &Failure) -> Error {
         malformed(
             &self.path,
             &format!(
-                "the credential of {key} is kept by docker-credential-{helper}, but {reason}; give --creds, or \
+                "the credential of {key} is kept by docker-credential-{helper}, but {failure}; give --creds, or \
                  --authfile with a file that holds the credential itself"
             ),
         )
@@ -397,7 +393,7 @@ mod tests {
             r#"{{"auths":{{"a":{{"registrytoken":"t"}},"b":{{"registrytoken":"t",{}}}}}"#,
             &entry("u")[1..]
         );
-        let file = file(&format!("{text}}}"));
+        let file = file(&text);
         assert_eq!((found(&file, "a", "x").as_str(), found(&file, "b", "x").as_str()), ("-", "u"));
     }
 

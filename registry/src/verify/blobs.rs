@@ -87,13 +87,7 @@ impl Verifier {
     }
 
     async fn ask(&self, blob: &Descriptor) -> Result<There> {
-        let mut attempts = self.host.attempts();
-        loop {
-            match self.ask_once(blob).await {
-                Ok(there) => return Ok(there),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        self.host.attempts().run(|| self.ask_once(blob)).await
     }
 
     async fn ask_once(&self, blob: &Descriptor) -> Result<There> {

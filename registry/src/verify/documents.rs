@@ -5,10 +5,7 @@ use crossdock_storage::{Descriptor, Digest, ImageConfig, ImageManifest, MediaTyp
 
 use super::{Mismatch, Verified, VerifiedBlob, VerifiedManifest, Verifier, Wanted};
 use crate::error::{Error, Result};
-use crate::manifest::{Document, MAX_DEPTH, fetch, select};
-
-/// Configs larger than this many bytes are only asked for and not read.
-const MAX_CONFIG: u64 = 8 << 20;
+use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config, select};
 
 impl Verifier {
     /// The manifests that the name leads to.
@@ -97,11 +94,7 @@ impl Verifier {
                 }
             };
             let config = manifest.config();
-            let is_image = match config.media_type() {
-                MediaType::ImageConfig => true,
-                other => other.to_string() == "application/vnd.docker.container.image.v1+json",
-            };
-            if is_image && config.size() <= MAX_CONFIG {
+            if is_config(config) && config.size() <= MAX_CONFIG {
                 match self.config(config).await? {
                     Ok(bytes) => check_config(config, &bytes, manifest, &mut platform, report)?,
                     Err(mismatch) => report.mismatches.push(mismatch),

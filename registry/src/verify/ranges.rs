@@ -15,7 +15,7 @@ use super::documents::is_plain;
 use super::{Sampling, Verifier, Wanted};
 use crate::client::lock;
 use crate::error::{Error, Result};
-use crate::host::Call;
+use crate::host::{Call, READ};
 use crate::pull::range_start;
 
 /// Bytes of a range: what is asked for at a time, and what is compared of a file at a place.
@@ -70,13 +70,7 @@ impl Verifier {
 
     /// A range of a blob; `None` where the registry gives all of it, whatever is asked for.
     async fn range(&self, blob: &Descriptor, range: &Range<u64>) -> Result<Option<Bytes>> {
-        let mut attempts = self.host.attempts();
-        loop {
-            match self.range_once(blob, range).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        self.host.attempts().run(|| self.range_once(blob, range)).await
     }
 
     async fn range_once(&self, blob: &Descriptor, range: &Range<u64>) -> Result<Option<Bytes>> {
@@ -84,7 +78,7 @@ impl Verifier {
         let len = range.end - range.start;
         let header = HeaderValue::from_str(&format!("bytes={}-{}", range.start, range.end - 1));
         let make = |url| {
-            let call = Call::new(&self.access, Method::GET, url, &[200, 206, 301, 302, 303, 307, 308]);
+            let call = Call::new(&self.access, Method::GET, url, &READ);
             match &header {
                 Ok(header) => call.with_header(RANGE, header.clone()),
                 // Digits are always valid in a header.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -13,8 +12,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::docker_registry::{DockerRegistry, Setup};
-use crate::fault_proxy::{Fault, FaultProxy};
-use crate::harness::{Files, chain, options, push, reference, sink, with_password};
+use crate::fault_proxy::FaultProxy;
+use crate::harness::{Files, chain, options, push, reference, sink, verified, with_password};
 
 /// A server on https that answers each request as it is told, and keeps their heads.
 struct Front {
@@ -70,10 +69,8 @@ impl Front {
 
     /// Trusts this server, and knows a password.
     fn trusting(&self) -> RegistryOptions {
-        let mut options = with_password("me", "hunter2");
-        options.tls_verify = true;
-        options.cert_dir = Some(self.files.path("certs"));
-        options.trust.ssl_cert_file = Some(PathBuf::from("/dev/null"));
+        let mut options = RegistryOptions { cert_dir: Some(self.files.path("certs")), ..verified() };
+        options.credentials = with_password("me", "hunter2").credentials;
         options
     }
 
@@ -133,26 +130,6 @@ async fn an_upload_is_not_sent_to_plain_http_on_another_host() {
     let error = push(&sink(front.trusting(), &to), &[files.layer("a", 100_000, 1)]).await.unwrap_err();
     assert!(chain(&error).contains("from https to http"), "{}", chain(&error));
     assert!(plain.seen().is_empty(), "{:?}", plain.seen());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_server_on_plain_http_gets_no_credential() {
-    let registry = DockerRegistry::start();
-    let server = FaultProxy::start(registry.addr()).with_gate(|_| {
-        Some(Fault::Answer { status: 200, headers: Vec::new(), body: r#"{"token":"t"}"#.to_owned() })
-    });
-    let realm = format!("http://{}/token", server.addr());
-    let front =
-        Front::start(move |_| format!("401 Unauthorized\r\nwww-authenticate: Bearer realm=\"{realm}\"\r\n"));
-    let files = Files::new();
-    let to = reference(front.addr, "m:1");
-    let error = push(&sink(front.trusting(), &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
-    let text = chain(&error);
-    assert!(
-        text.contains("over plain http it could be read") && text.contains("--tls-verify=false"),
-        "{text}"
-    );
-    assert!(server.seen().is_empty() && !front.saw_a_credential(), "{:?}", server.seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::docker_registry::{DockerRegistry, PASSWORD, Setup, USER};
 use crate::fault_proxy::{Fault, FaultProxy, Hook, Seen};
-use crate::harness::{Files, Recorder, chain, options, push, push_watched, reference, sink, with_password};
+use crate::harness::{
+    Files, Recorder, chain, options, push, push_watched, reference, sink, verified, with_password,
+};
 
 const CREDS: &str = "creds-Pa55word?>~";
 const IN_FILE: &str = "authfile-Pa55word?>~";
@@ -447,9 +449,7 @@ async fn a_clients_key_is_not_shown_whatever_becomes_of_the_handshake() {
             client_authorities: Some(authorities),
             ..Setup::default()
         });
-        let mut options = RegistryOptions { cert_dir: Some(files.path("certs")), ..options() };
-        options.tls_verify = true;
-        options.trust.ssl_cert_file = Some("/dev/null".into());
+        let options = RegistryOptions { cert_dir: Some(files.path("certs")), ..verified() };
         let pushed = said.push_and_pull(options, &reference(registry.addr(), "m:1")).await;
         assert_eq!(pushed, good);
         let text = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
