@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -202,15 +202,16 @@ fn same_bytes(there: &mut impl Read, path: &Path, range: Range<u64>, what: &str)
     let read = |offset, source| Error::Read { path: path.to_path_buf(), offset, source };
     let mut here = File::open(path).map_err(|source| Error::Open { path: path.to_path_buf(), source })?;
     here.seek(SeekFrom::Start(range.start)).map_err(|source| read(range.start, source))?;
-    let mut here = BufReader::with_capacity(BUFFER, here);
-    let (mut left, mut right) = (vec![0; BUFFER], vec![0; BUFFER]);
+    let at_most = |bytes: u64| usize::try_from(bytes).unwrap_or(BUFFER).min(BUFFER);
+    let mut left = vec![0; at_most(range.end - range.start)];
+    let mut right = left.clone();
     let mut at = range.start;
     while at < range.end {
-        let len = usize::try_from(range.end - at).unwrap_or(BUFFER).min(BUFFER);
+        let len = at_most(range.end - at);
         there.read_exact(&mut left[..len]).map_err(|error| damaged(what, &error))?;
         let got = fill(&mut here, &mut right[..len]).map_err(|source| read(at, source))?;
-        let same = left[..got].iter().zip(&right[..got]).take_while(|(a, b)| a == b).count();
-        if same < len {
+        if left[..len] != right[..got] {
+            let same = left.iter().zip(&right[..got]).take_while(|(a, b)| a == b).count();
             let offset = Some(at + same as u64);
             return Ok(Compared::Differs(Difference {
                 file: path.to_path_buf(),

@@ -83,6 +83,11 @@ fn what_was_built_is_what_is_there() {
         assert_eq!(report["notes"], Value::Array(Vec::new()));
         assert_eq!(report["seed"].is_u64(), deep == "--deep=sample");
     }
+    let one =
+        ["verify", "--tls-verify=false", "--json", "--against", "context/model/weights:/models/weights"];
+    let run = pushed.sandbox.run(&[&one[..], &[&pushed.registry.name("m:1")]].concat()).done();
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&report["files"]["count"], &report["files"]["size"]), (&1.into(), &LARGE.into()), "{run}");
     let run = pushed.sandbox.run(&["verify", "--deep=sample", &pushed.registry.name("m:1")]);
     run.failed(2).says(&["--against"]);
     let missing = ["verify", "--tls-verify=false", "--against", "gone:/models", &pushed.registry.name("m:1")];
