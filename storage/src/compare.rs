@@ -16,7 +16,7 @@ use tar::{Archive, EntryType};
 
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::index::{IndexEntry, IndexKind, damaged, walk};
+use crate::index::{IndexEntry, IndexKind, damaged, pax_sparse, walk};
 use crate::local::{LocalFile, LocalKind, LocalTree};
 
 /// Bytes that are compared at a time.
@@ -67,7 +67,9 @@ pub async fn compare_whole(
         let mut archive = Archive::new(decode::decoder(receiver)?);
         let mut compared = Vec::new();
         walk(archive.entries(), &what, |entry, content| {
-            let outcome = hold(&entry, &tree, |local, size| same_bytes(content, local, 0..size, &what))?;
+            let in_pieces = pax_sparse(content).is_some();
+            let outcome =
+                hold(&entry, &tree, in_pieces, |local, size| same_bytes(content, local, 0..size, &what))?;
             compared.push(ComparedEntry { entry, outcome });
             Ok(())
         })?;
@@ -105,7 +107,8 @@ pub fn compare_ranges(
     walk(archive.entries_with_seek(), what, |entry, content| {
         let start = content.raw_file_position();
         let is_sparse = content.header().entry_type() == EntryType::GNUSparse;
-        let outcome = hold(&entry, tree, |local, size| {
+        let in_pieces = pax_sparse(content).is_some();
+        let outcome = hold(&entry, tree, in_pieces, |local, size| {
             if is_sparse {
                 // Its bytes lie in pieces.
                 return same_bytes(content, local, 0..size, what);
@@ -126,10 +129,12 @@ pub fn compare_ranges(
     Ok(compared)
 }
 
-/// Holds an entry against what is here; `content` compares the contents of two files of one size.
+/// Holds an entry against what is here; `content` compares the contents of two files of one size. A file that is stored
+/// `in_pieces`, sparse in PAX form, is not compared, and so is no match.
 fn hold(
     entry: &IndexEntry,
     tree: &LocalTree,
+    in_pieces: bool,
     content: impl FnOnce(&Path, u64) -> Result<Compared>,
 ) -> Result<Option<Compared>> {
     let Some(LocalFile { path, kind }) = tree.at(&entry.path) else { return Ok(None) };
@@ -142,6 +147,11 @@ fn hold(
         (IndexKind::File(size), LocalKind::File(here) | LocalKind::Symlink(_, Some(here))) => {
             if size != here {
                 return differs(format!("{image} has {size} bytes in the image, and {here} here"));
+            }
+            if in_pieces {
+                return differs(format!(
+                    "{image} is a sparse file in PAX form in the image, which cannot be compared"
+                ));
             }
             Ok(Some(match content(path, *size)? {
                 Compared::Differs(Difference { file, offset, .. }) => {
@@ -269,5 +279,57 @@ impl<R: Read + Seek> Read for Part<'_, R> {
         let len = read?;
         self.at += len as u64;
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use tar::{Builder, Header};
+
+    use super::*;
+    use crate::entry::LayerPath;
+    use crate::local::Against;
+
+    #[test]
+    fn a_sparse_file_in_pax_form_has_its_own_name_and_is_not_taken_for_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["plain", "sparse"] {
+            std::fs::write(directory.path().join(name), b"0123456789").unwrap();
+        }
+        let mut builder = Builder::new(Vec::new());
+        let mut put = |path: &str, data: &[u8], records: &[(&str, &[u8])]| {
+            builder.append_pax_extensions(records.iter().copied()).unwrap();
+            let mut header = Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.set_cksum();
+            builder.append_data(&mut header, path, data).unwrap();
+        };
+        let sparse: [(&str, &[u8]); 4] = [
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.name", b"models/sparse"),
+            ("GNU.sparse.realsize", b"10"),
+        ];
+        put("models/GNUSparseFile.0/sparse", b"1\n0\n5\n01234", &sparse);
+        put("models/plain", b"0123456789", &[]);
+        let archive = builder.into_inner().unwrap();
+
+        let place =
+            Against { local: directory.path().to_path_buf(), image: LayerPath::clean("models").unwrap() };
+        let tree = LocalTree::read(&[place]).unwrap();
+        let whole = |size| std::iter::once(0..size).collect();
+        let compared = compare_ranges(Cursor::new(archive), &tree, whole, "it").unwrap();
+        let [sparse, plain] = compared.as_slice() else { panic!("{compared:?}") };
+        assert_eq!(
+            (sparse.entry.path.to_string().as_str(), &sparse.entry.kind),
+            ("/models/sparse", &IndexKind::File(10))
+        );
+        assert!(
+            matches!(&sparse.outcome, Some(Compared::Differs(d)) if d.problem.contains("cannot be compared")),
+            "{sparse:?}"
+        );
+        assert_eq!(plain.outcome, Some(Compared::Same { bytes: 10 }));
     }
 }

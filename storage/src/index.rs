@@ -146,6 +146,7 @@ pub(crate) fn walk<'a, R: io::Read>(
         if at >= MAX_ENTRIES {
             return Err(Error::Unusable(format!("{what} has more than {MAX_ENTRIES} entries")));
         }
+        let sparse = pax_sparse(&mut entry);
         let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let clean = |path: &[u8]| {
             LayerPath::clean(path).map_err(|error| {
@@ -158,7 +159,7 @@ pub(crate) fn walk<'a, R: io::Read>(
             EntryType::Symlink => IndexKind::Symlink(link().into()),
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                IndexKind::File(entry.size())
+                IndexKind::File(sparse.as_ref().map_or(entry.size(), |(_, size)| *size))
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => IndexKind::Special,
             // Global headers and what is not known stand for no file.
@@ -167,10 +168,27 @@ pub(crate) fn walk<'a, R: io::Read>(
         let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
         let (mode, uid, gid) =
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
-        let path = clean(&entry.path_bytes())?;
+        let path = match &sparse {
+            Some((name, _)) => clean(name)?,
+            None => clean(&entry.path_bytes())?,
+        };
         each(whiteout(IndexEntry { path, kind, mode, uid, gid }), &mut entry)?;
     }
     Ok(())
+}
+
+/// The name and size of a sparse file in PAX form (GNU tar manual, "PAX Format, Version 1.0"): the header has others, for
+/// readers that do not know it, and what follows is a map and the pieces of the file.
+pub(crate) fn pax_sparse<R: io::Read>(entry: &mut tar::Entry<'_, R>) -> Option<(Vec<u8>, u64)> {
+    let (mut name, mut size) = (None, None);
+    for record in entry.pax_extensions().ok()??.flatten() {
+        match record.key_bytes() {
+            b"GNU.sparse.name" => name = Some(record.value_bytes().to_vec()),
+            b"GNU.sparse.realsize" => size = record.value().ok().and_then(|text| text.parse().ok()),
+            _ => {}
+        }
+    }
+    Some((name?, size?))
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {

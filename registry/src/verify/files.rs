@@ -167,3 +167,46 @@ fn overlay<'a>(layers: &[(&'a Digest, &'a [ComparedEntry])]) -> Tree<'a> {
     }
     tree
 }
+
+#[cfg(test)]
+mod tests {
+    use crossdock_storage::{Hasher, IndexEntry};
+
+    use super::*;
+
+    fn layer(entries: &[(&str, IndexKind)]) -> Vec<ComparedEntry> {
+        let entry = |(path, kind): &(&str, IndexKind)| {
+            let path = LayerPath::clean(path).unwrap();
+            let entry = IndexEntry { path, kind: kind.clone(), mode: 0, uid: 0, gid: 0 };
+            ComparedEntry { entry, outcome: None }
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn layers_hide_what_lies_below_them() {
+        use IndexKind::{Directory, File, Opaque, Whiteout};
+        let below = layer(&[
+            ("a", Directory),
+            ("a/old", File(1)),
+            ("a/kept", File(1)),
+            ("b", Directory),
+            ("b/gone", File(1)),
+            ("c", Directory),
+            ("c/x", File(1)),
+            ("cx", File(1)),
+        ]);
+        // An opaque whiteout may stand behind what its own layer has there.
+        let above =
+            layer(&[("a/old", Whiteout), ("b/new", File(2)), ("b", Opaque), ("c", File(3)), ("cx", File(4))]);
+        let digests = [Hasher::digest(b"below"), Hasher::digest(b"above")];
+        let tree = overlay(&[(&digests[0], &below), (&digests[1], &above)]);
+        let seen: Vec<_> = tree
+            .iter()
+            .map(|(path, (digest, _))| {
+                format!("{path} {}", if **digest == digests[0] { "below" } else { "above" })
+            })
+            .collect();
+        assert_eq!(seen, ["/a below", "/a/kept below", "/b below", "/b/new above", "/c above", "/cx above"]);
+    }
+}
