@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Auth(Box<AuthArgs>),
 
     /// Look whether an image on a registry is there, whole and unchanged
-    #[command(after_help = VERIFY_CODES)]
+    #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Box<VerifyArgs>),
 }
 
@@ -215,11 +215,20 @@ pub(crate) struct BuildArgs {
     pub(crate) context: PathBuf,
 }
 
-const VERIFY_CODES: &str = "\
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Is all of it there?
+      crossdock verify registry.example.com/models/llama:1
+
+  Is it what was built from `COPY model /models`? A sample of each file, then every byte:
+      crossdock verify --against model:/models registry.example.com/models/llama:1
+      crossdock verify --against model:/models --deep registry.example.com/models/llama:1
+
 Exit codes:
   0  the image is as it should be
-  1  something is missing or other than its digest says; the report names it
+  1  something is missing or other than its digest or the file here says; the report names it
   2  the command line cannot be understood
+  4  a file to compare with cannot be read
   5  the registry or the network failed, or there is no such image
   6  the registry refused the credentials, or asked for some";
 
@@ -237,9 +246,23 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
 
-    /// Read the blobs too: full reads every byte and hashes it again
+    /// Read the blobs too: full reads every byte and hashes it again; sample reads the headers of the layers and ranges
+    /// of the files in them, to compare with --against [default with --against: sample]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) deep: Option<Deep>,
+
+    /// Compare the files in the image with this file or directory, which stands at PATH in the image: after
+    /// `COPY model /models`, --against model:/models. May be given several times
+    #[arg(long, value_name = "DIR[:PATH]")]
+    pub(crate) against: Vec<String>,
+
+    /// Ranges of 256 KiB of each file that a sample compares; files no larger than all of them are compared whole
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) samples: u32,
+
+    /// Take the ranges that a run with this seed took; the report names it [default: another each time]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 
     /// Write the report as one JSON object
     #[arg(long)]
@@ -263,6 +286,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) enum Deep {
     /// Every byte, hashed again
     Full,
+    /// Headers, and ranges of files
+    Sample,
 }
 
 /// How registries are spoken to.

@@ -119,6 +119,9 @@ fn of_registry(error: &RegistryError) -> u8 {
         | RegistryError::ShortName { .. }
         | RegistryError::Blocked { .. }
         | RegistryError::Conf { .. } => USAGE,
+        RegistryError::Storage(
+            StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. },
+        ) => SOURCE,
         _ if error.is_credentials() => CREDENTIALS,
         _ => REGISTRY,
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use crossdock_registry::{CredentialEnv, CredentialOptions, Login, Logins, Secret};
+use crossdock_registry::{CredentialEnv, CredentialOptions, Login, Logins, RegistriesConf, Secret};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::args::{ConfArgs, RegistryArgs};
@@ -38,9 +38,9 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     registry: RegistryArgs,
 
-    /// Registry, or a part of it
+    /// Registry, or a part of it [default: the first of unqualified-search-registries in registries.conf]
     #[arg(value_name = "HOST[:PORT][/NAMESPACE]")]
-    host: String,
+    host: Option<String>,
 }
 
 /// What `logout` takes.
@@ -54,8 +54,8 @@ pub(crate) struct LogoutArgs {
     #[arg(short, long, conflicts_with = "host")]
     all: bool,
 
-    /// Registry, or a part of it
-    #[arg(value_name = "HOST[:PORT][/NAMESPACE]", required_unless_present = "all")]
+    /// Registry, or a part of it [default: the first of unqualified-search-registries in registries.conf]
+    #[arg(value_name = "HOST[:PORT][/NAMESPACE]")]
     host: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct LogoutArgs {
 /// Where the registry does not take the login, cannot be asked, or the login cannot be kept.
 pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
-    let key = parse_key(&args.host).map_err(UsageError)?;
+    let key = key(args.host.as_deref(), &conf).map_err(UsageError)?;
     if args.registry.creds.is_some() {
         return Err(UsageError(anyhow!("--creds: to log in, use --username and --password-stdin")).into());
     }
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
 ///
 /// # Errors
 /// Where there is no such login, or the file cannot be written.
-pub(crate) fn run_logout(args: &LogoutArgs) -> Result<()> {
+pub(crate) fn run_logout(args: &LogoutArgs, conf: &ConfArgs) -> Result<()> {
     if let Some(path) = &args.authfile {
         std::fs::metadata(path).with_context(|| format!("checking authfile: {}", path.display()))?;
     }
@@ -143,11 +143,12 @@ pub(crate) fn run_logout(args: &LogoutArgs) -> Result<()> {
         env: CredentialEnv::from_lookup(|name| std::env::var_os(name), uid),
         ..CredentialOptions::default()
     });
-    let Some(host) = &args.host else {
+    if args.all {
         logins.remove_all()?;
         return say("Removed login credentials for all registries\n");
-    };
-    let key = parse_key(host).map_err(UsageError)?;
+    }
+    let conf = registries::conf(conf).map_err(UsageError)?;
+    let key = key(args.host.as_deref(), &conf).map_err(UsageError)?;
     if logins.remove(&key).with_context(|| format!("logging out of {key:?}"))? {
         return say(&format!("Removed login credentials for {key}\n"));
     }
@@ -158,6 +159,14 @@ pub(crate) fn run_logout(args: &LogoutArgs) -> Result<()> {
         ));
     }
     bail!("not logged into {key}")
+}
+
+/// The registry that is meant; where none is named, the first that short names are looked for on, as with podman.
+fn key(host: Option<&str>, conf: &RegistriesConf) -> Result<String> {
+    match host.or_else(|| conf.search_registries().first().map(String::as_str)) {
+        Some(host) => parse_key(host),
+        None => bail!("no registries found in registries.conf, a registry must be provided"),
+    }
 }
 
 /// `HOST[:PORT][/NAMESPACE...]`; of a URL, its host.
@@ -212,8 +221,9 @@ async fn ask_password() -> Result<Secret> {
     if !io::stdin().is_terminal() {
         bail!("there is no terminal to ask for the password: use --password-stdin");
     }
-    say("Password: ")?;
+    // Before the question: who answers at once must not be seen.
     let quiet = Quiet::new().context("cannot keep the terminal from showing the password")?;
+    say("Password: ")?;
     let line = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)

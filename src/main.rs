@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), &cli.conf),
         Command::Login(args) => login::run(args, &cli.conf),
-        Command::Logout(args) => login::run_logout(args),
+        Command::Logout(args) => login::run_logout(args, &cli.conf),
         Command::Auth(args) => auth::run(args, &cli.conf),
         Command::Verify(args) => verify::run(args, &cli.conf),
     };

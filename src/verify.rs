@@ -1,13 +1,14 @@
 //! `crossdock verify`: is an image on a registry there, whole and unchanged.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use crossdock_registry::{Depth, Reference, Verified, VerifyOptions};
-use crossdock_storage::{Counters, Platform};
+use anyhow::{Context as _, Result, bail};
+use crossdock_registry::{Depth, Reference, Sampling, Verified, VerifyOptions};
+use crossdock_storage::{Against, Counters, LayerPath, Platform};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -48,9 +49,10 @@ pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
     let registry =
         registries::registry(&args.registry, conf, Some(reference.registry()), Arc::clone(&counters), None)
             .map_err(UsageError)?;
-    let depth = match args.deep {
-        None => Depth::Presence,
-        Some(Deep::Full) => Depth::Full,
+    let depth = depth(args).map_err(UsageError)?;
+    let seed = match &depth {
+        Depth::Sample(sampling) => Some(sampling.seed),
+        _ => None,
     };
     let options = VerifyOptions {
         platform,
@@ -65,9 +67,9 @@ pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
     let verified = runtime.block_on(registry.verify(&reference, &options))?;
     runtime.shutdown_background();
     let report = if args.json || args.progress == ProgressStyle::Json {
-        format!("{}\n", in_json(&verified, counters.received(), began.elapsed()))
+        format!("{}\n", in_json(&verified, seed, counters.received(), began.elapsed()))
     } else {
-        text(&verified, counters.received(), began.elapsed())
+        text(&verified, seed, counters.received(), began.elapsed())
     };
     match std::io::stdout().lock().write_all(report.as_bytes()) {
         // Who closed the pipe has the exit code.
@@ -80,8 +82,39 @@ pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
     }
 }
 
+/// How closely to look. Bytes that are not all there have no digest to be held against: a sample needs files.
+fn depth(args: &VerifyArgs) -> Result<Depth> {
+    let against = args.against.iter().map(|text| against(text)).collect::<Result<Vec<_>>>()?;
+    Ok(match args.deep {
+        Some(Deep::Full) => Depth::Full(against),
+        None if against.is_empty() => Depth::Presence,
+        Some(Deep::Sample) if against.is_empty() => {
+            bail!("--deep=sample: name the files to compare with, as --against DIR:PATH")
+        }
+        None | Some(Deep::Sample) => Depth::Sample(Sampling {
+            against,
+            ranges: args.samples,
+            // Not more bits than a JSON number keeps.
+            seed: args.seed.unwrap_or_else(|| RandomState::new().hash_one(()) >> 32),
+        }),
+    })
+}
+
+/// `DIR[:PATH]`: a path in the image begins with a slash, and is the root where it is left out.
+fn against(text: &str) -> Result<Against> {
+    let (local, image) = match text.rsplit_once(":/") {
+        Some((local, image)) => (local, image),
+        None => (text, ""),
+    };
+    if local.is_empty() {
+        bail!("--against {text:?}: write DIR[:PATH], with PATH from the root of the image on");
+    }
+    let image = LayerPath::clean(image).with_context(|| format!("--against {text:?}"))?;
+    Ok(Against { local: local.into(), image })
+}
+
 /// For people.
-fn text(verified: &Verified, received: u64, elapsed: Duration) -> String {
+fn text(verified: &Verified, seed: Option<u64>, received: u64, elapsed: Duration) -> String {
     let mut lines = vec![format!("image    {}", verified.image), format!("digest   {}", verified.digest)];
     for manifest in &verified.manifests {
         let platform = manifest.platform.as_deref().unwrap_or("no platform");
@@ -94,6 +127,12 @@ fn text(verified: &Verified, received: u64, elapsed: Duration) -> String {
         verified.blobs.len(),
         HumanBytes(bytes)
     ));
+    if let Some(files) = &verified.files {
+        let (compared, size) = (HumanBytes(files.compared), HumanBytes(files.size));
+        lines.push(format!("files    {}, {compared} of {size} compared", files.count));
+    }
+    lines.extend(seed.map(|seed| format!("seed     {seed}")));
+    lines.extend(verified.notes.iter().map(|note| format!("note     {note}")));
     lines.push(format!("received {}", HumanBytes(received)));
     lines.push(format!("time     {:.2} s", elapsed.as_secs_f64()));
     for mismatch in &verified.mismatches {
@@ -106,7 +145,7 @@ fn text(verified: &Verified, received: u64, elapsed: Duration) -> String {
 }
 
 /// For machines: one object, documented in docs/progress.md.
-fn in_json(verified: &Verified, received: u64, elapsed: Duration) -> Value {
+fn in_json(verified: &Verified, seed: Option<u64>, received: u64, elapsed: Duration) -> Value {
     let manifests: Vec<_> = verified
         .manifests
         .iter()
@@ -137,7 +176,38 @@ fn in_json(verified: &Verified, received: u64, elapsed: Duration) -> Value {
         "manifests": manifests,
         "blobs": blobs,
         "mismatches": mismatches,
+        "files": verified.files.as_ref().map(|files| {
+            json!({"count": files.count, "size": files.size, "compared": files.compared})
+        }),
+        "seed": seed,
+        "notes": verified.notes,
         "bytes_received": received,
         "seconds": elapsed.as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn against_is_a_place_here_and_one_in_the_image() {
+        for (text, parts) in [
+            ("model:/models", Some(("model", "models"))),
+            ("model:/", Some(("model", ""))),
+            (".", Some((".", ""))),
+            ("a:b:/c//d/", Some(("a:b", "c/d"))),
+            ("a:b", Some(("a:b", ""))),
+            (":/models", None),
+            ("", None),
+            ("model:/../x", None),
+        ] {
+            let read = against(text).ok();
+            let wanted = parts.map(|(local, image)| Against {
+                local: local.into(),
+                image: LayerPath::clean(image).unwrap(),
+            });
+            assert_eq!(read, wanted, "{text}");
+        }
+    }
 }

@@ -60,13 +60,7 @@ impl Registry {
     /// Where the registry cannot be reached.
     pub async fn explain(&self, reference: &Reference, push: bool) -> Result<AccessReport> {
         let host = self.host(reference.registry(), Manner::default());
-        let mut attempts = host.attempts();
-        let endpoint = loop {
-            match host.endpoint().await {
-                Ok(endpoint) => break endpoint.ping().to_string(),
-                Err(error) => attempts.failed(error).await?,
-            }
-        };
+        let endpoint = host.attempts().run(|| host.endpoint()).await?.ping().to_string();
         let credentials = &self.shared.credentials;
         let (sources, found) = credentials.explain(reference.registry(), reference.repository()).await;
         let (credential, user) = match &found {
@@ -97,13 +91,7 @@ async fn try_pull(host: &Host, reference: &Reference) -> Result<()> {
 }
 
 async fn try_push(repository: &Repository) -> Result<()> {
-    let mut attempts = repository.host.attempts();
-    loop {
-        match repository.begin_upload().await {
-            Ok(_) => break,
-            Err(error) => attempts.failed(error).await?,
-        }
-    }
+    repository.host.attempts().run(|| repository.begin_upload()).await?;
     repository.cancel_all().await;
     Ok(())
 }
@@ -127,7 +115,7 @@ fn words(host: &Host) -> String {
             // A realm with a user or a query may hold what is not for everybody.
             let realm = url::Url::parse(&realm).map_or(realm, |url| crate::endpoint::shown(&url));
             let service = service.map(|service| format!(", service {service}")).unwrap_or_default();
-            format!("Bearer: a token of {realm}{service}")
+            host.veil().cover(&format!("Bearer: a token of {realm}{service}"))
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use bytes::Bytes;
 use crossdock_storage::{BlobStream, Counters, Error as StorageError, LayerWatch};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
+
+use crate::client::lock;
 
 /// A body of a request. The bytes are those of the source: no copy is made.
 ///
@@ -88,7 +90,7 @@ impl Body {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

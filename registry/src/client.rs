@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossdock_storage::Counters;
 use rustls::RootCertStore;
+use url::Url;
 
 use crate::conf::{Place, RegistriesConf};
 use crate::credentials::{CredentialOptions, Credentials};
@@ -21,6 +22,7 @@ use crate::reference::Reference;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::tls::{TlsPlan, TrustOptions};
+use crate::veil::Veil;
 
 /// How to speak to registries.
 #[derive(Debug, Clone)]
@@ -123,6 +125,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     /// Without those given explicitly: they are for the registry that was named, and not for its mirrors.
     pub(crate) credentials_elsewhere: Credentials,
+    /// What must not be shown of what servers say.
+    pub(crate) veil: Veil,
     roots: OnceLock<RootCertStore>,
     /// By host and port, whether the host is a registry (to which we may identify ourselves), and whether its
     /// certificate is verified.
@@ -137,11 +141,18 @@ impl Registry {
         let credentials = Credentials::new(options.credentials.clone());
         let credentials_elsewhere =
             Credentials::new(CredentialOptions { explicit: None, ..options.credentials.clone() });
+        let veil = Veil::default();
+        for url in [&options.proxy.http, &options.proxy.https].into_iter().flatten() {
+            if let Ok(url) = Url::parse(url.expose()) {
+                veil.hide_password(url.username(), url.password().unwrap_or_default());
+            }
+        }
         Self {
             shared: Arc::new(Shared {
                 options,
                 credentials,
                 credentials_elsewhere,
+                veil,
                 roots: OnceLock::new(),
                 clients: Mutex::default(),
                 hosts: Mutex::default(),

@@ -220,6 +220,12 @@ impl RegistriesConf {
         self
     }
 
+    /// Where short names are looked for (`unqualified-search-registries`), in order.
+    #[must_use]
+    pub fn search_registries(&self) -> &[String] {
+        self.search.as_ref().map_or(&[], |(hosts, _)| hosts)
+    }
+
     /// Lays a file over what there is.
     fn lay(&mut self, path: &Path, text: &str) -> Result<()> {
         let over = Self::parse(path, text)?;

@@ -2,10 +2,12 @@
 //!
 //! The order is that of containers/image: what was given explicitly, exactly one file where one is named, else the
 //! default files, first match wins; Tekton's secrets count as the file that Tekton copies them into. After these come the
-//! pod's ServiceAccount, for in-cluster registries only, and nobody. Files are read anew at each call: tokens in them are replaced while a push is under way.
+//! pod's ServiceAccount, for in-cluster registries only, and nobody. Files are read anew at each call: tokens in them are
+//! replaced while a push is under way.
 
 mod authfile;
 mod helper;
+mod origin;
 mod service_account;
 mod source;
 #[cfg(test)]
@@ -13,7 +15,6 @@ mod table;
 mod tekton;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use authfile::{Authfile, Match};
 pub(crate) use helper::{Failure, Helpers};
+pub(crate) use origin::Origin;
 pub use service_account::ServiceAccountOptions;
 pub use source::{CredentialSource, SourceOutcome};
 
@@ -105,16 +107,6 @@ impl Credential {
             Self::Basic { user, .. } | Self::Identity { user, .. } => Some(user),
         }
     }
-}
-
-/// Where a credential came from: what an error may say about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Explicit,
-    Authfile { path: PathBuf, key: String },
-    Helper { name: String, key: String, path: PathBuf },
-    ServiceAccount { token: PathBuf },
-    Nowhere { looked: Vec<PathBuf> },
 }
 
 /// A credential with its origin.
@@ -354,50 +346,8 @@ impl Found {
 }
 
 /// What a failing helper comes to as an error.
-pub(crate) fn helper_error(path: &Path, name: &str, failure: Failure) -> Error {
-    let reason = match failure {
-        Failure::Missing => "there is no such program in the PATH".to_owned(),
-        Failure::Failed(reason) => reason,
-    };
-    Error::Authfile { path: path.to_path_buf(), reason: format!("docker-credential-{name}: {reason}") }
-}
-
-impl Origin {
-    /// What to do when a registry refuses a credential of this origin.
-    pub(crate) fn way_out(&self) -> &'static str {
-        match self {
-            Self::Explicit => "check user name and password, and what the user may do there",
-            Self::Authfile { .. } | Self::Helper { .. } => "log in again, or give a user that may do this",
-            Self::ServiceAccount { .. } => {
-                "give the ServiceAccount the role system:image-builder (push) or system:image-puller (pull) in the \
-                 project"
-            }
-            Self::Nowhere { .. } => "log in first, or give --creds or --authfile",
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Explicit => f.write_str("the credentials of --creds"),
-            Self::Authfile { path, key } => write!(f, "the entry {key} of {}", path.display()),
-            Self::Helper { name, key, path } => {
-                write!(f, "docker-credential-{name} for {key}, as {} says", path.display())
-            }
-            Self::ServiceAccount { token } => write!(f, "the ServiceAccount's token {}", token.display()),
-            Self::Nowhere { looked } => {
-                f.write_str("no credentials, none being found in ")?;
-                if looked.is_empty() {
-                    return f.write_str("any place");
-                }
-                for (at, path) in looked.iter().enumerate() {
-                    write!(f, "{}{}", if at == 0 { "" } else { ", " }, path.display())?;
-                }
-                Ok(())
-            }
-        }
-    }
+pub(crate) fn helper_error(path: &Path, name: &str, failure: &Failure) -> Error {
+    Error::Authfile { path: path.to_path_buf(), reason: format!("docker-credential-{name}: {failure}") }
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use crossdock_storage::Digest;
 use url::Url;
 
 use crate::error::Error;
+use crate::veil::Veil;
 
 /// `scheme://host[:port]` of a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     base: Url,
+    veil: Veil,
 }
 
 impl Endpoint {
@@ -21,7 +23,13 @@ impl Endpoint {
             text: registry.to_owned(),
             reason: format!("it is not the host of a registry: {error}"),
         })?;
-        Ok(Self { base })
+        Ok(Self { base, veil: Veil::default() })
+    }
+
+    /// What is covered in errors about the URLs that the registry names.
+    #[must_use]
+    pub(crate) fn with_veil(self, veil: &Veil) -> Self {
+        Self { veil: veil.clone(), ..self }
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -54,6 +62,7 @@ impl Endpoint {
 
     /// Where an upload goes on, from the `Location` of an answer to `request`.
     pub(crate) fn location(&self, request: &Url, location: &str) -> Result<Url, Error> {
+        let shown = |url: &Url| self.veil.cover(&shown(url));
         let unusable =
             |reason: String| Error::Answer { what: format!("the upload at {}", shown(request)), reason };
         let mut next = request

@@ -21,10 +21,11 @@ use crate::error::{Error, Result};
 use crate::profile::Profile;
 use crate::retry::Attempts;
 use crate::token::{Key, authenticate};
+use crate::veil::Veil;
 use answer::is_transient;
 pub(crate) use answer::{Answer, next_chunk};
 use call::Content;
-pub(crate) use call::{Access, Call};
+pub(crate) use call::{Access, Call, READ};
 
 /// What a registries.conf says of how a registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -79,6 +80,15 @@ impl Host {
         if self.manner.elsewhere { &self.shared.credentials_elsewhere } else { &self.shared.credentials }
     }
 
+    /// A URL for logs and errors; what a server made it of is covered.
+    pub(crate) fn shown(&self, url: &Url) -> String {
+        self.veil().cover(&shown(url))
+    }
+
+    pub(crate) fn veil(&self) -> &Veil {
+        &self.shared.veil
+    }
+
     pub(crate) fn known_endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.get()
     }
@@ -103,18 +113,21 @@ impl Host {
     }
 
     async fn find_endpoint(&self) -> Result<Endpoint> {
-        let https = Endpoint::new(&self.registry, true)?;
+        let https = Endpoint::new(&self.registry, true)?.with_veil(self.veil());
         match self.ping(&https).await {
-            Ok(()) => Ok(https),
+            Ok(_) => Ok(https),
             Err(
                 error @ (Error::PlainHttp { .. }
                 | Error::Connect { .. }
                 | Error::Transfer { .. }
                 | Error::Tls { .. }),
             ) if !self.verify() => {
-                let http = Endpoint::new(&self.registry, false)?;
+                let http = Endpoint::new(&self.registry, false)?.with_veil(self.veil());
                 match self.ping(&http).await {
-                    Ok(()) => {
+                    // What a server on https says to plain http: what went wrong was in TLS, a client's certificate
+                    // for one, and a password would go where everybody can read it.
+                    Ok(StatusCode::BAD_REQUEST) => Err(error),
+                    Ok(_) => {
                         tracing::debug!(registry = self.registry, "spoken to in plain http");
                         Ok(http)
                     }
@@ -127,7 +140,7 @@ impl Host {
         }
     }
 
-    async fn ping(&self, endpoint: &Endpoint) -> Result<()> {
+    async fn ping(&self, endpoint: &Endpoint) -> Result<StatusCode> {
         let access = Access::pull("");
         let answer = self.once(Call::new(&access, Method::GET, endpoint.ping(), &[]), None).await?;
         let status = answer.status();
@@ -135,12 +148,12 @@ impl Host {
             self.learn(&answer);
             let words = answer.header("www-authenticate").unwrap_or_default().to_owned();
             self.first_words.get_or_init(|| words);
-            Ok(())
+            Ok(status)
         } else if is_transient(status) {
             Err(answer.into_error().await)
         } else {
             // Some registries have no root to speak of.
-            Ok(())
+            Ok(status)
         }
     }
 
@@ -216,7 +229,7 @@ impl Host {
 
     /// Makes a request once, whatever the answer.
     pub(crate) async fn once<'a>(&'a self, call: Call<'a>, key: Option<&Key>) -> Result<Answer<'a>> {
-        let what = call.what();
+        let what = self.veil().cover(&call.what());
         let authority = authority(&call.url);
         let endpoint = Endpoint::new(&self.registry, call.url.scheme() == "https")?;
         let registry = same_origin(&call.url, &endpoint.ping());
@@ -265,7 +278,8 @@ impl Host {
         }
     }
 
-    /// Makes a GET that may be redirected: to other hosts without key, and never from https to http.
+    /// Makes a GET that may be redirected: to other hosts without key, and from https to http only where certificates
+    /// are not verified, as then whoever is on the way can do anything already.
     pub(crate) async fn get_following<'a>(
         &'a self,
         make: impl Fn(Url) -> Call<'a> + Send,
@@ -278,7 +292,7 @@ impl Host {
                 return Ok(answer);
             }
             let refuse = |to: String, reason: &str| Error::Redirect {
-                from: shown(&url),
+                from: self.shown(&url),
                 to,
                 reason: reason.to_owned(),
             };
@@ -290,17 +304,18 @@ impl Host {
                 // What stands behind such a scheme has no query that could be left out.
                 return Err(refuse(format!("a {}: URL", next.scheme()), "that is not a web address"));
             }
-            if url.scheme() == "https" && next.scheme() == "http" {
+            if url.scheme() == "https" && next.scheme() == "http" && self.verify() {
                 return Err(refuse(
-                    shown(&next),
-                    "it leads from https to http, where anybody could change the bytes",
+                    self.shown(&next),
+                    "it leads from https to http, where anybody could change the bytes; pass --tls-verify=false if that is \
+                     meant",
                 ));
             }
             url = next;
         }
         Err(Error::Redirect {
-            from: shown(&url),
-            to: shown(&url),
+            from: self.shown(&url),
+            to: self.shown(&url),
             reason: "more than 10 redirects".to_owned(),
         })
     }

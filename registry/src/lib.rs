@@ -35,6 +35,7 @@ mod secret;
 mod tls;
 mod token;
 mod upload;
+mod veil;
 mod verify;
 
 pub use access::{AccessReport, Permission};
@@ -53,4 +54,6 @@ pub use reference::Reference;
 pub use retry::RetryPolicy;
 pub use secret::Secret;
 pub use tls::TrustOptions;
-pub use verify::{Depth, Mismatch, Verified, VerifiedBlob, VerifiedManifest, VerifyOptions};
+pub use verify::{
+    Depth, Mismatch, Sampling, Verified, VerifiedBlob, VerifiedFiles, VerifiedManifest, VerifyOptions,
+};

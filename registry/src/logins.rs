@@ -109,7 +109,7 @@ impl Logins {
         let path = self.path();
         if let Some((server, helper)) = self.credentials.helper_for_login(key)? {
             let stored = self.credentials.helpers().store(&helper, &server, user, password);
-            return stored.map_err(|failure| helper_error(&path, &helper, failure));
+            return stored.map_err(|failure| helper_error(&path, &helper, &failure));
         }
         let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
         change(&path, |fields| {
@@ -127,7 +127,7 @@ impl Logins {
         let mut removed = false;
         if let Some((server, helper)) = self.credentials.helper_for_login(key)? {
             let erased = self.credentials.helpers().erase(&helper, &server);
-            removed = erased.map_err(|failure| helper_error(&path, &helper, failure))?;
+            removed = erased.map_err(|failure| helper_error(&path, &helper, &failure))?;
         }
         change(&path, |fields| {
             if fields.contains_key("auths") {
@@ -157,7 +157,7 @@ impl Logins {
                 for (server, helper) in section(&path, fields, "credHelpers")?.iter() {
                     let helper = helper.as_str().unwrap_or_default();
                     let erased = helpers.erase(helper, server);
-                    erased.map_err(|failure| helper_error(&path, helper, failure))?;
+                    erased.map_err(|failure| helper_error(&path, helper, &failure))?;
                 }
                 fields.remove("credHelpers");
             }

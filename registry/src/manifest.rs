@@ -7,10 +7,13 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::host::{Access, Call, Host};
+use crate::host::{Access, Call, Host, READ};
 
 /// Manifests and indexes larger than this many bytes are refused (distribution specification).
 const MAX_SIZE: u64 = 4 << 20;
+
+/// Configs larger than this many bytes are not read.
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 
 /// How deep indexes may be nested.
 pub(crate) const MAX_DEPTH: usize = 3;
@@ -49,18 +52,12 @@ struct Outline {
 
 /// Fetches the manifest or index that `selector` (tag or digest) names; `image` names it in errors.
 pub(crate) async fn fetch(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
-    let mut attempts = host.attempts();
-    loop {
-        match fetch_once(host, access, selector, image).await {
-            Ok(fetched) => return Ok(fetched),
-            Err(error) => attempts.failed(error).await?,
-        }
-    }
+    host.attempts().run(|| fetch_once(host, access, selector, image)).await
 }
 
 async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
     let url = host.endpoint().await?.manifest(&access.repository, selector);
-    let make = |url| Call::new(access, Method::GET, url, &[200, 301, 302, 303, 307, 308]).with_accept(ACCEPT);
+    let make = |url| Call::new(access, Method::GET, url, &READ).with_accept(ACCEPT);
     let answer = host.get_following(make, url).await.map_err(|error| match error {
         Error::Status { status: 404, detail, .. } => Error::NotFound {
             image: image.to_owned(),
@@ -80,7 +77,7 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
         let what = format!("the manifest of {image}");
         let expected: Digest = expected.parse().map_err(|error| Error::Answer {
             what: what.clone(),
-            reason: format!("its digest is not one: {error}"),
+            reason: host.veil().cover(&format!("its digest is not one: {error}")),
         })?;
         if expected.algorithm().to_string() != "sha256" {
             let reason = format!("its digest is of {}, and only sha256 is supported", expected.algorithm());
@@ -119,6 +116,14 @@ impl Fetched {
             _ => MediaType::ImageManifest,
         };
         Ok(Document::Manifest(Box::new(manifest), media_type))
+    }
+}
+
+/// Whether a manifest's config is that of an image, and not an artifact's.
+pub(crate) fn is_config(config: &Descriptor) -> bool {
+    match config.media_type() {
+        MediaType::ImageConfig => true,
+        other => other.as_ref() == "application/vnd.docker.container.image.v1+json",
     }
 }
 

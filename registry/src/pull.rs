@@ -7,20 +7,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
     BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
-    MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, Response};
 
 use crate::error::{Error, Result};
-use crate::host::{Access, Call, Host, next_chunk};
-use crate::manifest::{Document, MAX_DEPTH, fetch, select};
+use crate::host::{Access, Call, Host, READ, next_chunk};
+use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config, select};
 use crate::reference::Reference;
 use crate::retry::Attempts;
-
-/// Configs larger than this many bytes are refused.
-const MAX_CONFIG: u64 = 8 << 20;
 
 /// After so many bytes without a failure, the earlier failures of a download are forgotten: a blob of hundreds of
 /// gigabytes may take more interruptions than a small one.
@@ -95,24 +92,15 @@ impl RegistrySource {
 
     async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {
         let what = format!("the config of {image}");
-        match config.media_type() {
-            MediaType::ImageConfig => {}
-            MediaType::Other(other) if other == "application/vnd.docker.container.image.v1+json" => {}
-            other => {
-                let reason = format!("it is a {other}: this is an artifact and not an image to build from");
-                return Err(Error::Answer { what, reason });
-            }
+        if !is_config(config) {
+            let media_type = config.media_type();
+            let reason = format!("it is a {media_type}: this is an artifact and not an image to build from");
+            return Err(Error::Answer { what, reason });
         }
         if config.size() > MAX_CONFIG {
             return Err(Error::TooLarge { what, limit: MAX_CONFIG });
         }
-        let mut attempts = self.host.attempts();
-        let bytes = loop {
-            match self.small_blob(config.digest(), &what).await {
-                Ok(bytes) => break bytes,
-                Err(error) => attempts.failed(error).await?,
-            }
-        };
+        let bytes = self.host.attempts().run(|| self.small_blob(config.digest(), &what)).await?;
         let actual = Hasher::digest(&bytes);
         if actual != *config.digest() {
             return Err(Error::Digest {
@@ -126,7 +114,7 @@ impl RegistrySource {
 
     async fn small_blob(&self, digest: &Digest, what: &str) -> Result<Bytes> {
         let url = self.host.endpoint().await?.blob(&self.access.repository, digest);
-        let make = |url| Call::new(&self.access, Method::GET, url, &[200, 301, 302, 303, 307, 308]);
+        let make = |url| Call::new(&self.access, Method::GET, url, &READ);
         self.host.get_following(make, url).await?.bytes(MAX_CONFIG, what).await
     }
 }
@@ -247,7 +235,7 @@ impl Download {
     async fn try_open(&self) -> Result<(Response, u64)> {
         let url = self.host.endpoint().await?.blob(&self.access.repository, &self.digest);
         let make = |url| {
-            let call = Call::new(&self.access, Method::GET, url, &[200, 206, 301, 302, 303, 307, 308]);
+            let call = Call::new(&self.access, Method::GET, url, &READ);
             match HeaderValue::from_str(&format!("bytes={}-", self.offset)) {
                 Ok(range) if self.offset > 0 => call.with_header(RANGE, range),
                 _ => call,
@@ -274,7 +262,7 @@ impl Download {
 }
 
 /// The first byte of a `Content-Range: bytes FIRST-LAST/SIZE`.
-fn range_start(value: &str) -> Option<u64> {
+pub(crate) fn range_start(value: &str) -> Option<u64> {
     value.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
 }
 

@@ -61,6 +61,22 @@ impl Attempts {
         self.failures + 1
     }
 
+    /// Attempts until one works, or no other makes sense.
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub(crate) async fn run<T, F>(mut self, mut attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        loop {
+            match attempt().await {
+                Ok(result) => return Ok(result),
+                Err(error) => self.failed(error).await?,
+            }
+        }
+    }
+
     /// Takes note of a failed attempt: waits where another one makes sense.
     ///
     /// # Errors

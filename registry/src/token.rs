@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::auth::Challenge;
 use crate::credentials::{Credential, Found, Origin};
-use crate::endpoint::{is_loopback, same_origin, shown, without_port};
+use crate::endpoint::{is_loopback, same_origin, without_port};
 use crate::error::{Error, Result};
 use crate::host::{Access, Call, Host};
 use crate::secret::Secret;
@@ -65,6 +65,11 @@ impl Key {
 /// Authenticates: reads the credential from its source, now, and trades it for a token where the registry wants one.
 pub(crate) async fn authenticate(host: &Host, challenge: Option<Challenge>, access: &Access) -> Result<Key> {
     let found = host.credentials().find_for(host.registry(), &access.repository).await?;
+    match &found.credential {
+        Credential::Anonymous => {}
+        Credential::Basic { user, password } => host.veil().hide_password(user, password.expose()),
+        Credential::Identity { token, .. } => host.veil().hide(token.expose()),
+    }
     match challenge {
         None => Ok(Key::new(None, DEFAULT_LIFE, found.origin)),
         Some(Challenge::Basic) => Ok(Key::new(basic(&found.credential), DEFAULT_LIFE, found.origin)),
@@ -83,7 +88,7 @@ async fn bearer(
 ) -> Result<Key> {
     let mut url = Url::parse(realm).map_err(|error| Error::Realm {
         host: host.registry().to_owned(),
-        realm: realm.to_owned(),
+        realm: host.veil().cover(realm),
         reason: format!("that is not a URL: {error}"),
     })?;
     if found.credential != Credential::Anonymous {
@@ -111,7 +116,7 @@ async fn bearer(
         // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler.
         Err(Error::Denied { status, detail, .. }) if detail.contains("\"details\"") => {
             return Err(Error::Status {
-                what: format!("token server {}", shown(&url)),
+                what: format!("token server {}", host.shown(&url)),
                 status,
                 detail,
                 transient: true,
@@ -120,7 +125,7 @@ async fn bearer(
         }
         Err(error) => return Err(error),
     };
-    let what = format!("the answer of the token server {}", shown(&url));
+    let what = format!("the answer of the token server {}", host.shown(&url));
     let body = answer.bytes(MAX_ANSWER, &what).await?;
     let unusable = |reason: &str| Error::Answer { what: what.clone(), reason: reason.to_owned() };
     // Not the error of serde_json: it may cite the token.
@@ -131,6 +136,7 @@ async fn bearer(
         .or(parsed.access_token)
         .filter(|t| !t.is_empty())
         .ok_or_else(|| unusable("there is no token in it"))?;
+    host.veil().hide(&token);
     let life = parsed.expires_in.filter(|s| *s > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
     let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| unusable("the token is not one for a header"))?;
@@ -156,7 +162,11 @@ fn refresh_form(service: Option<&str>, access: &Access, token: &Secret) -> Bytes
 /// Whether the credential may go to the token server that the registry names.
 fn check_realm(host: &Host, realm: &Url, origin: &Origin) -> Result<()> {
     let refuse = |reason: &str| {
-        Err(Error::Realm { host: host.registry().to_owned(), realm: shown(realm), reason: reason.to_owned() })
+        Err(Error::Realm {
+            host: host.registry().to_owned(),
+            realm: host.shown(realm),
+            reason: reason.to_owned(),
+        })
     };
     let Some(home) = host.known_endpoint() else {
         return refuse("the registry did not answer yet");

@@ -14,7 +14,6 @@ use url::Url;
 use crate::body::Body;
 use crate::chunks::Source;
 use crate::client::lock;
-use crate::endpoint::shown;
 use crate::error::{Error, Result};
 use crate::host::{Access, Answer, Call, Host};
 use crate::profile::{Profile, UploadStyle};
@@ -287,7 +286,7 @@ impl Repository {
                     }
                     // The failed commit took the upload with it: all bytes must go again.
                     let (status, what) =
-                        (error.status().unwrap_or_default(), format!("PUT {}", shown(upload)));
+                        (error.status().unwrap_or_default(), format!("PUT {}", self.host.shown(upload)));
                     let detail = format!(" after a failed commit: {error}");
                     return Err(Error::Status { what, status, detail, transient: true, retry_after: None });
                 }
@@ -342,7 +341,7 @@ impl Repository {
                     self.access.repository
                 ),
                 expected: digest.clone(),
-                actual: other.to_owned(),
+                actual: self.host.veil().cover(other),
             }),
             _ => Ok(()),
         }

@@ -4,38 +4,26 @@
 //! give them another mode and owner), and where its links lead. Contents are passed over; what is kept is a line for
 //! each entry, remembered under the root directory by the layer's diff ID.
 
-use std::cell::Cell;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tar::{Archive, EntryType};
 
 use crate::decode;
 use crate::digest::DiffId;
+use crate::entries::LayerArchive;
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
+use crate::layer::{Segment, VirtualLayer};
 use crate::memo::write_whole;
-
-/// A path, or the target of a link, has at most so many bytes (`PATH_MAX` of Linux).
-const MAX_PATH: usize = 4096;
-
-/// What stands before an entry to describe it has at most so many bytes: its header, long names, PAX records, the map of
-/// a sparse file. The tar crate keeps it in memory.
-const MAX_METADATA: u64 = 1 << 20;
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
-
-/// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The entries of a layer, in the order of its archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,72 +106,25 @@ impl LayerIndex {
     }
 }
 
+impl LayerIndex {
+    /// The index of a layer that is made of files: its headers are at hand, and no file is read.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] and [`Error::Limit`], as [`read`](Self::read).
+    pub fn of_files(layer: &VirtualLayer) -> Result<Self> {
+        let what = "a layer that was built here";
+        let mut list = List { index: Self::default(), memory: 0, most: MAX_INDEX, what };
+        LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|entry, _| list.add(entry))?;
+        Ok(list.index)
+    }
+}
+
 /// The entries of a tar archive, where they take no more than `most` bytes of memory.
 fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
-    let damaged = |error: io::Error| {
-        decode::limit_or(error, |error| {
-            Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
-        })
-    };
-    let limit = |limit, most| Error::Limit { what: what.to_owned(), limit, most };
-    let allowed = Rc::new(Cell::new(MAX_METADATA));
-    let mut archive = Archive::new(LayerReader {
-        inner: source,
-        hasher: Hasher::new(),
-        allowed: Rc::clone(&allowed),
-        what: what.to_owned(),
-    });
-    let mut index = LayerIndex::default();
-    let mut memory = 0;
-    for entry in archive.entries().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
-        // The content is passed over on the way to the next entry. Of a sparse file, `size` has the holes too.
-        let content = match entry.header().entry_type() {
-            EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
-            _ => entry.size(),
-        };
-        allowed.set(content.saturating_add(MAX_METADATA));
-        let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
-        let clean = |path: &[u8]| {
-            if path.len() > MAX_PATH {
-                return Err(limit("the length of a path", MAX_PATH as u64));
-            }
-            LayerPath::clean(path).map_err(|error| {
-                Error::Unusable(format!("{what}: {}: {error}", String::from_utf8_lossy(path)))
-            })
-        };
-        let header = entry.header();
-        let kind = match header.entry_type() {
-            EntryType::Directory => IndexKind::Directory,
-            EntryType::Symlink => match link() {
-                target if target.len() > MAX_PATH => {
-                    return Err(limit("the length of a link's target", MAX_PATH as u64));
-                }
-                target => IndexKind::Symlink(target.into()),
-            },
-            EntryType::Link => IndexKind::HardLink(clean(&link())?),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                IndexKind::File(entry.size())
-            }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => IndexKind::Special,
-            // Global headers and what is not known stand for no file.
-            _ => continue,
-        };
-        let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
-        let (mode, uid, gid) =
-            (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
-        let path = clean(&entry.path_bytes())?;
-        memory += memory_of(&path, &kind);
-        if memory > most {
-            return Err(limit("what is to be remembered of its entries", most));
-        }
-        index.entries.push(whiteout(IndexEntry { path, kind, mode, uid, gid }));
-    }
-    // What follows the archive's end belongs to the diff ID too.
-    allowed.set(u64::MAX);
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
-    let actual = rest.hasher.finish();
+    let mut archive = LayerArchive::new(Hashing { inner: source, hasher: Hasher::new() }, what);
+    let mut list = List { index: LayerIndex::default(), memory: 0, most, what };
+    archive.walk(|entry, _| list.add(entry))?;
+    let actual = archive.finish()?.hasher.finish();
     if actual != *diff_id.as_digest() {
         return Err(Error::DigestMismatch {
             what: format!("{what}, uncompressed"),
@@ -191,26 +132,75 @@ fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> R
             actual,
         });
     }
-    Ok(index)
+    Ok(list.index)
 }
 
-/// Hashes what is read through it, and fails when more than `allowed` is read before that is set anew.
-struct LayerReader<R> {
+/// An index that does not outgrow the memory.
+struct List<'a> {
+    index: LayerIndex,
+    memory: u64,
+    most: u64,
+    what: &'a str,
+}
+
+impl List<'_> {
+    fn add(&mut self, entry: IndexEntry) -> Result<()> {
+        self.memory += memory_of(&entry.path, &entry.kind);
+        if self.memory > self.most {
+            let limit = "what is to be remembered of its entries";
+            return Err(Error::Limit { what: self.what.to_owned(), limit, most: self.most });
+        }
+        self.index.entries.push(entry);
+        Ok(())
+    }
+}
+
+/// Hashes what is read through it.
+struct Hashing<R> {
     inner: R,
     hasher: Hasher,
-    allowed: Rc<Cell<u64>>,
-    what: String,
 }
 
-impl<R: Read> Read for LayerReader<R> {
+impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buffer)?;
-        match self.allowed.get().checked_sub(len as u64) {
-            Some(left) => self.allowed.set(left),
-            None => return Err(decode::over(&self.what, "the metadata of an entry", MAX_METADATA)),
-        }
         self.hasher.update(&buffer[..len]);
         Ok(len)
+    }
+}
+
+/// A layer as a tar reader needs it that skips what is in files: zeros stand there.
+struct Headers<'a> {
+    layer: &'a VirtualLayer,
+    position: u64,
+}
+
+impl Read for Headers<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some((index, within)) = self.layer.locate(self.position) else { return Ok(0) };
+        let segment = &self.layer.segments()[index];
+        let len = usize::try_from(segment.len() - within).unwrap_or(usize::MAX).min(buffer.len());
+        match segment {
+            Segment::Inline(bytes) => {
+                let from = usize::try_from(within).map_err(io::Error::other)?;
+                buffer[..len].copy_from_slice(&bytes[from..from + len]);
+            }
+            Segment::Extent { .. } => buffer[..len].fill(0),
+        }
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Headers<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.layer.len().checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
     }
 }
 
@@ -223,17 +213,6 @@ fn memory_of(path: &LayerPath, kind: &IndexKind) -> u64 {
         _ => 0,
     };
     (EACH + path.as_bytes().len() + link) as u64
-}
-
-fn whiteout(entry: IndexEntry) -> IndexEntry {
-    let (Some(name), Some(parent)) = (entry.path.file_name(), entry.path.parent()) else { return entry };
-    if name == OPAQUE {
-        return IndexEntry { path: parent, kind: IndexKind::Opaque, ..entry };
-    }
-    match name.strip_prefix(WHITEOUT).map(|hidden| parent.join(hidden)) {
-        Some(Ok(path)) => IndexEntry { path, kind: IndexKind::Whiteout, ..entry },
-        _ => entry,
-    }
 }
 
 /// Remembered indexes, below one root directory.
@@ -283,14 +262,14 @@ impl IndexStore {
 }
 
 /// Bytes as JSON text: those that are not UTF-8 as Latin-1 behind a mark.
-mod bytes_text {
+pub(crate) mod bytes_text {
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// No path has a NUL byte, so no text begins with one by itself.
     const MARK: char = '\0';
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => {
@@ -301,7 +280,7 @@ mod bytes_text {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.strip_prefix(MARK) {
             None => Ok(text.into()),
@@ -370,17 +349,5 @@ mod tests {
         let memory: u64 = whole.entries.iter().map(|entry| memory_of(&entry.path, &entry.kind)).sum();
         assert!(read(memory).is_ok());
         assert!(matches!(read(memory - 1), Err(Error::Limit { most, .. }) if most == memory - 1));
-    }
-
-    #[test]
-    fn whiteouts_name_what_they_take_away() {
-        let seen = |path: &[u8]| {
-            let entry = whiteout(entry(path, IndexKind::File(0)));
-            (entry.path.to_string(), entry.kind)
-        };
-        assert_eq!(seen(b"a/.wh.b"), ("/a/b".to_owned(), IndexKind::Whiteout));
-        assert_eq!(seen(b"a/.wh..wh..opq"), ("/a".to_owned(), IndexKind::Opaque));
-        assert_eq!(seen(b".wh.b"), ("/b".to_owned(), IndexKind::Whiteout));
-        assert_eq!(seen(b"a/b"), ("/a/b".to_owned(), IndexKind::File(0)));
     }
 }

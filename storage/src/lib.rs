@@ -8,10 +8,12 @@
 //! This crate alone names memmap2, sha2, tar and zstd; all unsafe code of the workspace is in its `map` module.
 
 mod archive;
+mod compare;
 mod config;
 mod decode;
 mod digest;
 mod encode;
+mod entries;
 mod entry;
 mod error;
 mod hash;
@@ -20,6 +22,7 @@ mod index;
 mod json;
 mod layer;
 mod layout;
+mod local;
 mod map;
 mod memo;
 mod platform;
@@ -36,6 +39,7 @@ mod windows;
 mod writers;
 
 pub use archive::{ArchiveKind, ArchiveSink};
+pub use compare::{Compared, ComparedEntry, Difference, compare_ranges, compare_whole};
 pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};
 pub use digest::{DiffId, Digest};
 pub use encode::{Compression, ManifestFormat};
@@ -47,6 +51,7 @@ pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource};
+pub use local::{Against, LocalFile, LocalKind, LocalTree};
 pub use memo::{MemoStore, is_settled, layer_identity};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use platform::{Platform, PlatformError};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::fault_proxy::FaultProxy;
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::support::base::Base;
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::sandbox::{Run, Sandbox};
@@ -98,6 +98,51 @@ fn a_wrong_credential_is_an_error_that_says_what_was_tried_before_a_file_is_read
     shown(push(&sandbox, &name, &[]), "tried no credentials, none being found in");
     assert_eq!(uploaded(&proxy), 0, "no layer byte");
     assert_eq!(registry.tag("model", "1"), None);
+}
+
+#[test]
+fn no_command_shows_a_credential_whatever_the_registry_gives_back() {
+    let registry = Registry::locked(&[USER]);
+    let echoing = registry.proxy().with_gate(|seen| {
+        let authorization = seen.header("authorization")?;
+        let echo = format!("{authorization} {USER}:{PASSWORD} {PASSWORD}");
+        let headers = ["www-authenticate", "location", "warning"].map(|name| (name.to_owned(), echo.clone()));
+        let status = if seen.method == "POST" { 403 } else { 400 };
+        Some(Fault::Answer { status, headers: headers.to_vec(), body: echo })
+    });
+    let creds = format!("{USER}:{PASSWORD}");
+    for (host, well) in [(registry.addr(), true), (echoing.addr(), false)] {
+        let sandbox = Sandbox::small();
+        let name = format!("{host}/team/model:1");
+        let host = host.to_string();
+        let common = ["--tls-verify=false", "--retry=1", "--retry-delay=1ms"];
+        let with_creds = [&common[..], &["--creds", &creds]].concat();
+        let build = |style: &'static str| {
+            [&["build", "--push", "-t", &name, "--progress", style], &with_creds[..], &["context"]].concat()
+        };
+        let login = [&["login", "-v", "-u", USER], &common[..]].concat();
+        let commands = [
+            build("json"),
+            build("plain"),
+            [&["verify", "--json", &name], &with_creds[..]].concat(),
+            [&["verify", "--progress=json", "--deep", &name], &with_creds[..]].concat(),
+            [&["auth", "--json", &name], &with_creds[..]].concat(),
+            [&["auth", &name], &with_creds[..]].concat(),
+            [&login[..], &["-p", PASSWORD, &host]].concat(),
+            [&login[..], &["--password-stdin", &host]].concat(),
+        ];
+        for command in commands {
+            let args = [&["--log-level", "trace"], &command[..]].concat();
+            let run = sandbox.run_with_input(&args, &format!("{PASSWORD}\n"));
+            assert_eq!(run.status.success(), well, "{run}");
+            assert!(run.stderr.contains("DEBUG"), "{run}");
+            // What came back is told, without what it must not tell.
+            let told = run.stderr.contains("***") || run.stdout.contains("***");
+            assert_eq!(told, !well, "{run}");
+            let run = Run { args: Vec::new(), ..run };
+            check_secret(&run, USER, PASSWORD);
+        }
+    }
 }
 
 #[test]

@@ -25,3 +25,4 @@ mod progress;
 mod push;
 mod registries_conf;
 mod reproducible;
+mod verify;

@@ -5,6 +5,7 @@
 
 #[path = "../../registry/tests/common/docker_registry.rs"]
 mod docker_registry;
+mod terminal;
 mod token_server;
 
 use std::fs;
@@ -34,7 +35,9 @@ struct Run {
 
 impl Home {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let home = Self(tempfile::tempdir().unwrap());
+        fs::write(home.path("registries.conf"), "").unwrap();
+        home
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -50,16 +53,25 @@ impl Home {
         self.run_with(args, "", &[])
     }
 
-    /// With all that can be logged; whatever comes out must be free of secrets.
-    fn run_with(&self, args: &[&str], stdin: &str, env: &[(&str, PathBuf)]) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crossdock"))
-            .args(["--log-level", "trace", "--registries-conf", "/dev/null"])
-            .args(["--registries-conf-dir", "/nonexistent", "--short-name-alias-conf", "/nonexistent"])
+    /// With all that can be logged.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crossdock"));
+        command
+            .args(["--log-level", "trace", "--registries-conf-dir", "/nonexistent"])
+            .args(["--short-name-alias-conf", "/nonexistent"])
             .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"));
+        command
+    }
+
+    /// Whatever comes out must be free of secrets.
+    fn run_with(&self, args: &[&str], stdin: &str, env: &[(&str, PathBuf)]) -> Run {
+        let mut child = self
+            .command(args)
             .envs(env.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -177,6 +189,21 @@ fn what_is_asked_for_wrongly_is_a_usage_error() {
         assert_eq!(run.code, Some(2), "{args:?}: {}{}", run.stdout, run.stderr);
     }
     home.run_with(&["login", "-u", "me", "r.example"], "", &[]).fails(1, "--password-stdin");
+}
+
+#[test]
+fn without_a_host_the_first_search_registry_is_meant() {
+    let (registry, home) = (locked(), Home::new());
+    let host = registry.addr().to_string();
+    let conf = format!("unqualified-search-registries = [\"{host}\", \"other.example\"]\n");
+    fs::write(home.path("registries.conf"), conf).unwrap();
+    home.run(&["login", "--tls-verify=false", "-u", USER, "-p", PASSWORD]).succeeds("Login Succeeded!\n");
+    assert!(read(&home.auth_json())["auths"][&host]["auth"].is_string());
+    home.run(&["login", "--get-login"]).succeeds(&format!("{USER}\n"));
+    home.run(&["logout"]).succeeds(&format!("Removed login credentials for {host}\n"));
+    home.run(&["login", "--get-login"]).fails(1, &format!("not logged into {host}"));
+    fs::write(home.path("registries.conf"), "").unwrap();
+    home.run(&["login"]).fails(2, "a registry must be provided");
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Authfile {
             return self.of_helper(
                 key,
                 helper,
-                answer.map_err(|failure| self.helper_failed(key, helper, failure))?,
+                answer.map_err(|failure| self.helper_failed(key, helper, &failure))?,
             );
         }
         let host = canonical_host(registry);
@@ -172,7 +172,7 @@ impl Authfile {
                 tracing::debug!(store, path = %self.path.display(), "the credential store is not installed");
                 Ok(None)
             }
-            Err(failure) => Err(self.helper_failed(key_of_store, store, failure)),
+            Err(failure) => Err(self.helper_failed(key_of_store, store, &failure)),
         }
     }
 
@@ -225,13 +225,9 @@ impl Authfile {
     fn usable(&self, key: &str, entry: &Entry) -> Result<Option<Credential>> {
         let said = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
         if said(&entry.registrytoken).is_some() {
-            return Err(malformed(
-                &self.path,
-                &format!(
-                    "the entry {key} is a registrytoken, which is not supported: log in with a user name and password \
-                     (or an access token as password), or give --creds"
-                ),
-            ));
+            // containers/image does not know it: https://github.com/containers/image, pkg/docker/config.
+            let path = self.path.display();
+            tracing::warn!(%path, key, "the registrytoken of this entry is not used, as podman does not use it");
         }
         let auth = entry.auth.as_deref().map(str::trim).filter(|text| !text.is_empty());
         if let Some(token) = said(&entry.identitytoken) {
@@ -254,15 +250,11 @@ impl Authfile {
         Ok(Some(Credential::Basic { user, password }))
     }
 
-    pub(super) fn helper_failed(&self, key: &str, helper: &str, failure: Failure) -> Error {
-        let reason = match failure {
-            Failure::Missing => "there is no such program in the PATH".to_owned(),
-            Failure::Failed(reason) => reason,
-        };
+    fn helper_failed(&self, key: &str, helper: &str, failure: &Failure) -> Error {
         malformed(
             &self.path,
             &format!(
-                "the credential of {key} is kept by docker-credential-{helper}, but {reason}; give --creds, or \
+                "the credential of {key} is kept by docker-credential-{helper}, but {failure}; give --creds, or \
                  --authfile with a file that holds the credential itself"
             ),
         )
@@ -385,18 +377,24 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_only_where_it_matches() {
-        let text = r#"{"auths":{"id.example":{"auth":"","registrytoken":"t"},"store.example":{}},
+        let text = r#"{"auths":{"store.example":{}},
                        "credHelpers":{"ecr.example":"ecr-login"},"credsStore":"desktop"}"#;
         let file = file(text);
-        for (host, part) in [
-            ("id.example", "registrytoken"),
-            ("store.example", "credential-desktop"),
-            ("ecr.example", "ecr-login"),
-        ] {
+        for (host, part) in [("store.example", "credential-desktop"), ("ecr.example", "ecr-login")] {
             let error = file.find(host, "x", &no_helpers()).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
         assert!(file.find("other.example", "x", &no_helpers()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_registrytoken_counts_for_nothing() {
+        let text = format!(
+            r#"{{"auths":{{"a":{{"registrytoken":"t"}},"b":{{"registrytoken":"t",{}}}}}"#,
+            &entry("u")[1..]
+        );
+        let file = file(&text);
+        assert_eq!((found(&file, "a", "x").as_str(), found(&file, "b", "x").as_str()), ("-", "u"));
     }
 
     #[test]

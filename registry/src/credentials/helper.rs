@@ -3,6 +3,7 @@
 //! standard output; it is given a limited time, and nothing that it says is logged.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -41,6 +42,15 @@ pub(crate) enum Failure {
     Missing,
     /// It did not do what it was asked; the text says why, and holds no secret.
     Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such program in the PATH"),
+            Self::Failed(reason) => f.write_str(reason),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::host::{Access, Host, authority};
 use crate::retry::parse_retry_after;
+use crate::veil::Veil;
 
 /// Error bodies are read up to this many bytes.
 const MAX_ERROR: usize = 64 << 10;
@@ -97,7 +98,7 @@ impl<'a> Answer<'a> {
                 break;
             }
         }
-        let mut detail = detail(&body);
+        let mut detail = detail(&body, self.host.veil());
         let code = status.as_u16();
         if matches!(code, 401 | 403) {
             return Error::Denied {
@@ -162,7 +163,7 @@ struct ErrorItem {
 }
 
 /// A registry's own words for an error, from the body that the distribution specification describes or from text.
-fn detail(body: &[u8]) -> String {
+fn detail(body: &[u8], veil: &Veil) -> String {
     let text = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.errors.iter().map(ErrorItem::text).collect::<Vec<_>>().join("; "),
         Err(_) => {
@@ -172,7 +173,9 @@ fn detail(body: &[u8]) -> String {
             if text.starts_with('<') { String::new() } else { text.to_owned() }
         }
     };
-    let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+    // Before it is cut: a part of a secret is not known for one.
+    let mut text: String =
+        veil.cover(&text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
     if !text.is_empty() {
         text.insert(0, ' ');
     }
@@ -197,9 +200,9 @@ mod tests {
     #[test]
     fn an_error_is_in_the_registrys_words() {
         let body = br#"{"errors":[{"code":"DENIED","message":"requested access is denied","detail":"quota"},{"code":"X"}]}"#;
-        assert_eq!(detail(body), " DENIED: requested access is denied (quota); X: ");
-        assert_eq!(detail(b"plain\nwords\n"), " plain words");
-        assert_eq!(detail(b"<html>..."), "");
-        assert_eq!(detail(b""), "");
+        assert_eq!(detail(body, &Veil::default()), " DENIED: requested access is denied (quota); X: ");
+        assert_eq!(detail(b"plain\nwords\n", &Veil::default()), " plain words");
+        assert_eq!(detail(b"<html>...", &Veil::default()), "");
+        assert_eq!(detail(b"", &Veil::default()), "");
     }
 }

@@ -11,6 +11,9 @@ use url::Url;
 use crate::body::{Body, BodyHandle};
 use crate::endpoint::shown;
 
+/// The answers to a GET that may be redirected, and may be of a range.
+pub(crate) const READ: [u16; 7] = [200, 206, 301, 302, 303, 307, 308];
+
 /// What is wanted of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Access {

@@ -116,7 +116,7 @@ impl RegistrySink {
                         return Err(Error::Digest {
                             what: format!("the registry took the manifest of {reference} as another"),
                             expected: manifest.digest().clone(),
-                            actual: other.to_owned(),
+                            actual: self.host().veil().cover(other),
                         });
                     }
                     _ => return Ok(()),

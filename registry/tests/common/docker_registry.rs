@@ -131,9 +131,14 @@ impl DockerRegistry {
 
     /// Overwrites a blob.
     pub(crate) fn corrupt(&self, digest: &str, bytes: &[u8]) {
+        fs::write(self.blob(digest), bytes).expect("the blob is there");
+    }
+
+    /// The file in which it keeps a blob.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
         let path = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
-        fs::write(self.directory.path().join(path), bytes).expect("the blob is there");
+        self.directory.path().join(path)
     }
 
     fn wait(&self) {

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// Put this header in the place of the answer's own.
     ReplaceHeader { name: String, value: String },
+    /// Pass the request on without this header.
+    DropHeader(&'static str),
     /// Do as told by nobody: call this, then pass the request on.
     Run(Hook),
 }
@@ -207,7 +209,11 @@ impl State {
         let mut upstream = TcpStream::connect(self.upstream)?;
         upstream.set_nodelay(true)?;
         let mut head = format!("{first}\r\n");
-        for (name, value) in headers.iter().filter(|(name, _)| name != "connection") {
+        let dropped = match fault {
+            Some(Fault::DropHeader(name)) => name,
+            _ => "connection",
+        };
+        for (name, value) in headers.iter().filter(|(name, _)| name != "connection" && name != dropped) {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("connection: close\r\n\r\n");

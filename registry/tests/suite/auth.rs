@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_registry::{Registry, RegistryOptions};
-use crossdock_storage::{ImageSink as _, ImageSource as _};
+use crossdock_registry::{Reference, Registry, RegistryOptions};
+use crossdock_storage::{Error, ImageSink as _, ImageSource as _};
 
 use crate::docker_registry::{DockerRegistry, PASSWORD, Setup, USER};
-use crate::fault_proxy::{Fault, FaultProxy, Seen};
-use crate::harness::{Files, chain, options, push, reference, sink, with_password};
+use crate::fault_proxy::{Fault, FaultProxy, Hook, Seen};
+use crate::harness::{Files, Recorder, chain, options, push, push_watched, reference, sink, with_password};
 
 fn locked() -> DockerRegistry {
     DockerRegistry::start_with(&Setup { password: true, ..Setup::default() })
@@ -71,15 +71,19 @@ async fn a_wrong_credential_fails_before_any_layer_byte_and_names_its_source() {
 }
 
 /// A token server before a registry: gives `t-PASSWORD` for any password, and lets through what carries a token that
-/// is still good.
+/// is still good: at first that for the password `one`.
 struct Doorkeeper {
+    registry: DockerRegistry,
+    files: Files,
     good: Arc<Mutex<Vec<String>>>,
     proxy: FaultProxy,
+    to: Reference,
 }
 
 impl Doorkeeper {
-    fn new(registry: &DockerRegistry, expires_in: u64) -> Self {
-        let good = Arc::new(Mutex::new(Vec::<String>::new()));
+    fn new(expires_in: u64) -> Self {
+        let registry = DockerRegistry::start();
+        let good = Arc::new(Mutex::new(vec!["one".to_owned()]));
         let shared = Arc::clone(&good);
         let realm = Arc::new(Mutex::new(String::new()));
         let told = Arc::clone(&realm);
@@ -103,23 +107,42 @@ impl Doorkeeper {
             Some(Fault::Answer { status: 401, headers, body: String::new() })
         });
         *realm.lock().unwrap() = format!("http://{}/token", proxy.addr());
-        Self { good, proxy }
+        let to = reference(proxy.addr(), "team/m:1");
+        Self { registry, files: Files::new(), good, proxy, to }
     }
 
     fn allow_only(&self, password: &str) {
         *self.good.lock().unwrap() = vec![password.to_owned()];
     }
+
+    /// Options with a file of credentials, and what makes its password no longer good and writes the next one.
+    fn renewing(&self) -> (RegistryOptions, Fault) {
+        let authfile = self.files.path("auth.json");
+        let host = self.proxy.addr().to_string();
+        write_authfile(&authfile, &host, "me", "one");
+        let options = with_authfile(&authfile);
+        let good = Arc::clone(&self.good);
+        let renew = move || {
+            *good.lock().unwrap() = vec!["two".to_owned()];
+            write_authfile(&authfile, &host, "me", "two");
+        };
+        (options, Fault::Run(Hook(Arc::new(renew))))
+    }
+
+    /// Pushes a layer of so many bytes.
+    async fn push(&self, options: RegistryOptions, len: usize) -> Result<Arc<Recorder>, Error> {
+        let (recorder, watch) = Recorder::watch();
+        let layer = [self.files.layer("a", len, 1)];
+        push_watched(&sink(options, &self.to), &layer, &watch).await?;
+        assert!(self.registry.tag("team/m", "1").is_some());
+        Ok(recorder)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_fetched_once_for_a_scope_and_kept() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
-    let door = Doorkeeper::new(&registry, 3600);
-    door.allow_only("one");
-    let to = reference(door.proxy.addr(), "team/m:1");
-    push(&sink(with_password("me", "one"), &to), &[files.layer("a", 1 << 20, 1)]).await.unwrap();
-    assert!(registry.tag("team/m", "1").is_some());
+    let door = Doorkeeper::new(3600);
+    door.push(with_password("me", "one"), 1 << 20).await.unwrap();
     let tokens: Vec<_> =
         door.proxy.seen().into_iter().filter(|seen| seen.path.starts_with("/token")).collect();
     assert_eq!(tokens.len(), 1);
@@ -128,87 +151,51 @@ async fn a_token_is_fetched_once_for_a_scope_and_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_in_mid_push_is_had_anew_from_its_file() {
-    for path in ["POST", "PATCH", "PUT", "HEAD"] {
-        let registry = DockerRegistry::start();
-        let files = Files::new();
-        let door = Doorkeeper::new(&registry, 3600);
-        door.allow_only("one");
-        let authfile = files.path("auth.json");
-        let host = door.proxy.addr().to_string();
-        write_authfile(&authfile, &host, "me", "one");
-        let sink = sink(with_authfile(&authfile), &reference(door.proxy.addr(), "m:1"));
-        let good = Arc::clone(&door.good);
-        let changed = authfile.clone();
-        // At the first such request of the push the old token is no longer good, and the file has a new one.
-        let hook = crate::fault_proxy::Hook(Arc::new(move || {
-            *good.lock().unwrap() = vec!["two".to_owned()];
-            write_authfile(&changed, &host, "me", "two");
-        }));
-        // The first POST is the one of prepare; after the hook that request itself still passes.
-        door.proxy.break_next(path, "", 1, Fault::Run(hook));
-        let (recorder, watch) = crate::harness::Recorder::watch();
-        let result = crate::harness::push_watched(&sink, &[files.layer("a", 1 << 20, 1)], &watch).await;
-        assert!(result.is_ok(), "{path}: {:?}", result.map_err(|error| chain(&error)));
+    for method in ["POST", "PATCH", "PUT", "HEAD"] {
+        let door = Doorkeeper::new(3600);
+        let (options, renew) = door.renewing();
+        // At the first such request of the push the old token is no longer good; that request itself still passes.
+        door.proxy.break_next(method, "", 1, renew);
+        let pushed = door.push(options, 1 << 20).await;
+        let recorder = pushed.unwrap_or_else(|error| panic!("{method}: {}", chain(&error)));
         assert_eq!(recorder.retries(), 0, "a new token is not a retry");
         assert_eq!(door.proxy.count("GET", "/token"), 2);
-        assert!(registry.tag("m", "1").is_some());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_body_is_sent_again_with_a_new_token() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
-    let door = Doorkeeper::new(&registry, 3600);
-    door.allow_only("one");
-    let authfile = files.path("auth.json");
-    let host = door.proxy.addr().to_string();
-    write_authfile(&authfile, &host, "me", "one");
-    let sink = sink(with_authfile(&authfile), &reference(door.proxy.addr(), "m:1"));
-    let good = Arc::clone(&door.good);
-    let changed = authfile.clone();
+    let door = Doorkeeper::new(3600);
+    let (options, renew) = door.renewing();
     // The POST of the layer's upload is the second; the PATCH that follows it is refused.
-    let hook = crate::fault_proxy::Hook(Arc::new(move || {
-        *good.lock().unwrap() = vec!["two".to_owned()];
-        write_authfile(&changed, &host, "me", "two");
-    }));
-    door.proxy.break_after(1, "POST", "", 1, Fault::Run(hook));
-    let (recorder, watch) = crate::harness::Recorder::watch();
-    crate::harness::push_watched(&sink, &[files.layer("a", 4 << 20, 1)], &watch).await.unwrap();
+    door.proxy.break_after(1, "POST", "", 1, renew);
+    let recorder = door.push(options, 4 << 20).await.unwrap();
     assert_eq!(recorder.retries(), 0);
     assert_eq!(door.proxy.count("PATCH", ""), 3, "the layer twice, the config once");
-    assert_eq!(registry.open_uploads("m"), 0);
+    assert_eq!(door.registry.open_uploads("team/m"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_stays_refused_is_an_error_and_no_circle() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
-    let door = Doorkeeper::new(&registry, 3600);
-    let to = reference(door.proxy.addr(), "m:1");
-    let error =
-        push(&sink(with_password("me", "hunter2"), &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
+    let door = Doorkeeper::new(3600);
+    let error = door.push(with_password("me", "hunter2"), 10).await.unwrap_err();
     let text = format!("{} {error:?}", chain(&error));
-    assert!(text.contains("refused the push to m: 401") && !text.contains("hunter2"), "{text}");
+    assert!(text.contains("refused the push to team/m: 401") && !text.contains("hunter2"), "{text}");
     assert!(door.proxy.seen().len() < 12, "{:#?}", door.proxy.seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_account_of_a_named_registry_is_read_at_each_authentication() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
     // 0 is as good as no word: 60 s.
-    let door = Doorkeeper::new(&registry, 0);
+    let door = Doorkeeper::new(0);
     door.allow_only("jwt");
-    fs::write(files.path("token"), "jwt\n").unwrap();
+    fs::write(door.files.path("token"), "jwt\n").unwrap();
     let mut options = options();
-    options.credentials.service_account.dir = files.path("");
-    let to = reference(door.proxy.addr(), "m:1");
-    let error = push(&sink(options.clone(), &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
+    options.credentials.service_account.dir = door.files.path("");
+    let error = door.push(options.clone(), 10).await.unwrap_err();
     assert!(chain(&error).contains("no credentials"), "not in-cluster, so not offered: {error}");
     options.credentials.service_account.registries = vec![door.proxy.addr().to_string()];
-    push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap();
-    assert!(registry.tag("m", "1").is_some());
+    door.push(options, 10).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,33 +220,23 @@ async fn the_service_accounts_token_does_not_leave_the_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_in_trouble_is_asked_again() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
-    let door = Doorkeeper::new(&registry, 3600);
-    door.allow_only("one");
+    let door = Doorkeeper::new(3600);
     let fault = |status, body: &str| Fault::Answer { status, headers: Vec::new(), body: body.to_owned() };
     door.proxy.break_next("GET", "/token", 2, fault(401, r#"{"details":"the server has timed out"}"#));
     door.proxy.break_next("POST", "", 2, fault(400, ""));
-    let to = reference(door.proxy.addr(), "m:1");
-    push(&sink(with_password("me", "one"), &to), &[files.layer("a", 10, 1)]).await.unwrap();
-    assert!(registry.tag("m", "1").is_some());
+    door.push(with_password("me", "one"), 10).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_breaks_the_body_is_survived() {
-    let registry = DockerRegistry::start();
-    let files = Files::new();
-    let door = Doorkeeper::new(&registry, 3600);
-    door.allow_only("one");
+    let door = Doorkeeper::new(3600);
     let headers =
         vec![("www-authenticate".to_owned(), "Basic realm=openshift,error=\"access denied\"".to_owned())];
     let fault = Fault::AnswerEarly { status: 401, headers, body: String::new() };
     door.proxy.break_next("PATCH", "", 1, fault);
-    let to = reference(door.proxy.addr(), "m:1");
-    push(&sink(with_password("me", "one"), &to), &[files.layer("a", 16 << 20, 1)]).await.unwrap();
-    assert!(registry.tag("m", "1").is_some());
+    door.push(with_password("me", "one"), 16 << 20).await.unwrap();
     let all = door.proxy.seen();
-    let after = all.iter().filter(|seen| seen.path.starts_with("/v2/m/"));
+    let after = all.iter().filter(|seen| seen.path.starts_with("/v2/team/m/"));
     assert!(
         after.into_iter().all(|seen| seen.header("authorization").is_some_and(|a| a.starts_with("Bearer")))
     );

@@ -63,6 +63,13 @@ pub(crate) fn options() -> RegistryOptions {
     RegistryOptions { tls_verify: false, retry: QUICK, ..RegistryOptions::default() }
 }
 
+/// With certificates verified, and what this machine trusts of no matter.
+pub(crate) fn verified() -> RegistryOptions {
+    let mut options = RegistryOptions { tls_verify: true, ..options() };
+    options.trust.ssl_cert_file = Some(PathBuf::from("/dev/null"));
+    options
+}
+
 pub(crate) fn with_password(user: &str, password: &str) -> RegistryOptions {
     let mut options = options();
     options.credentials.explicit = Some((user.to_owned(), Secret::new(password)));

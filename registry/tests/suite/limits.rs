@@ -7,7 +7,7 @@ use crossdock_storage::{Hasher, ImageSource as _, Platform};
 
 use crate::docker_registry::{DockerRegistry, Setup};
 use crate::fault_proxy::{Fault, FaultProxy, Seen};
-use crate::harness::{Files, chain, options, reference, with_password};
+use crate::harness::{Files, chain, options, reference, verified, with_password};
 
 fn amd64() -> Platform {
     "linux/amd64".parse().unwrap()
@@ -120,10 +120,8 @@ fn with_realm(files: &Files, realm: &str) -> (DockerRegistry, RegistryOptions) {
     );
     let tls = Some((directory.join("ca.crt"), files.path("key.pem")));
     let registry = DockerRegistry::start_with(&Setup { tls, extra, ..Setup::default() });
-    let mut options = with_password("me", "hunter2");
-    options.tls_verify = true;
-    options.cert_dir = Some(directory);
-    options.trust.ssl_cert_file = Some("/dev/null".into());
+    let mut options = RegistryOptions { cert_dir: Some(directory), ..verified() };
+    options.credentials = with_password("me", "hunter2").credentials;
     (registry, options)
 }
 

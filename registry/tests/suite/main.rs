@@ -12,6 +12,7 @@ mod quirks;
 
 mod auth;
 mod faults;
+mod https;
 mod limits;
 mod mirrors;
 mod openshift;

@@ -15,7 +15,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::docker_registry::{DockerRegistry, PASSWORD, Setup, USER};
 use crate::fault_proxy::{Fault, FaultProxy, Hook, Seen};
-use crate::harness::{Files, Recorder, chain, options, push, push_watched, reference, sink, with_password};
+use crate::harness::{
+    Files, Recorder, chain, options, push, push_watched, reference, sink, verified, with_password,
+};
 
 const CREDS: &str = "creds-Pa55word?>~";
 const IN_FILE: &str = "authfile-Pa55word?>~";
@@ -333,6 +335,127 @@ async fn proxies_and_keys_are_never_shown() {
         fs::write(files.path("certs/me.key"), key).unwrap();
         let options = RegistryOptions { cert_dir: Some(files.path("certs")), ..options() };
         assert!(!said.push_and_pull(options, &reference(registry.addr(), "m:1")).await);
+    }
+    drop(guard);
+    said.text("refused");
+    said.check();
+}
+
+/// What came with a request, as a server may give it back: the header, and what is in it.
+fn echo_of(seen: &Seen) -> Option<String> {
+    let authorization = seen.header("authorization")?;
+    let (_, text) = authorization.split_once(' ')?;
+    let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.unwrap_or_else(|| text.to_owned());
+    let password = decoded.split_once(':').map_or(decoded.as_str(), |(_, password)| password);
+    Some(format!("{authorization} {decoded} {password}"))
+}
+
+#[tokio::test]
+async fn what_a_server_gives_back_of_a_credential_is_not_shown() {
+    let said = Said::default();
+    let guard = said.listen();
+    let registry = DockerRegistry::start();
+    let answers: Vec<fn(&str) -> Fault> = vec![
+        |echo| plain(400, &format!("bad request with {echo}")),
+        |echo| {
+            plain(
+                403,
+                &serde_json::json!({"errors": [{"code": echo, "message": echo, "detail": echo}]}).to_string(),
+            )
+        },
+        |echo| plain(404, &format!("{} {echo}", "x".repeat(480))),
+        |echo| plain(500, echo),
+        |echo| {
+            with_header(
+                401,
+                "www-authenticate",
+                &format!("Bearer realm=\"{}\",service=\"{echo}\"", echo.replace('"', "")),
+            )
+        },
+        |echo| with_header(401, "www-authenticate", &format!("Bearer realm=\"http://127.0.0.1:9/{echo}\"")),
+        |echo| with_header(307, "location", &format!("http://127.0.0.1:9/{}", echo.replace(' ', "/"))),
+        |echo| with_header(307, "location", &format!("/v2/{}", echo.replace(' ', "/"))),
+        |echo| with_header(202, "location", &format!("http://127.0.0.1:9/{}", echo.replace(' ', "/"))),
+        |echo| with_header(202, "location", &format!("ftp://127.0.0.1:9/{echo}")),
+        |echo| with_header(429, "warning", &format!("299 - \"{echo}\"")),
+        |echo| with_header(200, "docker-content-digest", echo),
+        |echo| with_header(201, "docker-content-digest", echo),
+        |echo| with_header(200, "content-type", echo),
+    ];
+    for answer in answers {
+        // Once with a password for each request, once with one for the token server and its token for the rest.
+        let basic = FaultProxy::start(registry.addr()).with_gate(move |seen| {
+            let challenge = || with_header(401, "www-authenticate", "Basic realm=test");
+            Some(echo_of(seen).map_or_else(challenge, |echo| answer(&echo)))
+        });
+        assert!(!said.push_and_pull(with_password("me", CREDS), &reference(basic.addr(), "m:1")).await);
+        let own = Arc::new(Mutex::new(String::new()));
+        let realm = Arc::clone(&own);
+        let bearer = FaultProxy::start(registry.addr()).with_gate(move |seen| {
+            if seen.path.starts_with("/token") {
+                return Some(plain(200, &format!(r#"{{"token":"{TOKEN}"}}"#)));
+            }
+            let challenge = || with_header(401, "www-authenticate", &realm.lock().unwrap());
+            Some(echo_of(seen).map_or_else(challenge, |echo| answer(&echo)))
+        });
+        *own.lock().unwrap() = format!("Bearer realm=\"http://{}/token\"", bearer.addr());
+        assert!(!said.push_and_pull(with_password("me", CREDS), &reference(bearer.addr(), "m:1")).await);
+        // The token server itself.
+        let realm = Arc::clone(&own);
+        let server = FaultProxy::start(registry.addr()).with_gate(move |seen| {
+            if seen.path.starts_with("/token") {
+                return echo_of(seen).map(|echo| answer(&echo));
+            }
+            Some(with_header(401, "www-authenticate", &realm.lock().unwrap()))
+        });
+        *own.lock().unwrap() = format!("Bearer realm=\"http://{}/token\"", server.addr());
+        assert!(!said.push_and_pull(with_password("me", CREDS), &reference(server.addr(), "m:1")).await);
+    }
+    drop(guard);
+    said.text("refused");
+    said.check();
+    assert!(String::from_utf8_lossy(&said.0.lock().unwrap()).contains("bad request with Basic ***"));
+}
+
+#[tokio::test]
+async fn a_clients_key_is_not_shown_whatever_becomes_of_the_handshake() {
+    let said = Said::default();
+    let guard = said.listen();
+    let files = Files::new();
+    let made = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (server, client) = (made(), made());
+    let write = |name: &str, text: String| {
+        fs::create_dir_all(files.path("certs")).unwrap();
+        fs::write(files.path(name), text).unwrap();
+        files.path(name)
+    };
+    let tls =
+        (write("certs/ca.crt", server.cert.pem()), write("server.key", server.signing_key.serialize_pem()));
+    let pem = client.signing_key.serialize_pem();
+    write("certs/me.cert", client.cert.pem());
+    write("certs/me.key", pem.clone());
+    let trusted = write("clients.pem", client.cert.pem());
+    for (authorities, key, good) in [
+        (trusted.clone(), pem.clone(), true),
+        // The registry does not know who signed it.
+        (tls.0.clone(), pem.clone(), false),
+        // The key of another certificate.
+        (trusted, made().signing_key.serialize_pem(), false),
+    ] {
+        write("certs/me.key", key.clone());
+        let registry = DockerRegistry::start_with(&Setup {
+            tls: Some(tls.clone()),
+            client_authorities: Some(authorities),
+            ..Setup::default()
+        });
+        let options = RegistryOptions { cert_dir: Some(files.path("certs")), ..verified() };
+        let pushed = said.push_and_pull(options, &reference(registry.addr(), "m:1")).await;
+        assert_eq!(pushed, good);
+        let text = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+        for line in key.lines().filter(|line| !line.starts_with('-')) {
+            assert!(!text.contains(line), "{text}");
+        }
     }
     drop(guard);
     said.text("refused");

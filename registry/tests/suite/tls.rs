@@ -6,15 +6,7 @@ use std::path::PathBuf;
 use crossdock_registry::RegistryOptions;
 
 use crate::docker_registry::{DockerRegistry, Setup};
-use crate::harness::{Files, QUICK, chain, options, push, reference, sink};
-
-fn verified() -> RegistryOptions {
-    let mut options = options();
-    options.tls_verify = true;
-    // So that what this machine trusts does not matter.
-    options.trust.ssl_cert_file = Some(PathBuf::from("/dev/null"));
-    options
-}
+use crate::harness::{Files, QUICK, chain, options, push, reference, sink, verified};
 
 /// A registry with a certificate for this name, and the directory of the certificate.
 fn registry_for(files: &Files, name: &str) -> (DockerRegistry, PathBuf) {

@@ -9,7 +9,7 @@ use rcgen::{
 };
 
 use crate::docker_registry::{DockerRegistry, Setup};
-use crate::harness::{Files, chain, options, push, reference, sink};
+use crate::harness::{Files, chain, options, push, reference, sink, verified};
 
 /// An authority, and a directory for what it signs.
 struct Authority {
@@ -60,12 +60,6 @@ impl Authority {
 }
 
 const GOOD: (i32, i32) = (2000, 4000);
-
-fn verified() -> RegistryOptions {
-    let mut options = RegistryOptions { tls_verify: true, ..options() };
-    options.trust.ssl_cert_file = Some(PathBuf::from("/dev/null"));
-    options
-}
 
 async fn push_to(registry: &DockerRegistry, options: RegistryOptions) -> Result<(), String> {
     let files = Files::new();

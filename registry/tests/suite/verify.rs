@@ -46,7 +46,7 @@ async fn verify(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_is_well_has_no_mismatch() {
     let there = There::new().await;
-    for depth in [Depth::Presence, Depth::Full] {
+    for depth in [Depth::Presence, Depth::Full(Vec::new())] {
         let verified = there.verify(depth.clone()).await;
         assert_eq!(verified.mismatches, []);
         assert_eq!(verified.digest, *there.pushed.manifest.digest());
@@ -54,7 +54,7 @@ async fn an_image_that_is_well_has_no_mismatch() {
         assert_eq!(verified.manifests[0].platform.as_deref(), Some("linux/amd64"));
         assert_eq!(verified.blobs.len(), 3);
         let hashed = verified.blobs.iter().filter(|blob| blob.hashed).count();
-        assert_eq!(hashed, if depth == Depth::Full { 3 } else { 1 }, "the config is always read");
+        assert_eq!(hashed, if depth == Depth::Full(Vec::new()) { 3 } else { 1 }, "the config is always read");
     }
 }
 
@@ -74,7 +74,7 @@ async fn changed_bytes_are_found_by_reading_them() {
     let size = there.pushed.layers[0].0.descriptor.size();
     there.registry.corrupt(&there.digest(0), &vec![b'x'; usize::try_from(size).unwrap()]);
     assert_eq!(there.verify(Depth::Presence).await.mismatches, []);
-    let verified = there.verify(Depth::Full).await;
+    let verified = there.verify(Depth::Full(Vec::new())).await;
     let [mismatch] = verified.mismatches.as_slice() else { panic!("{verified:?}") };
     assert_eq!(mismatch.digest.to_string(), there.digest(0));
     assert!(mismatch.to_string().contains("its bytes are those of sha256:"), "{mismatch}");
@@ -90,7 +90,8 @@ async fn missing_blobs_are_all_named() {
             body: String::new(),
         })
     });
-    let verified = verify(options(), &reference(proxy.addr(), "team/m:1"), Depth::Full).await.unwrap();
+    let verified =
+        verify(options(), &reference(proxy.addr(), "team/m:1"), Depth::Full(Vec::new())).await.unwrap();
     let mut named: Vec<_> = verified.mismatches.iter().map(|m| m.digest.to_string()).collect();
     let mut layers = vec![there.digest(0), there.digest(1)];
     named.sort();
@@ -115,7 +116,7 @@ async fn a_blob_in_the_storage_behind_is_asked_for_without_the_key() {
         seen.path.contains("/blobs/").then(|| answer(307, "location", format!("http://{at}{}", seen.path)))
     });
     let to = reference(proxy.addr(), "team/m:1");
-    for depth in [Depth::Presence, Depth::Full] {
+    for depth in [Depth::Presence, Depth::Full(Vec::new())] {
         let verified = verify(with_password("me", "hunter2"), &to, depth).await.unwrap();
         assert_eq!(verified.mismatches, []);
     }

@@ -72,6 +72,11 @@ impl Registry {
         self.inner.open_uploads(repository)
     }
 
+    /// The file in which it keeps a blob.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        self.inner.blob(digest)
+    }
+
     /// A proxy before it.
     pub(crate) fn proxy(&self) -> FaultProxy {
         FaultProxy::start(self.addr())

@@ -1,0 +1,52 @@
+//! Where a credential came from, as errors name it, and the way out when it is refused.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a credential came from: what an error may say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Explicit,
+    Authfile { path: PathBuf, key: String },
+    Helper { name: String, key: String, path: PathBuf },
+    ServiceAccount { token: PathBuf },
+    Nowhere { looked: Vec<PathBuf> },
+}
+
+impl Origin {
+    /// What to do when a registry refuses a credential of this origin.
+    pub(crate) fn way_out(&self) -> &'static str {
+        match self {
+            Self::Explicit => "check user name and password, and what the user may do there",
+            Self::Authfile { .. } | Self::Helper { .. } => "log in again, or give a user that may do this",
+            Self::ServiceAccount { .. } => {
+                "give the ServiceAccount the role system:image-builder (push) or system:image-puller (pull) in the \
+                 project"
+            }
+            Self::Nowhere { .. } => "log in first, or give --creds or --authfile",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Explicit => f.write_str("the credentials of --creds"),
+            Self::Authfile { path, key } => write!(f, "the entry {key} of {}", path.display()),
+            Self::Helper { name, key, path } => {
+                write!(f, "docker-credential-{name} for {key}, as {} says", path.display())
+            }
+            Self::ServiceAccount { token } => write!(f, "the ServiceAccount's token {}", token.display()),
+            Self::Nowhere { looked } => {
+                f.write_str("no credentials, none being found in ")?;
+                if looked.is_empty() {
+                    return f.write_str("any place");
+                }
+                for (at, path) in looked.iter().enumerate() {
+                    write!(f, "{}{}", if at == 0 { "" } else { ", " }, path.display())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
