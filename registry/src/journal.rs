@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crossdock_storage::{
-    Checkpoint, Checkpoints, Compression, Hasher, StateLock, StateStore, VirtualLayer, is_settled,
-    layer_identity,
+    Checkpoint, Checkpoints, Compression, Hasher, Result as StorageResult, StateLock, StateStore,
+    VirtualLayer, canonical_json, is_settled, layer_identity,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -23,8 +23,12 @@ use crate::resume::Partial;
 /// Entries that nobody came back for are dropped after this time.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Checkpoints of an entry: a registry may have less than was sent, by what it had in memory.
-const CHECKPOINTS: usize = 16;
+/// Checkpoints of an entry, which is about half a page with them: a registry may have less than was sent, by what it had
+/// in memory.
+const CHECKPOINTS: usize = 8;
+
+/// The notes that a push may make beside the first of each layer, however much it sends.
+const NOTES: u64 = 64;
 
 /// One layer's place in the journal, ours alone until it is dropped.
 #[derive(Debug)]
@@ -33,6 +37,9 @@ pub(crate) struct Journal {
     name: String,
     lock: Option<StateLock>,
     every: Duration,
+    /// Bytes between two checkpoints, and between two notes.
+    checkpoint_step: u64,
+    step: u64,
     registry: String,
     repository: String,
     layer: String,
@@ -50,13 +57,13 @@ struct Entry {
 }
 
 impl Journal {
-    /// The place of `layer` on its way to a repository; `None` where there is no directory for it, where another process
-    /// has it, or where the layer's files are too new.
+    /// The place of `layer` on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
+    /// it, where another process has it, or where the layer's files are too new.
     pub(crate) fn open(
         options: &RegistryOptions,
-        registry: &str,
-        repository: &str,
+        (registry, repository): (&str, &str),
         layer: &VirtualLayer,
+        total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
         if !is_settled(layer, SystemTime::now()) {
@@ -68,7 +75,18 @@ impl Journal {
         let name = format!("{}.json", digest.digest());
         let lock = Some(store.lock(&name)?);
         let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        Some(Self { store, name, lock, every: options.journal_every, registry, repository, layer })
+        let (every, step) = (options.journal_every, options.checkpoint_step.max(total / NOTES));
+        Some(Self {
+            store,
+            name,
+            lock,
+            every,
+            checkpoint_step: options.checkpoint_step,
+            step,
+            registry,
+            repository,
+            layer,
+        })
     }
 
     /// The upload that an earlier process left behind.
@@ -80,38 +98,45 @@ impl Journal {
         if !ours {
             return None;
         }
-        let checkpoints = Checkpoints::default();
+        let checkpoints = Checkpoints::every(self.checkpoint_step);
         for (offset, state) in &entry.checkpoints {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
         Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, unsure: false, checkpoints })
     }
 
-    /// Writes how far the layer is, until it is dropped. The pauses double: what is written stays a few kilobytes for a
-    /// layer of any size, and bytes that the registry has beyond the last note are hashed again but not sent again.
+    /// Writes how far the layer is, until it is dropped: at the first checkpoint, and then where the last one lies a step
+    /// further than the last note. So all notes of a push together stay below a mebibyte. Bytes that the registry has
+    /// beyond the last note are hashed again but not sent again.
     pub(crate) async fn keep(&self, upload: &Mutex<Url>, checkpoints: &Checkpoints) {
-        let mut pause = self.every;
+        let mut noted = None;
         loop {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            let entry = Entry {
-                version: 1,
-                registry: self.registry.clone(),
-                repository: self.repository.clone(),
-                layer: self.layer.clone(),
-                upload: lock(upload).to_string(),
-                checkpoints: checkpoints
-                    .last(CHECKPOINTS)
-                    .iter()
-                    .map(|c| (c.offset(), STANDARD.encode(c.state())))
-                    .collect(),
-            };
-            // Some kilobytes, and never after `remove`: so not on another thread.
-            if let Err(error) = self.store.write(&self.name, &crossdock_storage::canonical_json(&entry)) {
+            tokio::time::sleep(self.every).await;
+            let last = checkpoints.last(CHECKPOINTS);
+            let Some(offset) = last.last().map(Checkpoint::offset) else { continue };
+            if noted.is_some_and(|noted| offset < self.step.saturating_add(noted)) {
+                continue;
+            }
+            let upload = lock(upload).clone();
+            // Half a page, and never after `remove`: so not on another thread.
+            if let Err(error) = self.write(&upload, &last) {
                 tracing::warn!(%error, "the push goes on, but cannot be continued if it is killed");
                 return std::future::pending().await;
             }
+            noted = Some(offset);
         }
+    }
+
+    fn write(&self, upload: &Url, checkpoints: &[Checkpoint]) -> StorageResult<()> {
+        let entry = Entry {
+            version: 1,
+            registry: self.registry.clone(),
+            repository: self.repository.clone(),
+            layer: self.layer.clone(),
+            upload: upload.to_string(),
+            checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
+        };
+        self.store.write(&self.name, &canonical_json(&entry))
     }
 
     /// Forgets the upload: it is a blob, or it is gone.
@@ -125,5 +150,64 @@ impl Drop for Journal {
         if let Some(lock) = self.lock.take() {
             self.store.unlock(&self.name, lock);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crossdock_storage::{LayerReader, ReadOptions, Segment, SourceFile};
+
+    use super::*;
+
+    /// The notes of a layer of 192 MiB, one read after the other; each is waited for after each chunk.
+    async fn notes(checkpoint_step: u64, total: u64) -> Vec<Vec<u8>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights");
+        fs::File::create(&path).unwrap().set_len(192 << 20).unwrap();
+        let file = SourceFile::stat(&path).unwrap();
+        // What was written just now is not noted.
+        std::thread::sleep(Duration::from_millis(2100));
+        let layer = VirtualLayer::new([Segment::Extent { len: file.size(), file, offset: 0 }]);
+        let root = Some(directory.path().to_owned());
+        let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
+        let journal = Journal::open(&options, ("registry.example", "a/b"), &layer, total).unwrap();
+        let upload =
+            Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
+        let checkpoints = Checkpoints::every(checkpoint_step);
+        let mut notes: Vec<Vec<u8>> = Vec::new();
+        let reading = async {
+            let mut reader = LayerReader::new(&layer, Compression::None, &ReadOptions::default());
+            while reader.next_chunk().unwrap().is_some() {
+                checkpoints.keep(reader.checkpoint().unwrap());
+                tokio::time::sleep(2 * options.journal_every).await;
+                let note = journal.store.read(&journal.name);
+                notes.extend(note.filter(|note| notes.last() != Some(note)));
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = journal.keep(&upload, &checkpoints) => {}
+        }
+        notes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_of_any_size_writes_less_than_a_mebibyte_of_notes() {
+        let notes = notes(1 << 20, 192 << 20).await;
+        // Of a hundred layers each has its first note.
+        assert!((60..=65).contains(&notes.len()), "{} notes", notes.len());
+        let largest = notes.iter().map(Vec::len).max().unwrap();
+        assert!(largest <= 4096, "{largest} bytes are more than a page");
+        assert!((100 + NOTES) * 4096 < 1 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_layer_that_is_a_small_part_of_its_push_is_noted_seldom_but_soon() {
+        let notes = notes(1 << 20, 64 * (100 << 20)).await;
+        assert_eq!(notes.len(), 2);
+        let first: Entry = serde_json::from_slice(&notes[0]).unwrap();
+        assert_eq!(first.checkpoints.last().unwrap().0, 1 << 20);
     }
 }

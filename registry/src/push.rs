@@ -41,6 +41,8 @@ pub struct RegistrySink {
     /// Sizes in bytes of the layers of the image that the tag names now: a new layer of such a size may well be one of
     /// them, and is hashed before it is sent.
     sizes_there: Mutex<HashSet<u64>>,
+    /// Bytes of all new layers, uncompressed.
+    planned: OnceLock<u64>,
     claims: Claims,
 }
 
@@ -54,6 +56,7 @@ impl RegistrySink {
             preflight: true,
             admitted: OnceCell::new(),
             sizes_there: Mutex::default(),
+            planned: OnceLock::new(),
             claims: Claims::default(),
         }
     }
@@ -82,6 +85,7 @@ impl RegistrySink {
     /// Whether we may write there, and what the destination has: nothing is read of the layers before.
     async fn look(&self, plan: &SinkPlan) -> Result<()> {
         self.began.get_or_init(Instant::now);
+        self.planned.get_or_init(|| plan.new_layers.iter().map(|layer| layer.bytes).sum());
         self.admitted().await?;
         if self.preflight {
             preflight::check_limits(&self.repository, plan)?;

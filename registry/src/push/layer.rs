@@ -42,9 +42,9 @@ impl RegistrySink {
                 let host = self.host();
                 Journal::open(
                     &host.shared().options,
-                    host.registry(),
-                    &self.repository.access.repository,
+                    (host.registry(), &self.repository.access.repository),
                     &new.layer,
+                    self.planned.get().copied().unwrap_or_default(),
                 )
             })
             .flatten();
@@ -177,7 +177,7 @@ impl RegistrySink {
                 upload: self.repository.begin_upload().await?,
                 offset: 0,
                 unsure: false,
-                checkpoints: Checkpoints::default(),
+                checkpoints: Checkpoints::every(self.host().shared().options.checkpoint_step),
             },
         };
         let reader = match from {

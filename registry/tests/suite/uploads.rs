@@ -195,6 +195,7 @@ async fn a_killed_push_goes_on_in_another_process() {
         let options = RegistryOptions {
             root: Some(root.path().to_owned()),
             journal_every: Duration::from_millis(20),
+            checkpoint_step: 1 << 20,
             ..styled(style)
         };
         let registry = Quirks::start(kind);
@@ -229,6 +230,7 @@ async fn a_changed_file_is_another_layer_to_the_journal() {
     let options = RegistryOptions {
         root: Some(root.path().to_owned()),
         journal_every: Duration::from_millis(20),
+        checkpoint_step: 1 << 20,
         ..options()
     };
     let registry = Quirks::start(Kind::Distribution3);
@@ -251,6 +253,7 @@ async fn debians_registry_starts_a_killed_push_again() {
     let mut options = RegistryOptions {
         root: Some(root.path().to_owned()),
         journal_every: Duration::from_millis(5),
+        checkpoint_step: 1 << 20,
         ..options()
     };
     options.retry.delay = Some(Duration::from_secs(60));
