@@ -1,5 +1,6 @@
 //! What a user may do with a repository, and why: asked of the registry, not guessed.
 
+use crossdock_storage::Abort;
 use oci_spec::image::MediaType;
 use reqwest::Method;
 
@@ -104,7 +105,7 @@ async fn try_push(repository: &Repository) -> Result<()> {
             Err(error) => attempts.failed(error).await?,
         }
     }
-    repository.cancel_all().await;
+    repository.cancel_open(Abort::Interrupted).await;
     Ok(())
 }
 

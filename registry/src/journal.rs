@@ -1,24 +1,22 @@
-//! The journal of uploads: what another process needs to go on where this one was killed. One small file for each layer
+//! The journal of uploads: what another process needs to go on where this one was killed. One small file for each blob
 //! on its way, below the root directory; it may hold a token of the registry's, so only its owner can read it.
 //!
 //! Nothing depends on it: an entry that is old, damaged or of an upload that the registry has forgotten is dropped, and
-//! the layer is sent from its start. A layer of which a file was written just now has none, for a further write might
+//! the blob is sent from its start. A layer of which a file was written just now has none, for a further write might
 //! not show in the file's times.
 
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_storage::{
-    Checkpoint, Checkpoints, Compression, Hasher, Result as StorageResult, StateLock, StateStore,
-    VirtualLayer, canonical_json, is_settled, layer_identity,
-};
+use crossdock_storage::{Checkpoint, Checkpoints, Hasher, StateLock, StateStore, canonical_json};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::client::{RegistryOptions, lock};
 use crate::resume::Partial;
+use crate::upload::Repository;
 
 /// Entries that nobody came back for are dropped after this time.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -30,7 +28,7 @@ const CHECKPOINTS: usize = 8;
 /// The notes that a push may make beside the first of each layer, however much it sends.
 const NOTES: u64 = 64;
 
-/// One layer's place in the journal, ours alone until it is dropped.
+/// One blob's place in the journal, ours alone until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Journal {
     store: StateStore,
@@ -42,7 +40,7 @@ pub(crate) struct Journal {
     step: u64,
     registry: String,
     repository: String,
-    layer: String,
+    identity: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,28 +48,24 @@ struct Entry {
     version: u32,
     registry: String,
     repository: String,
-    layer: String,
+    identity: String,
     upload: String,
     /// Offsets, each with the state of the hash there.
     checkpoints: Vec<(u64, String)>,
 }
 
 impl Journal {
-    /// The place of `layer` on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
-    /// it, where another process has it, or where the layer's files are too new.
+    /// The place of a blob on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
+    /// it, or where another process has it. `identity` is what the blob is made of, or its digest.
     pub(crate) fn open(
         options: &RegistryOptions,
         (registry, repository): (&str, &str),
-        layer: &VirtualLayer,
+        identity: String,
         total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
-        if !is_settled(layer, SystemTime::now()) {
-            return None;
-        }
         store.prune(WEEK);
-        let layer = layer_identity(layer, Compression::None);
-        let digest = Hasher::digest(format!("{registry}\n{repository}\n{layer}").as_bytes());
+        let digest = Hasher::digest(format!("{registry}\n{repository}\n{identity}").as_bytes());
         let name = format!("{}.json", digest.digest());
         let lock = Some(store.lock(&name)?);
         let (registry, repository) = (registry.to_owned(), repository.to_owned());
@@ -85,16 +79,16 @@ impl Journal {
             step,
             registry,
             repository,
-            layer,
+            identity,
         })
     }
 
     /// The upload that an earlier process left behind.
     pub(crate) fn recall(&self) -> Option<Partial> {
         let entry: Entry = serde_json::from_slice(&self.store.read(&self.name)?).ok()?;
-        let ours = entry.version == 1
-            && (&entry.registry, &entry.repository, &entry.layer)
-                == (&self.registry, &self.repository, &self.layer);
+        let ours = entry.version == 2
+            && (&entry.registry, &entry.repository, &entry.identity)
+                == (&self.registry, &self.repository, &self.identity);
         if !ours {
             return None;
         }
@@ -102,41 +96,60 @@ impl Journal {
         for (offset, state) in &entry.checkpoints {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
-        Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, unsure: false, checkpoints })
+        Some(Partial::new(Url::parse(&entry.upload).ok()?, checkpoints))
     }
 
-    /// Writes how far the layer is, until it is dropped: at the first checkpoint, and then where the last one lies a step
-    /// further than the last note. So all notes of a push together stay below a mebibyte. Bytes that the registry has
-    /// beyond the last note are hashed again but not sent again.
-    pub(crate) async fn keep(&self, upload: &Mutex<Url>, checkpoints: &Checkpoints) {
+    /// Writes how far the blob is, until it is dropped: at the first checkpoint, and then where the last one lies a step
+    /// further than the last note; without checkpoints once, for the upload's place is all there is to note. So all notes
+    /// of a push together stay below a mebibyte. Bytes that the registry has beyond the last note are hashed again but not
+    /// sent again.
+    pub(crate) async fn keep(
+        &self,
+        repository: &Repository,
+        upload: &Mutex<Url>,
+        checkpoints: Option<&Checkpoints>,
+    ) {
         let mut noted = None;
         loop {
             tokio::time::sleep(self.every).await;
-            let last = checkpoints.last(CHECKPOINTS);
-            let Some(offset) = last.last().map(Checkpoint::offset) else { continue };
+            let last = checkpoints.map(|checkpoints| checkpoints.last(CHECKPOINTS)).unwrap_or_default();
+            let offset = match (checkpoints, last.last()) {
+                (None, _) => 0,
+                (Some(_), Some(last)) => last.offset(),
+                (Some(_), None) => continue,
+            };
             if noted.is_some_and(|noted| offset < self.step.saturating_add(noted)) {
                 continue;
             }
-            let upload = lock(upload).clone();
+            let place = lock(upload).clone();
             // Half a page, and never after `remove`: so not on another thread.
-            if let Err(error) = self.write(&upload, &last) {
-                tracing::warn!(%error, "the push goes on, but cannot be continued if it is killed");
+            if !self.write(&place, &last) {
                 return std::future::pending().await;
             }
+            repository.noted(&place);
             noted = Some(offset);
         }
     }
 
-    fn write(&self, upload: &Url, checkpoints: &[Checkpoint]) -> StorageResult<()> {
+    /// Writes how far a blob came that is not sent on, not now. Whether that worked.
+    pub(crate) fn note(&self, partial: &Partial) -> bool {
+        self.write(&partial.url(), &partial.checkpoints.last(CHECKPOINTS))
+    }
+
+    fn write(&self, upload: &Url, checkpoints: &[Checkpoint]) -> bool {
         let entry = Entry {
-            version: 1,
+            version: 2,
             registry: self.registry.clone(),
             repository: self.repository.clone(),
-            layer: self.layer.clone(),
+            identity: self.identity.clone(),
             upload: upload.to_string(),
             checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
         };
-        self.store.write(&self.name, &canonical_json(&entry))
+        let written = self.store.write(&self.name, &canonical_json(&entry));
+        if let Err(error) = &written {
+            tracing::warn!(%error, "the push goes on, but cannot be continued if it is killed");
+        }
+        written.is_ok()
     }
 
     /// Forgets the upload: it is a blob, or it is gone.
@@ -157,9 +170,11 @@ impl Drop for Journal {
 mod tests {
     use std::fs;
 
-    use crossdock_storage::{LayerReader, ReadOptions, Segment, SourceFile};
+    use crossdock_storage::{Compression, LayerReader, ReadOptions, Segment, SourceFile, VirtualLayer};
 
     use super::*;
+    use crate::client::Registry;
+    use crate::host::Manner;
 
     /// The notes of a layer of 192 MiB, one read after the other; each is waited for after each chunk.
     async fn notes(checkpoint_step: u64, total: u64) -> Vec<Vec<u8>> {
@@ -167,14 +182,15 @@ mod tests {
         let path = directory.path().join("weights");
         fs::File::create(&path).unwrap().set_len(192 << 20).unwrap();
         let file = SourceFile::stat(&path).unwrap();
-        // What was written just now is not noted.
-        std::thread::sleep(Duration::from_millis(2100));
         let layer = VirtualLayer::new([Segment::Extent { len: file.size(), file, offset: 0 }]);
         let root = Some(directory.path().to_owned());
         let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
-        let journal = Journal::open(&options, ("registry.example", "a/b"), &layer, total).unwrap();
+        let journal =
+            Journal::open(&options, ("registry.example", "a/b"), "identity".repeat(10), total).unwrap();
         let upload =
             Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
+        let registry = Registry::new(RegistryOptions::default());
+        let repository = Repository::new(registry.host("registry.example", Manner::default()), "a/b");
         let checkpoints = Checkpoints::every(checkpoint_step);
         let mut notes: Vec<Vec<u8>> = Vec::new();
         let reading = async {
@@ -188,7 +204,7 @@ mod tests {
         };
         tokio::select! {
             () = reading => {}
-            () = journal.keep(&upload, &checkpoints) => {}
+            () = journal.keep(&repository, &upload, Some(&checkpoints)) => {}
         }
         notes
     }

@@ -2,6 +2,7 @@
 
 mod blob;
 mod claims;
+mod course;
 mod layer;
 mod publish;
 
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, DiffId, Error as StorageError, Hasher, ImageSink, ImageSource,
-    Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
+    Abort, BlobStream, Compression, Descriptor, DiffId, Error as StorageError, Hasher, ImageSink,
+    ImageSource, Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
 };
 use futures_util::stream;
 use tokio::sync::OnceCell;
@@ -27,7 +28,6 @@ use crate::manifest::{Document, fetch};
 use crate::preflight;
 use crate::profile::UploadStyle;
 use crate::reference::Reference;
-use crate::retry::Attempts;
 use crate::upload::Repository;
 use claims::Claims;
 
@@ -76,10 +76,6 @@ impl RegistrySink {
 
     fn host(&self) -> &Host {
         &self.repository.host
-    }
-
-    fn watched(&self, watch: &LayerWatch) -> Attempts {
-        Attempts::watched(self.host().shared().options.retry, watch)
     }
 
     /// Whether we may write there, and what the destination has: nothing is read of the layers before.
@@ -222,11 +218,15 @@ impl ImageSink for RegistrySink {
             return Err(StorageError::DigestMismatch { what, expected, actual });
         }
         let silent = LayerWatch::silent();
-        let open = || {
-            let bytes = bytes.clone();
-            async move { Ok::<BlobStream, Error>(Box::pin(stream::iter([Ok(bytes)]))) }
+        let open = |offset: u64| {
+            let rest = bytes.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..);
+            async move { Ok::<BlobStream, Error>(Box::pin(stream::iter([Ok(rest)]))) }
         };
-        let (outcome, _) = self.claimed(config, || self.send_blob(config, None, open, &silent)).await?;
+        let send = || async {
+            let course = self.course_of_blob(config, false, &silent).await;
+            self.send_blob(config, course, open, &silent).await
+        };
+        let (outcome, _) = self.claimed(config, send).await?;
         Ok(outcome)
     }
 
@@ -235,8 +235,8 @@ impl ImageSink for RegistrySink {
         Ok(self.publish(manifest, &bytes).await?)
     }
 
-    async fn abort(&self) {
-        self.repository.cancel_all().await;
+    async fn abort(&self, why: Abort) {
+        self.repository.cancel_open(why).await;
     }
 }
 
