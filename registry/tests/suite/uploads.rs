@@ -31,8 +31,8 @@ fn styled(upload: UploadStyle) -> RegistryOptions {
     RegistryOptions { upload: Some(upload), ..options() }
 }
 
-fn bytes_of(layer: &NewLayer) -> Vec<u8> {
-    let mut reader = LayerReader::new(&layer.layer, Compression::None, &ReadOptions::default());
+pub(crate) fn bytes_of(layer: &NewLayer) -> Vec<u8> {
+    let mut reader = LayerReader::new(&layer.layer, layer.compression, &ReadOptions::default());
     let mut all = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
         all.extend_from_slice(&chunk);
@@ -41,7 +41,11 @@ fn bytes_of(layer: &NewLayer) -> Vec<u8> {
 }
 
 /// Pushes a layer; gives the bytes sent in vain and the reasons for each retry.
-async fn pushed(registry: &Quirks, options: RegistryOptions, layer: &NewLayer) -> (u64, Vec<String>) {
+pub(crate) async fn pushed(
+    registry: &Quirks,
+    options: RegistryOptions,
+    layer: &NewLayer,
+) -> (u64, Vec<String>) {
     let before = registry.received();
     let (recorder, watch) = Recorder::watch();
     let to = reference(registry.addr(), "a/b:1");
@@ -49,11 +53,12 @@ async fn pushed(registry: &Quirks, options: RegistryOptions, layer: &NewLayer) -
         .await
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let digest = image.layers[0].0.descriptor.digest().to_string();
-    assert!(registry.blob("a/b", &digest).unwrap() == bytes_of(layer), "byte for byte");
+    let stored = bytes_of(layer);
+    assert!(registry.blob("a/b", &digest).unwrap() == stored, "byte for byte");
     assert!(registry.has_manifest("/v2/a/b/manifests/1"));
     assert_eq!(registry.open_uploads(), 0, "no upload is left open");
     // The config is some hundred bytes.
-    ((registry.received() - before).saturating_sub(layer.layer.len()), recorder.reasons())
+    ((registry.received() - before).saturating_sub(stored.len() as u64), recorder.reasons())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +174,7 @@ async fn a_registry_that_takes_no_length_is_told_none_the_second_time() {
 }
 
 /// Pushes until the registry takes no more, and is then gone without a word, as after `kill -9`.
-async fn killed(registry: &Quirks, options: &RegistryOptions, layer: &NewLayer, at: u64) {
+pub(crate) async fn killed(registry: &Quirks, options: &RegistryOptions, layer: &NewLayer, at: u64) {
     registry.hang_after(at);
     let sink = sink(options.clone(), &reference(registry.addr(), "a/b:1"));
     sink.prepare(&SinkPlan::default()).await.unwrap();
