@@ -257,6 +257,8 @@ impl Shared {
             .no_proxy()
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
+            // Not the client's 30 s: a registry that takes nothing for a while, being busy with its storage, is waited for.
+            .tcp_user_timeout(options.timeouts.stall)
             // Shorter than the servers keep them: who sends into a connection that is just being closed has lost.
             .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)
