@@ -14,10 +14,8 @@ use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
+use crate::profile::LayerLimit;
 use crate::upload::Repository;
-
-/// Blobs on S3 are made of 10,000 parts at most, of 10 MiB where nobody changed `chunksize` (Distribution's s3 driver).
-const S3_BLOB: u64 = 10_000 * (10 << 20);
 
 /// Registries take manifests of 4 MiB and need not take larger ones (distribution specification, "Pushing manifests").
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -218,36 +216,7 @@ fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
 }
 
-/// How large a layer may be.
-#[derive(Debug, Clone, Copy)]
-struct LayerLimit {
-    bytes: u64,
-    /// Documented, and nobody's to change; other limits are warned of.
-    hard: bool,
-    whose: &'static str,
-}
-
 impl LayerLimit {
-    fn of(registry: &str, documented: Option<u64>) -> Self {
-        let host = without_port(registry);
-        let (hard, whose) = match host {
-            "public.ecr.aws" => (true, "Amazon ECR Public takes"),
-            "ghcr.io" => (true, "GHCR takes"),
-            _ if host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn") => {
-                (true, "Amazon ECR takes")
-            }
-            _ => (false, "Quay takes by default (MAXIMUM_LAYER_SIZE)"),
-        };
-        match documented {
-            Some(bytes) => Self { bytes, hard, whose },
-            None => Self {
-                bytes: S3_BLOB,
-                hard: false,
-                whose: "a registry on S3 takes with the default chunksize of 10 MiB",
-            },
-        }
-    }
-
     fn check(self, destination: &str, layer: &str, bytes: u64, exact: bool) -> Result<()> {
         if bytes <= self.bytes {
             return Ok(());
@@ -278,7 +247,7 @@ impl LayerLimit {
 pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<()> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
-    let limit = LayerLimit::of(registry, repository.profile().max_layer);
+    let limit = repository.profile().limit;
     for layer in &plan.new_layers {
         limit.check(&destination, &layer.title, layer.bytes, layer.compression == Compression::None)?;
     }

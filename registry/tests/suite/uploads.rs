@@ -173,6 +173,19 @@ async fn a_registry_that_takes_no_length_is_told_none_the_second_time() {
     assert_eq!(retries.len(), 1, "{retries:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_behind_another_name_is_known_by_its_first_answer() {
+    let files = Files::new();
+    let registry = Quirks::start(Kind::Ghcr);
+    let proxy = FaultProxy::start(registry.addr());
+    let (name, value) = ("x-github-request-id".to_owned(), "D5D4:25D6".to_owned());
+    proxy.break_next("GET", "/v2/", 1, Fault::ReplaceHeader { name, value });
+    let (recorder, watch) = Recorder::watch();
+    let sink = sink(options(), &reference(proxy.addr(), "a/b:1"));
+    push_watched(&sink, &[files.layer("a", LEN, 7)], &watch).await.unwrap();
+    assert_eq!(recorder.reasons(), [""; 0]);
+}
+
 /// Pushes until the registry takes no more, and is then gone without a word, as after `kill -9`.
 pub(crate) async fn killed(registry: &Quirks, options: &RegistryOptions, layer: &NewLayer, at: u64) {
     registry.hang_after(at);
