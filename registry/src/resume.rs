@@ -19,7 +19,7 @@ use crate::upload::Repository;
 const ASK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Progress from which the failures before count no more, in bytes.
-pub(crate) const PROGRESS: u64 = 64 << 20;
+pub(crate) const PROGRESS: u64 = 16 << 20;
 
 /// An upload that was begun and not finished.
 #[derive(Debug)]

@@ -28,6 +28,8 @@ pub(super) struct Course<'a> {
     /// Bytes of the whole blob, where they are known before it is sent.
     len: Option<u64>,
     resumable: bool,
+    /// Where failures began to count. It never goes back: who starts again and again comes to an end.
+    reached: u64,
     renewed: bool,
     again: bool,
 }
@@ -74,6 +76,7 @@ impl RegistrySink {
             checkpoint_step,
             len,
             resumable,
+            reached: 0,
             renewed: false,
             again: false,
         };
@@ -222,8 +225,9 @@ impl Course<'_> {
         let Some(mut partial) = self.partial.take() else { return Ok(None) };
         match self.repository.standing(&partial.url(), self.len).await {
             Standing::At(next, offset) => {
-                if offset >= partial.offset.saturating_add(PROGRESS) {
+                if offset >= self.reached.saturating_add(PROGRESS) {
                     self.attempts.succeeded();
+                    self.reached = offset;
                 }
                 self.repository.follow(&partial.upload, &next);
                 partial.moved(next, offset);

@@ -5,11 +5,12 @@ use std::time::Duration;
 use crossdock_registry::{RegistryOptions, UploadStyle};
 use crossdock_storage::{
     Compression, ImageSink as _, LayerReader, LayerWatch, NewLayer, Outcome, ReadOptions, SinkPlan,
+    SourceFile,
 };
 
 use crate::docker_registry::DockerRegistry;
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::harness::{Files, Recorder, chain, options, push, push_watched, reference, sink};
+use crate::harness::{Files, Recorder, chain, layer_of, options, push, push_watched, reference, sink};
 use crate::quirks::{Kind, Quirks};
 
 const LEN: usize = 5 << 20;
@@ -141,6 +142,46 @@ async fn an_upload_that_breaks_often_comes_to_its_end() {
         let (again, retries) = pushed(&registry, options(), &layer).await;
         assert!(again < 1000 && retries.len() == 3, "{again} {retries:?}");
         assert_eq!(registry.count("POST"), 3, "to see whether it may, for the layer and for the config");
+    }
+}
+
+/// In the proportions of a push of 8 GiB through a proxy that breaks the connection every 500 MiB, each time with a
+/// megabyte still in its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_hours_through_a_bad_proxy_sends_little_twice() {
+    const MIB: u64 = 1 << 20;
+    let files = Files::new();
+    std::fs::File::create(files.path("large")).unwrap().set_len(128 * MIB).unwrap();
+    let plain = layer_of(&SourceFile::stat(files.path("large")).unwrap());
+    for kind in [Kind::Distribution3, Kind::Quay] {
+        let registry = Quirks::start(kind);
+        for _ in 0..15 {
+            registry.break_after(8 * MIB);
+        }
+        registry.forget(MIB / 2);
+        let (again, retries) = pushed(&registry, options(), &plain).await;
+        assert_eq!(retries.len(), 15, "{retries:?}");
+        assert!(again <= plain.layer.len() / 10, "{kind:?}: {again} sent again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_layer_costs_at_most_four_requests() {
+    let files = Files::new();
+    let unknown: Vec<_> = (0..9).map(|i| files.layer(&i.to_string(), 1000, i)).collect();
+    let mut known = unknown.clone();
+    for layer in &mut known {
+        let digested = layer.digest(&ReadOptions::default(), &LayerWatch::silent()).await.unwrap();
+        layer.known = Some(digested);
+    }
+    for (layers, each) in [(unknown, 3), (known, 4)] {
+        let mut requests = Vec::new();
+        for some in [&layers[..1], &layers[..]] {
+            let registry = Quirks::start(Kind::Distribution3);
+            push(&sink(options(), &reference(registry.addr(), "a/b:1")), some).await.unwrap();
+            requests.push(registry.count(""));
+        }
+        assert_eq!(requests[1] - requests[0], 8 * each, "POST, PATCH, PUT, and HEAD for a known one");
     }
 }
 
