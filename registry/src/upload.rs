@@ -302,12 +302,17 @@ impl Repository {
                     let detail = format!(" after a failed commit: {error}");
                     return Err(Error::Status { what, status, detail, transient: true, retry_after: None });
                 }
-                Err(error) => attempts.failed(error).await?,
-            }
-            again = true;
-            if self.has(digest, size).await? {
-                self.forget(upload);
-                return Ok(());
+                Err(error) if error.is_transient() => {
+                    let next = attempts.failed(error).await;
+                    again = true;
+                    // The last attempt, too, may have been one whose answer got lost.
+                    if matches!(self.has(digest, size).await, Ok(true)) {
+                        self.forget(upload);
+                        return Ok(());
+                    }
+                    next?;
+                }
+                Err(error) => return Err(error),
             }
         }
     }

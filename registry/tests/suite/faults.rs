@@ -164,6 +164,15 @@ async fn a_lost_answer_to_the_commit_of_a_blob_is_not_a_second_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_the_last_attempt_at_a_commit_is_no_error() {
+    let stage = Stage::new().await;
+    let retry = RetryPolicy { retries: 0, ..options().retry };
+    stage.proxy.break_next("PUT", "uploads", 2, Fault::AnswerInstead(504));
+    assert_eq!(stage.push_with(RegistryOptions { retry, ..options() }).await.0, Ok(()));
+    assert!(stage.tag_moved());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_a_blob_in_one_request_is_not_a_second_one() {
     for fault in unheard() {
         let stage = Stage::new().await;
