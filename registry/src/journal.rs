@@ -216,7 +216,7 @@ mod tests {
         assert!((60..=65).contains(&notes.len()), "{} notes", notes.len());
         let largest = notes.iter().map(Vec::len).max().unwrap();
         assert!(largest <= 4096, "{largest} bytes are more than a page");
-        assert!((100 + NOTES) * 4096 < 1 << 20);
+        const { assert!((100 + NOTES) * 4096 < 1 << 20) };
     }
 
     #[tokio::test(start_paused = true)]
