@@ -13,7 +13,8 @@ use crossdock_builder::{
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    ArchiveSink, Counters, DigestSink, ImageSink, IndexStore, LayoutSink, MemoStore, Platform, ReadOptions,
+    Abort, ArchiveSink, Counters, DigestSink, ImageSink, IndexStore, LayoutSink, MemoStore, Platform,
+    ReadOptions,
 };
 use jiff::Timestamp;
 
@@ -120,7 +121,7 @@ async fn interruptible(
     tracing::warn!("interrupted: cancelling uploads");
     // A second signal, or a registry that does not answer, ends it at once.
     tokio::select! {
-        () = sink.abort() => {}
+        () = sink.abort(Abort::Interrupted) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         () = tokio::time::sleep(CANCEL) => {}

@@ -99,13 +99,16 @@ def prepare(options: argparse.Namespace, work: Path) -> Arena:
 
 
 def run_all(options: argparse.Namespace, arena: Arena) -> list[Result]:
-    """crossdock and the floor in turns, then buildah once a driver."""
+    """crossdock, plain and over TLS, and the floor in turns, then buildah once a driver."""
     results: list[Result] = []
     for run in range(options.runs):
         progress(f"run {run + 1} of {options.runs}: the floor")
         results += shown(arena.floor(options.floor_jobs))
         progress(f"run {run + 1} of {options.runs}: crossdock, twice")
         results += shown(arena.crossdock())
+        progress(f"run {run + 1} of {options.runs}: crossdock through a proxy, without TLS and with it")
+        results += shown(arena.crossdock_proxied(tls=False))
+        results += shown(arena.crossdock_proxied(tls=True))
     for driver in options.drivers:
         progress(f"buildah, {driver} driver")
         results += shown(arena.buildah(driver))

@@ -18,6 +18,8 @@ COLOURS = {
     "floor": "#8a8f98",
     "crossdock": "#0f8f5f",
     "crossdock-again": "#4cc38a",
+    "crossdock-proxy": "#8a77b8",
+    "crossdock-tls": "#5f4b94",
     "buildah-vfs": "#d1495b",
     "buildah-overlay": "#3b6fb6",
 }
@@ -57,8 +59,8 @@ def draw(summary: Summary) -> str:
 
 def disk_chart(rows: list[Row], size: int) -> Iterable[str]:
     """Lines of the tool's own disk use, one a contestant that has any to show."""
-    # The second run of crossdock and the floor keep nothing either: their lines would lie on crossdock's.
-    drawn = [row for row in rows if row.contestant not in ("floor", "crossdock-again")]
+    # The floor and the other runs of crossdock keep nothing either: their lines would lie on crossdock's.
+    drawn = [row for row in rows if row.contestant.startswith("buildah") or row.contestant == "crossdock"]
     if not drawn:
         return
     longest = nice_ceiling(max(row.total for row in drawn))

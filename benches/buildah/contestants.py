@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from measure import Measure, run_measured, settle
+from proxy import Proxy
 from registry import Registry
 from sampling import disk_use
 from shards import Shard
@@ -22,6 +23,8 @@ LABELS = {
     "floor": "curl, digests known (the floor)",
     "crossdock": "crossdock build --push",
     "crossdock-again": "crossdock again, nothing changed",
+    "crossdock-proxy": "crossdock through haproxy",
+    "crossdock-tls": "crossdock through haproxy, over TLS",
     "buildah-vfs": "buildah vfs: bud + push",
     "buildah-overlay": "buildah overlay: bud + push",
 }
@@ -70,6 +73,16 @@ class Arena:
             command += ["--push", "--tls-verify=false", "-t", f"{registry.address}/bench/model:latest"]
             command.append(str(self._context))
             return [self._push(name, command, registry) for name in ("crossdock", "crossdock-again")]
+
+    def crossdock_proxied(self, tls: bool) -> list[Result]:
+        """The same cold build with push, through a proxy that ends TLS, or the same proxy without."""
+        self._empty()
+        with Registry(self._work / "registry") as registry:
+            with Proxy(self._work / "proxy", registry.address, tls) as proxy:
+                trust = ["--cert-dir", str(proxy.certificates)] if tls else ["--tls-verify=false"]
+                command = [*self._crossdock_build(), "--push", *trust]
+                command += ["-t", f"{proxy.address}/bench/model:latest", str(self._context)]
+                return [self._push("crossdock-tls" if tls else "crossdock-proxy", command, registry)]
 
     def crossdock_hash_only(self, context: Path) -> Measure:
         """A build that goes nowhere: every byte is read and hashed."""

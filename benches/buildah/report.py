@@ -19,6 +19,7 @@ FLOOR_LIMIT = 1.3
 BUILDAH_FACTOR = 10
 WRITTEN_LIMIT = 1 * MIB
 MEMORY_LIMIT = 128 * MIB
+TLS_RATE = 0.8
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class Summary:
         if crossdock and vfs:
             times = vfs.total / crossdock.total
             lines.append(goal(times >= BUILDAH_FACTOR, f"{BUILDAH_FACTOR} x faster than buildah vfs", f"{times:.1f} x"))
+        proxied, tls = self.row("crossdock-proxy"), self.row("crossdock-tls")
+        if proxied and tls:
+            rate = proxied.total / tls.total
+            what = f"over TLS at least {TLS_RATE} of the rate without, through the same proxy"
+            lines.append(goal(rate >= TLS_RATE, what, f"{rate:.2f}"))
         if crossdock and again:
             written = max(crossdock.written, again.written)
             lines.append(goal(written < WRITTEN_LIMIT, "less than 1 MiB written", size_text(written)))
@@ -252,6 +258,8 @@ the same machine. Made by `{command}`; the figures are this machine's, the comma
 
 - The **floor** is curl sending the same files, whose digests it was told, by one monolithic PUT each, {floor_jobs}
   side by side. It reads every byte once and hashes none: what is above it is the builder's own cost.
+- Through haproxy, crossdock pushes to the same registry by a proxy on this machine, once without TLS and once with it. The
+  proxy's CPU is in neither column, and shares the cores.
 - buildah is given `--layers=false`, as in the usual pipeline step. It compresses with gzip when it pushes to a
   registry; the `-D` of Debian's version does not change that (the pushed layer is the same, digest and all).
 - Every push goes to a registry that was just started on empty storage. Before each step the disk is synced and left

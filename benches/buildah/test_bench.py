@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import ssl
 import tempfile
 import unittest
 import urllib.request
@@ -13,6 +15,7 @@ from xml.etree import ElementTree
 import chart
 from contestants import Result
 from measure import Measure, StepFailed, run_measured
+from proxy import Proxy
 from registry import Registry
 from report import Summary, row_of, thinned
 from sampling import DiskSample, disk_use, parse_memory
@@ -97,6 +100,19 @@ class Uploading(TemporaryDirectory):
             run_measured(command, dict(os.environ), lambda: 0, lambda: 0, f"{wrong.digest} {wrong.path}\n")
 
 
+@unittest.skipUnless(shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin"), "no haproxy here")
+class Proxying(TemporaryDirectory):
+    def test_a_registry_answers_through_the_proxy(self) -> None:
+        with Registry(self.directory / "registry") as registry:
+            for tls in (False, True):
+                with Proxy(self.directory / "proxy", registry.address, tls) as proxy:
+                    scheme = "https" if tls else "http"
+                    context = ssl.create_default_context(cafile=proxy.certificates / "ca.crt") if tls else None
+                    request = urllib.request.Request(f"{scheme}://{proxy.address}/v2/a/b/blobs/uploads/", method="POST")
+                    with urllib.request.urlopen(request, context=context) as answer:
+                        self.assertTrue(answer.headers["Location"].startswith(f"{scheme}://{proxy.address}/"))
+
+
 class Shards(TemporaryDirectory):
     def test_shards_add_up_and_are_kept(self) -> None:
         first = make_shards(self.directory, 1001, 3)
@@ -138,6 +154,11 @@ class Reporting(unittest.TestCase):
         slow = result("crossdock", 14, written=2 * MIB, memory=200 * MIB)
         bad = summary([result("floor", 10), slow, result("crossdock-again", 1), result("buildah-vfs", 100)])
         self.assertEqual(bad.goals().count("MISSED"), 4)
+
+    def test_tls_is_measured_against_the_same_proxy(self) -> None:
+        for seconds, word in ((12, "- met: over TLS"), (13, "MISSED")):
+            results = [result("crossdock", 5), result("crossdock-proxy", 10), result("crossdock-tls", seconds)]
+            self.assertIn(word, summary(results).goals())
 
     def test_a_missing_contestant_leaves_no_gap(self) -> None:
         text = summary([result("crossdock", 1), result("crossdock-again", 1)]).markdown()

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ImageConfig, ImageSink, ImageSource, Layer, LayerWatch,
+    Abort, Compression, Descriptor, Error, Hasher, ImageConfig, ImageSink, ImageSource, Layer, LayerWatch,
     ManifestFormat, MediaType, MemoStore, NewLayer, Outcome, PlannedLayer, Progress, ReadOptions,
     ResolvedImage, Result, SinkPlan, VirtualLayer, canonical_json,
 };
@@ -113,7 +113,7 @@ pub async fn assemble(
     match put(assembly, &base_layers, sink, options).await {
         Ok(assembled) => Ok(assembled),
         Err(error) => {
-            sink.abort().await;
+            sink.abort(Abort::Failed).await;
             Err(error)
         }
     }

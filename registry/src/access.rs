@@ -1,5 +1,6 @@
 //! What a user may do with a repository, and why: asked of the registry, not guessed.
 
+use crossdock_storage::Abort;
 use oci_spec::image::MediaType;
 use reqwest::Method;
 
@@ -92,7 +93,7 @@ async fn try_pull(host: &Host, reference: &Reference) -> Result<()> {
 
 async fn try_push(repository: &Repository) -> Result<()> {
     repository.host.attempts().run(|| repository.begin_upload()).await?;
-    repository.cancel_all().await;
+    repository.cancel_open(Abort::Interrupted).await;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crossdock_storage::Counters;
+use crossdock_storage::{Checkpoints, Counters};
 use rustls::RootCertStore;
 use url::Url;
 
@@ -46,8 +46,11 @@ pub struct RegistryOptions {
     pub upload: Option<UploadStyle>,
     /// Where uploads on their way and blobs of earlier pushes are noted; without it, nothing is.
     pub root: Option<PathBuf>,
-    /// When it is first noted how far an upload is; each further note comes after twice the pause.
+    /// How often is looked whether it is time to note how far an upload is.
     pub journal_every: Duration,
+    /// Bytes between two states of a layer's hash that are kept to go on from, and the least between two notes of a layer:
+    /// they lie further apart where that is less than a 64th of all new layers. At least 1.
+    pub checkpoint_step: u64,
     /// After so long a push, the registry is asked again for each blob before the manifest goes up: some collect blobs
     /// that no manifest names (Quay after an hour).
     pub ask_again_after: Duration,
@@ -71,7 +74,8 @@ impl Default for RegistryOptions {
             timeouts: Timeouts::default(),
             upload: None,
             root: None,
-            journal_every: Duration::from_secs(30),
+            journal_every: Duration::from_secs(2),
+            checkpoint_step: Checkpoints::STEP,
             ask_again_after: Duration::from_secs(30 * 60),
             proxy: ProxyOptions::default(),
             user_agent: concat!("crossdock/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -264,6 +268,8 @@ impl Shared {
             .no_proxy()
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
+            // Not the client's 30 s: a registry that takes nothing for a while, being busy with its storage, is waited for.
+            .tcp_user_timeout(options.timeouts.stall)
             // Shorter than the servers keep them: who sends into a connection that is just being closed has lost.
             .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)

@@ -43,8 +43,8 @@ pub(crate) struct Host {
     shared: Arc<Shared>,
     endpoint: OnceCell<Endpoint>,
     challenge: Mutex<Option<Challenge>>,
-    /// The first challenge as it came, from which the kind of registry shows.
-    first_words: OnceLock<String>,
+    /// What its first answer shows it to be.
+    shown: OnceLock<Option<Profile>>,
     keys: Mutex<HashMap<Access, Arc<AsyncMutex<Option<Key>>>>>,
 }
 
@@ -56,7 +56,7 @@ impl Host {
             shared,
             endpoint: OnceCell::new(),
             challenge: Mutex::default(),
-            first_words: OnceLock::new(),
+            shown: OnceLock::new(),
             keys: Mutex::default(),
         }
     }
@@ -104,7 +104,7 @@ impl Host {
 
     /// The registry's peculiarities, as far as is known by now.
     pub(crate) fn profile(&self) -> Profile {
-        Profile::of_challenge(&self.registry, self.first_words.get().map_or("", String::as_str))
+        Profile::of(&self.registry, self.shown.get().copied().flatten())
     }
 
     /// Where the registry answers; asks it, the first time, which also tells how to authenticate.
@@ -146,8 +146,7 @@ impl Host {
         let status = answer.status();
         if status.is_success() || status == StatusCode::UNAUTHORIZED {
             self.learn(&answer);
-            let words = answer.header("www-authenticate").unwrap_or_default().to_owned();
-            self.first_words.get_or_init(|| words);
+            self.shown.get_or_init(|| Profile::of_answer(answer.response.headers()));
             Ok(status)
         } else if is_transient(status) {
             Err(answer.into_error().await)

@@ -1,41 +1,46 @@
-//! The journal of uploads: what another process needs to go on where this one was killed. One small file for each layer
+//! The journal of uploads: what another process needs to go on where this one was killed. One small file for each blob
 //! on its way, below the root directory; it may hold a token of the registry's, so only its owner can read it.
 //!
 //! Nothing depends on it: an entry that is old, damaged or of an upload that the registry has forgotten is dropped, and
-//! the layer is sent from its start. A layer of which a file was written just now has none, for a further write might
+//! the blob is sent from its start. A layer of which a file was written just now has none, for a further write might
 //! not show in the file's times.
 
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_storage::{
-    Checkpoint, Checkpoints, Compression, Hasher, StateLock, StateStore, VirtualLayer, is_settled,
-    layer_identity,
-};
+use crossdock_storage::{Checkpoint, Checkpoints, Hasher, StateLock, StateStore, canonical_json};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::client::{RegistryOptions, lock};
 use crate::resume::Partial;
+use crate::upload::Repository;
 
 /// Entries that nobody came back for are dropped after this time.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Checkpoints of an entry: a registry may have less than was sent, by what it had in memory.
-const CHECKPOINTS: usize = 16;
+/// Checkpoints of an entry, which is about half a page with them: a registry may have less than was sent, by what it had
+/// in memory.
+const CHECKPOINTS: usize = 8;
 
-/// One layer's place in the journal, ours alone until it is dropped.
+/// The notes that a push may make beside the first of each layer, however much it sends.
+const NOTES: u64 = 64;
+
+/// One blob's place in the journal, ours alone until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Journal {
     store: StateStore,
     name: String,
     lock: Option<StateLock>,
     every: Duration,
+    /// Bytes between two checkpoints, and between two notes.
+    checkpoint_step: u64,
+    step: u64,
     registry: String,
     repository: String,
-    layer: String,
+    identity: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,75 +48,108 @@ struct Entry {
     version: u32,
     registry: String,
     repository: String,
-    layer: String,
+    identity: String,
     upload: String,
     /// Offsets, each with the state of the hash there.
     checkpoints: Vec<(u64, String)>,
 }
 
 impl Journal {
-    /// The place of `layer` on its way to a repository; `None` where there is no directory for it, where another process
-    /// has it, or where the layer's files are too new.
+    /// The place of a blob on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
+    /// it, or where another process has it. `identity` is what the blob is made of, or its digest.
     pub(crate) fn open(
         options: &RegistryOptions,
-        registry: &str,
-        repository: &str,
-        layer: &VirtualLayer,
+        (registry, repository): (&str, &str),
+        identity: String,
+        total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
-        if !is_settled(layer, SystemTime::now()) {
-            return None;
-        }
         store.prune(WEEK);
-        let layer = layer_identity(layer, Compression::None);
-        let digest = Hasher::digest(format!("{registry}\n{repository}\n{layer}").as_bytes());
+        let digest = Hasher::digest(format!("{registry}\n{repository}\n{identity}").as_bytes());
         let name = format!("{}.json", digest.digest());
         let lock = Some(store.lock(&name)?);
         let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        Some(Self { store, name, lock, every: options.journal_every, registry, repository, layer })
+        let (every, step) = (options.journal_every, options.checkpoint_step.max(total / NOTES));
+        Some(Self {
+            store,
+            name,
+            lock,
+            every,
+            checkpoint_step: options.checkpoint_step,
+            step,
+            registry,
+            repository,
+            identity,
+        })
     }
 
     /// The upload that an earlier process left behind.
     pub(crate) fn recall(&self) -> Option<Partial> {
         let entry: Entry = serde_json::from_slice(&self.store.read(&self.name)?).ok()?;
-        let ours = entry.version == 1
-            && (&entry.registry, &entry.repository, &entry.layer)
-                == (&self.registry, &self.repository, &self.layer);
+        let ours = entry.version == 2
+            && (&entry.registry, &entry.repository, &entry.identity)
+                == (&self.registry, &self.repository, &self.identity);
         if !ours {
             return None;
         }
-        let checkpoints = Checkpoints::default();
+        let checkpoints = Checkpoints::every(self.checkpoint_step);
         for (offset, state) in &entry.checkpoints {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
-        Some(Partial { upload: Url::parse(&entry.upload).ok()?, offset: 0, unsure: false, checkpoints })
+        Some(Partial::new(Url::parse(&entry.upload).ok()?, checkpoints))
     }
 
-    /// Writes how far the layer is, until it is dropped. The pauses double: what is written stays a few kilobytes for a
-    /// layer of any size, and bytes that the registry has beyond the last note are hashed again but not sent again.
-    pub(crate) async fn keep(&self, upload: &Mutex<Url>, checkpoints: &Checkpoints) {
-        let mut pause = self.every;
+    /// Writes how far the blob is, until it is dropped: at the first checkpoint, and then where the last one lies a step
+    /// further than the last note; without checkpoints once, for the upload's place is all there is to note. So all notes
+    /// of a push together stay below a mebibyte. Bytes that the registry has beyond the last note are hashed again but not
+    /// sent again.
+    pub(crate) async fn keep(
+        &self,
+        repository: &Repository,
+        upload: &Mutex<Url>,
+        checkpoints: Option<&Checkpoints>,
+    ) {
+        let mut noted = None;
         loop {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            let entry = Entry {
-                version: 1,
-                registry: self.registry.clone(),
-                repository: self.repository.clone(),
-                layer: self.layer.clone(),
-                upload: lock(upload).to_string(),
-                checkpoints: checkpoints
-                    .last(CHECKPOINTS)
-                    .iter()
-                    .map(|c| (c.offset(), STANDARD.encode(c.state())))
-                    .collect(),
+            tokio::time::sleep(self.every).await;
+            let last = checkpoints.map(|checkpoints| checkpoints.last(CHECKPOINTS)).unwrap_or_default();
+            let offset = match (checkpoints, last.last()) {
+                (None, _) => 0,
+                (Some(_), Some(last)) => last.offset(),
+                (Some(_), None) => continue,
             };
-            // Some kilobytes, and never after `remove`: so not on another thread.
-            if let Err(error) = self.store.write(&self.name, &crossdock_storage::canonical_json(&entry)) {
-                tracing::warn!(%error, "the push goes on, but cannot be continued if it is killed");
+            if noted.is_some_and(|noted| offset < self.step.saturating_add(noted)) {
+                continue;
+            }
+            let place = lock(upload).clone();
+            // Half a page, and never after `remove`: so not on another thread.
+            if !self.write(&place, &last) {
                 return std::future::pending().await;
             }
+            repository.noted(&place);
+            noted = Some(offset);
         }
+    }
+
+    /// Writes how far a blob came that is not sent on, not now. Whether that worked.
+    pub(crate) fn note(&self, partial: &Partial) -> bool {
+        self.write(&partial.url(), &partial.checkpoints.last(CHECKPOINTS))
+    }
+
+    fn write(&self, upload: &Url, checkpoints: &[Checkpoint]) -> bool {
+        let entry = Entry {
+            version: 2,
+            registry: self.registry.clone(),
+            repository: self.repository.clone(),
+            identity: self.identity.clone(),
+            upload: upload.to_string(),
+            checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
+        };
+        let written = self.store.write(&self.name, &canonical_json(&entry));
+        if let Err(error) = &written {
+            tracing::warn!(%error, "the push goes on, but cannot be continued if it is killed");
+        }
+        written.is_ok()
     }
 
     /// Forgets the upload: it is a blob, or it is gone.
@@ -125,5 +163,67 @@ impl Drop for Journal {
         if let Some(lock) = self.lock.take() {
             self.store.unlock(&self.name, lock);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crossdock_storage::{Compression, LayerReader, ReadOptions, Segment, SourceFile, VirtualLayer};
+
+    use super::*;
+    use crate::client::Registry;
+    use crate::host::Manner;
+
+    /// The notes of a layer of 192 MiB, one read after the other; each is waited for after each chunk.
+    async fn notes(checkpoint_step: u64, total: u64) -> Vec<Vec<u8>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights");
+        fs::File::create(&path).unwrap().set_len(192 << 20).unwrap();
+        let file = SourceFile::stat(&path).unwrap();
+        let layer = VirtualLayer::new([Segment::Extent { len: file.size(), file, offset: 0 }]);
+        let root = Some(directory.path().to_owned());
+        let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
+        let journal =
+            Journal::open(&options, ("registry.example", "a/b"), "identity".repeat(10), total).unwrap();
+        let upload =
+            Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
+        let registry = Registry::new(RegistryOptions::default());
+        let repository = Repository::new(registry.host("registry.example", Manner::default()), "a/b");
+        let checkpoints = Checkpoints::every(checkpoint_step);
+        let mut notes: Vec<Vec<u8>> = Vec::new();
+        let reading = async {
+            let mut reader = LayerReader::new(&layer, Compression::None, &ReadOptions::default());
+            while reader.next_chunk().unwrap().is_some() {
+                checkpoints.keep(reader.checkpoint().unwrap());
+                tokio::time::sleep(2 * options.journal_every).await;
+                let note = journal.store.read(&journal.name);
+                notes.extend(note.filter(|note| notes.last() != Some(note)));
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = journal.keep(&repository, &upload, Some(&checkpoints)) => {}
+        }
+        notes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_of_any_size_writes_less_than_a_mebibyte_of_notes() {
+        let notes = notes(1 << 20, 192 << 20).await;
+        // Of a hundred layers each has its first note.
+        assert!((60..=65).contains(&notes.len()), "{} notes", notes.len());
+        let largest = notes.iter().map(Vec::len).max().unwrap();
+        assert!(largest <= 4096, "{largest} bytes are more than a page");
+        const { assert!((100 + NOTES) * 4096 < 1 << 20) };
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_layer_that_is_a_small_part_of_its_push_is_noted_seldom_but_soon() {
+        let notes = notes(1 << 20, 64 * (100 << 20)).await;
+        assert_eq!(notes.len(), 2);
+        let first: Entry = serde_json::from_slice(&notes[0]).unwrap();
+        assert_eq!(first.checkpoints.last().unwrap().0, 1 << 20);
     }
 }

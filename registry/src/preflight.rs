@@ -14,11 +14,8 @@ use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
 use crate::host::{Call, Host};
-use crate::profile::Profile;
+use crate::profile::LayerLimit;
 use crate::upload::Repository;
-
-/// Blobs on S3 are made of 10,000 parts at most, of 10 MiB where nobody changed `chunksize` (Distribution's s3 driver).
-const S3_BLOB: u64 = 10_000 * (10 << 20);
 
 /// Registries take manifests of 4 MiB and need not take larger ones (distribution specification, "Pushing manifests").
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -223,36 +220,7 @@ fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
 }
 
-/// How large a layer may be.
-#[derive(Debug, Clone, Copy)]
-struct LayerLimit {
-    bytes: u64,
-    /// Documented, and nobody's to change; other limits are warned of.
-    hard: bool,
-    whose: &'static str,
-}
-
 impl LayerLimit {
-    /// By what the registry's profile says, for a registry may have another name than its own; no two have the same.
-    fn of(documented: Option<u64>) -> Self {
-        let known = [
-            ("public.ecr.aws", true, "Amazon ECR Public takes"),
-            (".dkr.ecr.amazonaws.com", true, "Amazon ECR takes"),
-            ("ghcr.io", true, "GHCR takes"),
-            ("quay.io", false, "Quay takes by default (MAXIMUM_LAYER_SIZE)"),
-        ];
-        let found = known.into_iter().find(|(host, ..)| Profile::of(host).max_layer == documented);
-        match (documented, found) {
-            (Some(bytes), Some((_, hard, whose))) => Self { bytes, hard, whose },
-            (Some(bytes), None) => Self { bytes, hard: false, whose: "the registry takes" },
-            (None, _) => Self {
-                bytes: S3_BLOB,
-                hard: false,
-                whose: "a registry on S3 takes with the default chunksize of 10 MiB",
-            },
-        }
-    }
-
     /// What is to be warned of, if there is anything.
     fn check(self, destination: &str, layer: &str, bytes: u64, exact: bool) -> Result<Option<String>> {
         if bytes <= self.bytes {
@@ -291,7 +259,7 @@ pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<(
 fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
-    let limit = LayerLimit::of(repository.profile().max_layer);
+    let limit = repository.profile().limit;
     let mut warnings = Vec::new();
     for layer in &plan.new_layers {
         let exact = layer.compression == Compression::None;

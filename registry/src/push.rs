@@ -2,6 +2,7 @@
 
 mod blob;
 mod claims;
+mod course;
 mod layer;
 mod publish;
 
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, DiffId, Error as StorageError, Hasher, ImageSink, ImageSource,
-    Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
+    Abort, BlobStream, Compression, Descriptor, DiffId, Error as StorageError, Hasher, ImageSink,
+    ImageSource, Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
 };
 use futures_util::stream;
 use tokio::sync::OnceCell;
@@ -27,7 +28,6 @@ use crate::manifest::{Document, fetch};
 use crate::preflight;
 use crate::profile::UploadStyle;
 use crate::reference::Reference;
-use crate::retry::Attempts;
 use crate::upload::Repository;
 use claims::Claims;
 
@@ -41,6 +41,8 @@ pub struct RegistrySink {
     /// Sizes in bytes of the layers of the image that the tag names now: a new layer of such a size may well be one of
     /// them, and is hashed before it is sent.
     sizes_there: Mutex<HashSet<u64>>,
+    /// Bytes of all new layers, uncompressed.
+    planned: OnceLock<u64>,
     claims: Claims,
 }
 
@@ -54,6 +56,7 @@ impl RegistrySink {
             preflight: true,
             admitted: OnceCell::new(),
             sizes_there: Mutex::default(),
+            planned: OnceLock::new(),
             claims: Claims::default(),
         }
     }
@@ -75,13 +78,10 @@ impl RegistrySink {
         &self.repository.host
     }
 
-    fn watched(&self, watch: &LayerWatch) -> Attempts {
-        Attempts::watched(self.host().shared().options.retry, watch)
-    }
-
     /// Whether we may write there, and what the destination has: nothing is read of the layers before.
     async fn look(&self, plan: &SinkPlan) -> Result<()> {
         self.began.get_or_init(Instant::now);
+        self.planned.get_or_init(|| plan.new_layers.iter().map(|layer| layer.bytes).sum());
         self.admitted().await?;
         if self.preflight {
             preflight::check_limits(&self.repository, plan)?;
@@ -218,11 +218,15 @@ impl ImageSink for RegistrySink {
             return Err(StorageError::DigestMismatch { what, expected, actual });
         }
         let silent = LayerWatch::silent();
-        let open = || {
-            let bytes = bytes.clone();
-            async move { Ok::<BlobStream, Error>(Box::pin(stream::iter([Ok(bytes)]))) }
+        let open = |offset: u64| {
+            let rest = bytes.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..);
+            async move { Ok::<BlobStream, Error>(Box::pin(stream::iter([Ok(rest)]))) }
         };
-        let (outcome, _) = self.claimed(config, || self.send_blob(config, None, open, &silent)).await?;
+        let send = || async {
+            let course = self.course_of_blob(config, false, &silent).await;
+            self.send_blob(config, course, open, &silent).await
+        };
+        let (outcome, _) = self.claimed(config, send).await?;
         Ok(outcome)
     }
 
@@ -231,8 +235,8 @@ impl ImageSink for RegistrySink {
         Ok(self.publish(manifest, &bytes).await?)
     }
 
-    async fn abort(&self) {
-        self.repository.cancel_all().await;
+    async fn abort(&self, why: Abort) {
+        self.repository.cancel_open(why).await;
     }
 }
 

@@ -3,12 +3,14 @@
 //! Registries differ here (docs/registries.md): the answer's `Range` is inclusive but for Quay, whose N is the next
 //! offset; `0-0` is nothing or one byte; Distribution 2.8 answers 404 once the offset is not the one in its URL.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crossdock_storage::Checkpoints;
 use reqwest::Method;
 use url::Url;
 
+use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::host::{Answer, Call};
 use crate::upload::Repository;
@@ -17,17 +19,35 @@ use crate::upload::Repository;
 const ASK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Progress from which the failures before count no more, in bytes.
-pub(crate) const PROGRESS: u64 = 64 << 20;
+pub(crate) const PROGRESS: u64 = 16 << 20;
 
-/// An upload that was begun and not finished, of a layer that is stored as it is.
-#[derive(Debug, Clone)]
+/// An upload that was begun and not finished.
+#[derive(Debug)]
 pub(crate) struct Partial {
-    pub(crate) upload: Url,
+    /// Where it goes on.
+    pub(crate) upload: Mutex<Url>,
     /// The bytes that the registry has, as far as is known.
     pub(crate) offset: u64,
     /// Nobody has answered yet how many they are, after an error.
     pub(crate) unsure: bool,
+    /// States of the hash to go on from, of a layer that is stored as it is.
     pub(crate) checkpoints: Checkpoints,
+}
+
+impl Partial {
+    pub(crate) fn new(upload: Url, checkpoints: Checkpoints) -> Self {
+        Self { upload: Mutex::new(upload), offset: 0, unsure: false, checkpoints }
+    }
+
+    pub(crate) fn url(&self) -> Url {
+        lock(&self.upload).clone()
+    }
+
+    /// Notes that the registry has so many bytes, and wants the next there.
+    pub(crate) fn moved(&mut self, next: Url, offset: u64) {
+        *lock(&self.upload) = next;
+        (self.offset, self.unsure) = (offset, false);
+    }
 }
 
 /// What a registry says about an upload.
@@ -42,8 +62,8 @@ pub(crate) enum Standing {
 }
 
 impl Repository {
-    /// Asks how far an upload of `len` bytes has come.
-    pub(crate) async fn standing(&self, upload: &Url, len: u64) -> Standing {
+    /// Asks how far an upload has come, of `len` bytes where that is known.
+    pub(crate) async fn standing(&self, upload: &Url, len: Option<u64>) -> Standing {
         match self.ask(upload, len).await {
             Ok(standing) => standing,
             Err(Error::Status { status, detail, transient: false, .. }) => {
@@ -56,7 +76,7 @@ impl Repository {
         }
     }
 
-    async fn ask(&self, upload: &Url, len: u64) -> Result<Standing> {
+    async fn ask(&self, upload: &Url, len: Option<u64>) -> Result<Standing> {
         let call = Call::new(&self.access, Method::GET, upload.clone(), &[200, 202, 204])
             .with_patience(ASK_PATIENCE);
         let answer = self.host.call(call).await?;
@@ -65,9 +85,13 @@ impl Repository {
             None => upload.clone(),
         };
         Ok(match received(&answer) {
-            Some(0) => Standing::Gone("the registry has nothing of the layer yet".to_owned()),
-            Some(offset) if offset <= len => Standing::At(next, offset),
-            Some(offset) => Standing::Gone(format!("the registry claims {offset} of {len} bytes")),
+            Some(0) => Standing::Gone("the registry has nothing of it yet".to_owned()),
+            Some(offset) => match len {
+                Some(len) if offset > len => {
+                    Standing::Gone(format!("the registry claims {offset} of {len} bytes"))
+                }
+                _ => Standing::At(next, offset),
+            },
             None => Standing::Gone("the registry does not say how far the upload came".to_owned()),
         })
     }

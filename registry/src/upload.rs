@@ -1,12 +1,12 @@
 //! Uploads: the requests by which a blob comes into a repository, one attempt each
 //! (distribution specification, "Pushing a blob in chunks" and "Mounting a blob").
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossdock_storage::{BlobStream, Digest, Error as StorageError, LayerWatch};
+use crossdock_storage::{Abort, BlobStream, Digest, Error as StorageError, LayerWatch};
 use reqwest::Method;
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
 use url::Url;
@@ -30,7 +30,8 @@ pub(crate) struct Repository {
     pub(crate) access: Access,
     /// The registry does not take a PATCH that says its length.
     no_length: AtomicBool,
-    open: Mutex<HashSet<Url>>,
+    /// Whether the journal has them, too.
+    open: Mutex<HashMap<Url, bool>>,
 }
 
 /// An upload that was begun.
@@ -110,7 +111,7 @@ impl Repository {
             return Ok(Begun::Mounted);
         }
         let location = self.location(&answer).await?;
-        lock(&self.open).insert(location.clone());
+        self.opened(&location);
         Ok(Begun::Upload(location))
     }
 
@@ -253,10 +254,20 @@ impl Repository {
     /// Notes that an upload goes on at `next`.
     pub(crate) fn follow(&self, upload: &Mutex<Url>, next: &Url) {
         let mut open = lock(&self.open);
-        open.insert(next.clone());
         let old = std::mem::replace(&mut *lock(upload), next.clone());
-        if old != *next {
-            open.remove(&old);
+        let noted = open.remove(&old).unwrap_or_default();
+        open.insert(next.clone(), noted);
+    }
+
+    /// Notes that there is an upload to be finished, or cancelled.
+    pub(crate) fn opened(&self, upload: &Url) {
+        lock(&self.open).insert(upload.clone(), false);
+    }
+
+    /// Notes that another process could finish the upload.
+    pub(crate) fn noted(&self, upload: &Url) {
+        if let Some(noted) = lock(&self.open).get_mut(upload) {
+            *noted = true;
         }
     }
 
@@ -290,12 +301,17 @@ impl Repository {
                     let detail = format!(" after a failed commit: {error}");
                     return Err(Error::Status { what, status, detail, transient: true, retry_after: None });
                 }
-                Err(error) => attempts.failed(error).await?,
-            }
-            again = true;
-            if self.has(digest, size).await? {
-                self.forget(upload);
-                return Ok(());
+                Err(error) if error.is_transient() => {
+                    let next = attempts.failed(error).await;
+                    again = true;
+                    // The last attempt, too, may have been one whose answer got lost.
+                    if matches!(self.has(digest, size).await, Ok(true)) {
+                        self.forget(upload);
+                        return Ok(());
+                    }
+                    next?;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -311,11 +327,13 @@ impl Repository {
         }
     }
 
-    /// Gives all open uploads up.
-    pub(crate) async fn cancel_all(&self) {
+    /// Gives all open uploads up, but for those that the same push can go on with when it failed.
+    pub(crate) async fn cancel_open(&self, why: Abort) {
         let open: Vec<_> = lock(&self.open).drain().collect();
-        for upload in open {
-            self.cancel(&upload).await;
+        for (upload, noted) in open {
+            if !(noted && why == Abort::Failed) {
+                self.cancel(&upload).await;
+            }
         }
     }
 

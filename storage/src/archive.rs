@@ -28,7 +28,7 @@ use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layout::{readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
-use crate::sink::{ImageSink, NewLayer, SinkPlan};
+use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
 use crate::writers::{Wanted, Writers};
 
 /// Which kind of archive.
@@ -296,7 +296,7 @@ impl ImageSink for ArchiveSink {
         Ok(())
     }
 
-    async fn abort(&self) {
+    async fn abort(&self, _why: Abort) {
         self.writers.ended().await;
         // The temporary file goes with its handle.
         *self.lock() = None;

@@ -22,7 +22,7 @@ use crate::memo::write_whole;
 use crate::platform::Platform;
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
-use crate::sink::{ImageSink, NewLayer, SinkPlan};
+use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
 use crate::writers::{Wanted, Writers};
 
 /// The annotation that names an image in an index (OCI image-spec, annotations.md).
@@ -375,7 +375,7 @@ impl ImageSink for LayoutSink {
         write("index.json", &crate::canonical_json(&index))
     }
 
-    async fn abort(&self) {
+    async fn abort(&self, _why: Abort) {
         self.writers.ended().await;
         let made = std::mem::take(&mut *self.made());
         // Best effort, on the way out of another error; a directory that others use by now stays.

@@ -59,7 +59,7 @@ pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase,
 pub use reader::{LayerReader, ReadOptions};
 pub use resume::{Checkpoint, Checkpoints};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
-pub use sink::{DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
+pub use sink::{Abort, DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
 pub use source::{Fence, IoMode, SourceFile};
 pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};

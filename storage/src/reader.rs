@@ -106,6 +106,13 @@ impl LayerReader {
         }
     }
 
+    /// Gives out the stored bytes from `offset` on only. Those before are read, encoded and hashed all the same.
+    #[must_use]
+    pub const fn with_start(mut self, offset: u64) -> Self {
+        self.give_from = offset;
+        self
+    }
+
     /// Where reading could go on later; `None` where the layer is stored compressed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
@@ -133,26 +140,24 @@ impl LayerReader {
         loop {
             match &mut self.encoder {
                 Encoder::Identity => {
-                    let Some(mut chunk) = self.raw.next_hashed(&mut self.diff_id)? else {
+                    let Some(chunk) = self.raw.next_hashed(&mut self.diff_id)? else {
                         self.raw.check_before(self.began)?;
                         self.complete = true;
                         return Ok(None);
                     };
                     self.stored += chunk.len() as u64;
-                    if self.stored <= self.give_from {
-                        continue;
+                    if let Some(chunk) = behind(self.give_from, self.stored, &chunk) {
+                        return Ok(Some(chunk));
                     }
-                    let wanted = usize::try_from(self.stored - self.give_from).unwrap_or(usize::MAX);
-                    if wanted < chunk.len() {
-                        chunk = chunk.slice(chunk.len() - wanted..);
-                    }
-                    return Ok(Some(chunk));
                 }
                 Encoder::Pieces(pieces) => {
                     if let Some(piece) = pieces.encoder.next(pieces.input_ended)? {
                         pieces.digest.update(&piece);
                         self.stored += piece.len() as u64;
-                        return Ok(Some(piece));
+                        match behind(self.give_from, self.stored, &piece) {
+                            Some(piece) => return Ok(Some(piece)),
+                            None => continue,
+                        }
                     }
                     if pieces.input_ended {
                         self.complete = true;
@@ -195,6 +200,12 @@ impl LayerReader {
         let descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
         Ok(Layer { descriptor, diff_id: DiffId::of_tar(diff_id) })
     }
+}
+
+/// What lies behind `offset` of a chunk that ends at `end`.
+fn behind(offset: u64, end: u64, chunk: &Bytes) -> Option<Bytes> {
+    let wanted = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(chunk.len());
+    (wanted > 0).then(|| chunk.slice(chunk.len() - wanted..))
 }
 
 impl VirtualLayer {

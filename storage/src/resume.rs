@@ -6,9 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hash::Hasher;
 
-/// Bytes between two checkpoints.
-const STEP: u64 = 16 << 20;
-
 /// Checkpoints kept at most, the latest ones: 4 GiB back, in less than 64 KiB of memory. What lies before is hashed
 /// again from the start.
 const KEPT: usize = 256;
@@ -62,13 +59,15 @@ pub struct Checkpoints {
 }
 
 impl Default for Checkpoints {
-    /// One each 16 MiB.
     fn default() -> Self {
-        Self::every(STEP)
+        Self::every(Self::STEP)
     }
 }
 
 impl Checkpoints {
+    /// Bytes between two, if nothing else is said: 16 MiB.
+    pub const STEP: u64 = 16 << 20;
+
     /// One each `step` bytes, or a little more.
     #[must_use]
     pub fn every(step: u64) -> Self {

@@ -61,11 +61,20 @@ pub struct PlannedLayer {
     pub compression: Compression,
 }
 
+/// Why an image comes to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    /// Something went wrong. What the same command can go on with may stay.
+    Failed,
+    /// Nobody wants it any more: nothing stays.
+    Interrupted,
+}
+
 /// Where an image goes.
 ///
 /// The caller calls `prepare` once, then puts blobs (several at a time), then `commit`; on any error it calls
 /// `abort` and not `commit`. A sink leaves nothing behind after `abort`, but for blobs in a registry, which no
-/// manifest names and which the registry collects.
+/// manifest names and which the registry collects, and for what [`Abort::Failed`] allows.
 #[async_trait]
 pub trait ImageSink: Send + Sync + fmt::Debug {
     /// What the sink is, as a user writes it.
@@ -108,8 +117,8 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// Stores the manifest and moves the tags: the last step, after which the image is there.
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()>;
 
-    /// Removes what was stored half.
-    async fn abort(&self);
+    /// Removes what was stored half. The futures of blobs that were on their way are dropped by then.
+    async fn abort(&self, why: Abort);
 }
 
 /// Stores nothing: layers are read once for their digests. What a build without a destination does.
@@ -162,5 +171,5 @@ impl ImageSink for DigestSink {
         Ok(())
     }
 
-    async fn abort(&self) {}
+    async fn abort(&self, _why: Abort) {}
 }

@@ -9,6 +9,8 @@
 mod docker_registry;
 #[path = "../../registry/tests/common/fault_proxy.rs"]
 mod fault_proxy;
+#[path = "../../registry/tests/common/quirks.rs"]
+mod quirks;
 mod support;
 
 mod again;
@@ -18,6 +20,7 @@ mod bounds;
 mod changing_files;
 mod credentials;
 mod interrupt;
+mod killed;
 mod network;
 mod outputs;
 mod preflight;

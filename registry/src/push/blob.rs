@@ -1,15 +1,14 @@
 //! A blob that is somewhere already: mounted from a repository of the registry, or passed on as it comes.
 
 use std::future::Future;
-use std::sync::Mutex;
 
 use crossdock_storage::{BlobStream, Descriptor, ImageSource, LayerWatch, Outcome, Phase, VerifiedStream};
 
 use super::RegistrySink;
-use crate::client::lock;
+use super::course::Course;
 use crate::error::{Error, Result};
 use crate::known::KnownBlobs;
-use crate::retry::Attempts;
+use crate::profile::UploadStyle;
 use crate::upload::{Begun, Sent};
 
 impl RegistrySink {
@@ -38,11 +37,20 @@ impl RegistrySink {
                     }
                 }
                 let what = format!("blob {} of {}", blob.digest(), from.name());
-                let open = || async {
-                    let stream = from.blob(blob, 0).await?;
-                    Ok::<BlobStream, Error>(Box::pin(VerifiedStream::new(stream, blob, what.clone())))
+                let open = |offset: u64| {
+                    let what = what.clone();
+                    async move {
+                        let stream = from.blob(blob, offset).await?;
+                        // A tail says nothing of the whole: the registry checks what came together of it.
+                        Ok::<BlobStream, Error>(match offset {
+                            0 => Box::pin(VerifiedStream::new(stream, blob, what)),
+                            _ => stream,
+                        })
+                    }
                 };
-                self.send_blob(blob, begun, open, watch).await
+                let mut course = self.course_of_blob(blob, true, watch).await;
+                course.begun(begun).await;
+                self.send_blob(blob, course, open, watch).await
             })
             .await?;
         Ok(match neighbour {
@@ -84,58 +92,74 @@ impl RegistrySink {
         }
     }
 
-    /// Sends a blob whose digest is known, its bytes opened anew by `open` for each attempt.
+    /// Sends a blob whose digest is known. `open` gives its bytes from an offset on, anew for each attempt.
     pub(super) async fn send_blob<F: Future<Output = Result<BlobStream>> + Send>(
         &self,
         blob: &Descriptor,
-        begun: Option<url::Url>,
-        open: impl Fn() -> F + Send + Sync,
+        mut course: Course<'_>,
+        open: impl Fn(u64) -> F + Send + Sync,
         watch: &LayerWatch,
     ) -> Result<()> {
-        let mut attempts = self.watched(watch);
-        let (mut begun, mut renewed) = (begun, false);
         loop {
             watch.phase(Phase::Transferring);
-            match self.try_blob(blob, begun.take(), &open, watch, &mut attempts).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_unauthorized() && !renewed => renewed = true,
-                Err(error) => attempts.failed(error).await?,
-            }
+            let error = match course.ready().await {
+                Ok(()) => match self.try_blob(blob, &mut course, &open, watch).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            course.failed(error).await?;
         }
     }
 
-    #[tracing::instrument(skip_all, fields(digest = %blob.digest(), bytes = blob.size(), attempt = attempts.number()))]
+    #[tracing::instrument(
+        skip_all,
+        fields(digest = %blob.digest(), bytes = blob.size(), attempt = course.attempts.number())
+    )]
     async fn try_blob<F: Future<Output = Result<BlobStream>> + Send>(
         &self,
         blob: &Descriptor,
-        begun: Option<url::Url>,
-        open: &(impl Fn() -> F + Send + Sync),
+        course: &mut Course<'_>,
+        open: &(impl Fn(u64) -> F + Send + Sync),
         watch: &LayerWatch,
-        attempts: &mut Attempts,
     ) -> Result<()> {
-        let upload = match begun {
-            Some(upload) => upload,
-            None => self.repository.begin_upload().await?,
-        };
-        let current = Mutex::new(upload);
-        let result = async {
-            let source = open().await?;
-            let sent = self
-                .repository
-                .send(&current, source, (0, Some(blob.size())), Some(blob.digest()), Some(watch))
-                .await?;
-            if sent == Sent::Open {
-                watch.phase(Phase::Committing);
-                let upload = lock(&current).clone();
-                self.repository.finish(&upload, blob.digest(), blob.size(), attempts).await?;
+        if self.came_to_be(course, blob).await? {
+            return Ok(());
+        }
+        let partial = course.upload().await?;
+        let (from, size) = (partial.offset, blob.size());
+        let sent = if from > 0 && from == size {
+            Ok(Sent::Open)
+        } else {
+            match open(from).await {
+                Ok(source) => {
+                    course.send(&partial, source, Some(size - from), Some(blob.digest()), Some(watch)).await
+                }
+                Err(error) => Err(error),
             }
-            Ok(())
+        };
+        match sent {
+            Ok(Sent::Committed) => {}
+            Ok(Sent::Open) => {
+                watch.phase(Phase::Committing);
+                let upload = partial.url();
+                if let Err(error) =
+                    self.repository.finish(&upload, blob.digest(), size, &mut course.attempts).await
+                {
+                    return Err(course.refused(&partial, error).await);
+                }
+            }
+            Err(error) => return Err(course.broke(partial, error).await),
         }
-        .await;
-        if result.is_err() {
-            let upload = lock(&current).clone();
-            self.repository.cancel(&upload).await;
-        }
-        result
+        course.done();
+        Ok(())
+    }
+
+    /// Whether a blob that goes in one request came to be, and only the answer got lost.
+    pub(super) async fn came_to_be(&self, course: &Course<'_>, blob: &Descriptor) -> Result<bool> {
+        Ok(course.again()
+            && self.repository.profile().upload == UploadStyle::Monolithic
+            && self.repository.has(blob.digest(), blob.size()).await?)
     }
 }

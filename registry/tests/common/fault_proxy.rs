@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     CutAnswer(u64),
     /// Let the registry do it, and lose its answer.
     LoseAnswer,
+    /// Let the registry do it, and answer with this status in its place.
+    AnswerInstead(u16),
     /// Put this header in the place of the answer's own.
     ReplaceHeader { name: String, value: String },
     /// Pass the request on without this header.
@@ -234,6 +236,10 @@ impl State {
         if let Some(Fault::LoseAnswer) = fault {
             io::copy(&mut answers, &mut io::sink())?;
             return Ok(());
+        }
+        if let Some(Fault::AnswerInstead(status)) = fault {
+            io::copy(&mut answers, &mut io::sink())?;
+            return answer(&mut client, status, &[], "");
         }
         if let Some(Fault::ReplaceHeader { name, value }) = &fault {
             headers.retain(|(n, _)| n != name);

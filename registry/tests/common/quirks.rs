@@ -1,6 +1,8 @@
 //! A registry in memory that uploads blobs as one of the known kinds does, with its peculiarities, and that breaks
 //! connections when it is told to. Plain threads; a connection carries one request.
 
+#![allow(dead_code, reason = "not every test uses everything")]
+
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossdock_registry::RetryPolicy;
+use crossdock_registry::{RegistryOptions, RetryPolicy, UploadStyle};
 use crossdock_storage::{Error, FenceBreach, Outcome};
 
 use crate::docker_registry::DockerRegistry;
@@ -41,10 +41,14 @@ impl Stage {
 
     /// Pushes a new image of one layer of 4 MiB; gives the error's text, and how often the layer was tried again.
     async fn push(&self) -> (Result<(), String>, usize) {
+        self.push_with(options()).await
+    }
+
+    async fn push_with(&self, options: RegistryOptions) -> (Result<(), String>, usize) {
         let layer = self.files.layer("new", 4 << 20, 1);
         let (recorder, watch) = Recorder::watch();
         let to = reference(self.proxy.addr(), "m:1");
-        let result = push_watched(&sink(options(), &to), &[layer], &watch).await;
+        let result = push_watched(&sink(options, &to), &[layer], &watch).await;
         (result.map(|_| ()).map_err(|error| chain(&error)), recorder.retries())
     }
 
@@ -142,13 +146,42 @@ async fn the_registry_says_how_long_to_wait() {
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
+/// A commit that worked and that nobody heard of: a broken connection, and proxies that waited no longer.
+fn unheard() -> [Fault; 3] {
+    [Fault::LoseAnswer, Fault::AnswerInstead(504), Fault::AnswerInstead(502)]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_the_commit_of_a_blob_is_not_a_second_upload() {
+    for fault in unheard() {
+        let stage = Stage::new().await;
+        stage.proxy.break_next("PUT", "uploads", 1, fault);
+        assert_eq!(stage.push().await.0, Ok(()));
+        assert_eq!(stage.proxy.count("PATCH", ""), 2, "the layer and the config, once each");
+        assert_eq!(stage.proxy.count("PUT", "uploads"), 2);
+        assert!(stage.tag_moved());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_the_last_attempt_at_a_commit_is_no_error() {
     let stage = Stage::new().await;
-    stage.proxy.break_next("PUT", "uploads", 1, Fault::LoseAnswer);
-    assert_eq!(stage.push().await.0, Ok(()));
-    assert_eq!(stage.proxy.count("PATCH", ""), 2, "the layer and the config, once each");
+    let retry = RetryPolicy { retries: 0, ..options().retry };
+    stage.proxy.break_next("PUT", "uploads", 2, Fault::AnswerInstead(504));
+    assert_eq!(stage.push_with(RegistryOptions { retry, ..options() }).await.0, Ok(()));
     assert!(stage.tag_moved());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_blob_in_one_request_is_not_a_second_one() {
+    for fault in unheard() {
+        let stage = Stage::new().await;
+        let upload = Some(UploadStyle::Monolithic);
+        stage.proxy.break_next("PUT", "uploads", 1, fault);
+        assert_eq!(stage.push_with(RegistryOptions { upload, ..options() }).await.0, Ok(()));
+        assert_eq!(stage.proxy.count("PUT", "uploads"), 2, "the layer and the config, once each");
+        assert!(stage.tag_moved());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

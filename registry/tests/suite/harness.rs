@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossdock_registry::{Reference, Registry, RegistryOptions, RegistrySink, RetryPolicy, Secret};
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ImageSink as _, Layer, LayerEvent, LayerWatch, MediaType,
+    Abort, Compression, Descriptor, Error, Hasher, ImageSink as _, Layer, LayerEvent, LayerWatch, MediaType,
     NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Segment, SinkPlan, SourceFile, VirtualLayer,
     canonical_json,
 };
@@ -102,7 +102,7 @@ pub(crate) async fn push_watched(
 ) -> Result<Pushed, Error> {
     let result = try_push(sink, layers, watch).await;
     if result.is_err() {
-        sink.abort().await;
+        sink.abort(Abort::Failed).await;
     }
     result
 }

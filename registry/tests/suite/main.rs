@@ -19,6 +19,7 @@ mod openshift;
 mod proxies;
 mod pull;
 mod push;
+mod resume;
 mod secrets;
 mod tls;
 mod tls_authority;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use crossdock_registry::{RegistryOptions, UploadStyle};
 use crossdock_storage::{
     Compression, ImageSink as _, LayerReader, LayerWatch, NewLayer, Outcome, ReadOptions, SinkPlan,
+    SourceFile,
 };
 
 use crate::docker_registry::DockerRegistry;
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::harness::{Files, Recorder, chain, options, push, push_watched, reference, sink};
+use crate::harness::{Files, Recorder, chain, layer_of, options, push, push_watched, reference, sink};
 use crate::quirks::{Kind, Quirks};
 
 const LEN: usize = 5 << 20;
@@ -31,8 +32,8 @@ fn styled(upload: UploadStyle) -> RegistryOptions {
     RegistryOptions { upload: Some(upload), ..options() }
 }
 
-fn bytes_of(layer: &NewLayer) -> Vec<u8> {
-    let mut reader = LayerReader::new(&layer.layer, Compression::None, &ReadOptions::default());
+pub(crate) fn bytes_of(layer: &NewLayer) -> Vec<u8> {
+    let mut reader = LayerReader::new(&layer.layer, layer.compression, &ReadOptions::default());
     let mut all = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
         all.extend_from_slice(&chunk);
@@ -41,7 +42,11 @@ fn bytes_of(layer: &NewLayer) -> Vec<u8> {
 }
 
 /// Pushes a layer; gives the bytes sent in vain and the reasons for each retry.
-async fn pushed(registry: &Quirks, options: RegistryOptions, layer: &NewLayer) -> (u64, Vec<String>) {
+pub(crate) async fn pushed(
+    registry: &Quirks,
+    options: RegistryOptions,
+    layer: &NewLayer,
+) -> (u64, Vec<String>) {
     let before = registry.received();
     let (recorder, watch) = Recorder::watch();
     let to = reference(registry.addr(), "a/b:1");
@@ -49,11 +54,12 @@ async fn pushed(registry: &Quirks, options: RegistryOptions, layer: &NewLayer) -
         .await
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let digest = image.layers[0].0.descriptor.digest().to_string();
-    assert!(registry.blob("a/b", &digest).unwrap() == bytes_of(layer), "byte for byte");
+    let stored = bytes_of(layer);
+    assert!(registry.blob("a/b", &digest).unwrap() == stored, "byte for byte");
     assert!(registry.has_manifest("/v2/a/b/manifests/1"));
     assert_eq!(registry.open_uploads(), 0, "no upload is left open");
     // The config is some hundred bytes.
-    ((registry.received() - before).saturating_sub(layer.layer.len()), recorder.reasons())
+    ((registry.received() - before).saturating_sub(stored.len() as u64), recorder.reasons())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,6 +145,46 @@ async fn an_upload_that_breaks_often_comes_to_its_end() {
     }
 }
 
+/// In the proportions of a push of 8 GiB through a proxy that breaks the connection every 500 MiB, each time with a
+/// megabyte still in its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_hours_through_a_bad_proxy_sends_little_twice() {
+    const MIB: u64 = 1 << 20;
+    let files = Files::new();
+    std::fs::File::create(files.path("large")).unwrap().set_len(128 * MIB).unwrap();
+    let plain = layer_of(&SourceFile::stat(files.path("large")).unwrap());
+    for kind in [Kind::Distribution3, Kind::Quay] {
+        let registry = Quirks::start(kind);
+        for _ in 0..15 {
+            registry.break_after(8 * MIB);
+        }
+        registry.forget(MIB / 2);
+        let (again, retries) = pushed(&registry, options(), &plain).await;
+        assert_eq!(retries.len(), 15, "{retries:?}");
+        assert!(again <= plain.layer.len() / 10, "{kind:?}: {again} sent again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_layer_costs_at_most_four_requests() {
+    let files = Files::new();
+    let unknown: Vec<_> = (0..9).map(|i| files.layer(&i.to_string(), 1000, i)).collect();
+    let mut known = unknown.clone();
+    for layer in &mut known {
+        let digested = layer.digest(&ReadOptions::default(), &LayerWatch::silent()).await.unwrap();
+        layer.known = Some(digested);
+    }
+    for (layers, each) in [(unknown, 3), (known, 4)] {
+        let mut requests = Vec::new();
+        for some in [&layers[..1], &layers[..]] {
+            let registry = Quirks::start(Kind::Distribution3);
+            push(&sink(options(), &reference(registry.addr(), "a/b:1")), some).await.unwrap();
+            requests.push(registry.count(""));
+        }
+        assert_eq!(requests[1] - requests[0], 8 * each, "POST, PATCH, PUT, and HEAD for a known one");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_away_for_a_moment_is_asked_again_how_far_it_is() {
     let files = Files::new();
@@ -168,8 +214,21 @@ async fn a_registry_that_takes_no_length_is_told_none_the_second_time() {
     assert_eq!(retries.len(), 1, "{retries:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_behind_another_name_is_known_by_its_first_answer() {
+    let files = Files::new();
+    let registry = Quirks::start(Kind::Ghcr);
+    let proxy = FaultProxy::start(registry.addr());
+    let (name, value) = ("x-github-request-id".to_owned(), "D5D4:25D6".to_owned());
+    proxy.break_next("GET", "/v2/", 1, Fault::ReplaceHeader { name, value });
+    let (recorder, watch) = Recorder::watch();
+    let sink = sink(options(), &reference(proxy.addr(), "a/b:1"));
+    push_watched(&sink, &[files.layer("a", LEN, 7)], &watch).await.unwrap();
+    assert_eq!(recorder.reasons(), [""; 0]);
+}
+
 /// Pushes until the registry takes no more, and is then gone without a word, as after `kill -9`.
-async fn killed(registry: &Quirks, options: &RegistryOptions, layer: &NewLayer, at: u64) {
+pub(crate) async fn killed(registry: &Quirks, options: &RegistryOptions, layer: &NewLayer, at: u64) {
     registry.hang_after(at);
     let sink = sink(options.clone(), &reference(registry.addr(), "a/b:1"));
     sink.prepare(&SinkPlan::default()).await.unwrap();
@@ -195,6 +254,7 @@ async fn a_killed_push_goes_on_in_another_process() {
         let options = RegistryOptions {
             root: Some(root.path().to_owned()),
             journal_every: Duration::from_millis(20),
+            checkpoint_step: 1 << 20,
             ..styled(style)
         };
         let registry = Quirks::start(kind);
@@ -229,6 +289,7 @@ async fn a_changed_file_is_another_layer_to_the_journal() {
     let options = RegistryOptions {
         root: Some(root.path().to_owned()),
         journal_every: Duration::from_millis(20),
+        checkpoint_step: 1 << 20,
         ..options()
     };
     let registry = Quirks::start(Kind::Distribution3);
@@ -251,6 +312,7 @@ async fn debians_registry_starts_a_killed_push_again() {
     let mut options = RegistryOptions {
         root: Some(root.path().to_owned()),
         journal_every: Duration::from_millis(5),
+        checkpoint_step: 1 << 20,
         ..options()
     };
     options.retry.delay = Some(Duration::from_secs(60));
