@@ -42,7 +42,7 @@ pub use encode::{Compression, ManifestFormat};
 pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::{Hasher, hash_layers};
-pub use image::{BlobStream, ImageSource, Layer, RepositoryName, ResolvedImage, VerifiedStream};
+pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream};
 pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
