@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{
-    ImageSource, IndexKind, IndexStore, LayerIndex, ResolvedImage, Result,
-};
+use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, ResolvedImage, Result};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 

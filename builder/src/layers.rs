@@ -70,19 +70,17 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     for step in &plan.steps {
         config.history.extend(history(step, &shards_of));
     }
-    Ok(Assembly {
-        layers,
-        config,
-        annotations: options.annotations.clone(),
-        format: options.format,
-    })
+    Ok(Assembly { layers, config, annotations: options.annotations.clone(), format: options.format })
 }
 
 fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
     let layers = base.image.layers(&base.source.name())?;
     let title = format!("base {}", base.source.name());
-    let layer =
-        |layer| AssemblyLayer { title: title.clone(), from_base: true, content: LayerContent::of(layer, &base.source) };
+    let layer = |layer| AssemblyLayer {
+        title: title.clone(),
+        from_base: true,
+        content: LayerContent::of(layer, &base.source),
+    };
     Ok(layers.into_iter().map(layer).collect())
 }
 

@@ -211,14 +211,14 @@ impl IndexStore {
 }
 
 /// Bytes as JSON text: those that are not UTF-8 as Latin-1 behind a mark.
-mod bytes_text {
+pub(crate) mod bytes_text {
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// No path has a NUL byte, so no text begins with one by itself.
     const MARK: char = '\0';
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => {
@@ -229,7 +229,7 @@ mod bytes_text {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.strip_prefix(MARK) {
             None => Ok(text.into()),

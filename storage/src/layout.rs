@@ -132,8 +132,7 @@ impl ImageSource for LayoutSource {
             descriptor = select_platform(&index, platform, &self.name())?;
         }
         let manifest_bytes = self.document(&descriptor)?;
-        let manifest: ImageManifest =
-            parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
+        let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
         let config_bytes = self.document(manifest.config())?;
         let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
         Ok(ResolvedImage {
