@@ -7,12 +7,16 @@ mod args;
 mod auth;
 mod bases;
 mod build;
+mod destination;
 mod exit;
+mod local;
 mod login;
 mod options;
 mod progress;
+mod push;
 mod registries;
 mod report;
+mod session;
 mod size;
 mod transfer;
 mod usage;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     start_logging(cli.log_level);
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
+        Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, ResolvedImage, Result};
+use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, LayerOrigin, ResolvedImage, Result};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
@@ -20,7 +20,11 @@ pub async fn base_tree(
         let index = match store.and_then(|store| store.recall(&layer.diff_id)) {
             Some(index) => index,
             None => {
-                let index = LayerIndex::read(source, &layer).await?;
+                let index = match source.origin(&layer.descriptor) {
+                    Some(LayerOrigin::Files { layer: files, .. }) => LayerIndex::of_files(&files)?,
+                    Some(LayerOrigin::Blob(source)) => LayerIndex::read(&*source, &layer).await?,
+                    None => LayerIndex::read(source, &layer).await?,
+                };
                 if let Some(store) = store
                     && let Err(error) = store.remember(&layer.diff_id, &index)
                 {

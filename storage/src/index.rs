@@ -5,13 +5,13 @@
 //! each entry, remembered under the root directory by the layer's diff ID.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tar::{Archive, EntryType};
+use tar::{Archive, Entries, EntryType};
 
 use crate::decode::{self, ChannelReader, HashingReader};
 use crate::digest::DiffId;
@@ -19,6 +19,7 @@ use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
+use crate::layer::{Segment, VirtualLayer};
 use crate::memo::write_whole;
 
 /// Entries of a layer at most: more are a sign of an archive that means harm.
@@ -105,12 +106,80 @@ impl LayerIndex {
     }
 }
 
+impl LayerIndex {
+    /// The index of a layer that is made of files: its headers are at hand, and no file is read.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] where the layer is no tar archive that an image can have.
+    pub fn of_files(layer: &VirtualLayer) -> Result<Self> {
+        let mut archive = Archive::new(Headers { layer, position: 0 });
+        let what = "a layer that was built here";
+        let entries = archive.entries_with_seek().map_err(|error| not_a_tar(what, &error))?;
+        read_index(entries, what)
+    }
+}
+
+/// A layer as a tar reader needs it that skips what is in files: zeros stand there.
+struct Headers<'a> {
+    layer: &'a VirtualLayer,
+    position: u64,
+}
+
+impl Read for Headers<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some((index, within)) = self.layer.locate(self.position) else { return Ok(0) };
+        let segment = &self.layer.segments()[index];
+        let len = usize::try_from(segment.len() - within).unwrap_or(usize::MAX).min(buffer.len());
+        match segment {
+            Segment::Inline(bytes) => {
+                let from = usize::try_from(within).map_err(io::Error::other)?;
+                buffer[..len].copy_from_slice(&bytes[from..from + len]);
+            }
+            Segment::Extent { .. } => buffer[..len].fill(0),
+        }
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Headers<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.layer.len().checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+fn not_a_tar(what: &str, error: &io::Error) -> Error {
+    Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
+}
+
 fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
-    let damaged =
-        |error: io::Error| Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"));
+    let damaged = |error: io::Error| not_a_tar(what, &error);
     let mut archive = Archive::new(HashingReader { inner: decode::decoder(source)?, hasher: Hasher::new() });
+    let index = read_index(archive.entries().map_err(damaged)?, what)?;
+    // What follows the archive's end belongs to the diff ID too.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
+    let actual = rest.hasher.finish();
+    if actual != *diff_id.as_digest() {
+        return Err(Error::DigestMismatch {
+            what: format!("{what}, uncompressed"),
+            expected: diff_id.as_digest().clone(),
+            actual,
+        });
+    }
+    Ok(index)
+}
+
+fn read_index<R: Read>(entries: Entries<'_, R>, what: &str) -> Result<LayerIndex> {
+    let damaged = |error: io::Error| not_a_tar(what, &error);
     let mut index = LayerIndex::default();
-    for entry in archive.entries().map_err(damaged)? {
+    for entry in entries {
         let entry = entry.map_err(damaged)?;
         if index.entries.len() >= MAX_ENTRIES {
             return Err(Error::Unusable(format!("{what} has more than {MAX_ENTRIES} entries")));
@@ -138,17 +207,6 @@ fn read_entries(source: ChannelReader, diff_id: &DiffId, what: &str) -> Result<L
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
         let path = clean(&entry.path_bytes())?;
         index.entries.push(whiteout(IndexEntry { path, kind, mode, uid, gid }));
-    }
-    // What follows the archive's end belongs to the diff ID too.
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(damaged)?;
-    let actual = rest.hasher.finish();
-    if actual != *diff_id.as_digest() {
-        return Err(Error::DigestMismatch {
-            what: format!("{what}, uncompressed"),
-            expected: diff_id.as_digest().clone(),
-            actual,
-        });
     }
     Ok(index)
 }

@@ -1,0 +1,132 @@
+//! `crossdock push`: an image that is remembered here goes where it belongs, from the files it is made of.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use crossdock_builder::{AssembleOptions, Conversion, send};
+use crossdock_registry::{Reference, RegistriesConf};
+use crossdock_storage::{Counters, ImageRecord, IoMode, MemoStore, ReadOptions};
+
+use crate::args::{ProgressStyle, PushArgs};
+use crate::destination::{Destination, transport_of};
+use crate::exit::UsageError;
+use crate::local::{LocalImages, has_host};
+use crate::options::{compression, writable};
+use crate::report::Report;
+use crate::session::{block_on, interruptible, print, root_directory, write_digest};
+use crate::usage::Usage;
+use crate::{progress, registries};
+
+/// A push as it was asked for.
+struct PushOptions {
+    destination: Destination,
+    conversion: Conversion,
+    digestfile: Option<PathBuf>,
+    io: IoMode,
+}
+
+impl PushOptions {
+    fn new(args: &PushArgs, conf: &RegistriesConf) -> Result<Self> {
+        let format = match &args.format {
+            Some(format) => Some(format.parse().map_err(|e: String| anyhow!("--format: {e}"))?),
+            None => None,
+        };
+        let wanted = args.compression_format.as_deref();
+        Ok(Self {
+            destination: destination(args, conf)?,
+            conversion: Conversion {
+                format,
+                compression: wanted.map(|format| compression(format, args.compression_level)).transpose()?,
+            },
+            digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
+            io: args.work.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
+        })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// All that can go wrong; `exit::code` sorts it.
+pub(crate) fn run(args: &PushArgs, root: Option<&Path>, registries_conf: Option<&Path>) -> Result<()> {
+    let conf = registries::conf(registries_conf).map_err(UsageError)?;
+    let root = root_directory(root);
+    let local = LocalImages::new(root.as_deref())?;
+    let image = local.find(&args.image)?;
+    let options = PushOptions::new(args, &conf).map_err(UsageError)?;
+    let report = block_on(push(args, &options, &local, &image, root.as_deref(), conf))?;
+    write_digest(options.digestfile.as_deref(), &report.digest)?;
+    if args.quiet {
+        return Ok(());
+    }
+    print(&if args.work.progress == ProgressStyle::Json {
+        format!("{}\n", report.json())
+    } else {
+        report.text()
+    })
+}
+
+async fn push(
+    args: &PushArgs,
+    options: &PushOptions,
+    local: &LocalImages,
+    image: &ImageRecord,
+    root: Option<&Path>,
+    conf: RegistriesConf,
+) -> Result<Report> {
+    let began = Instant::now();
+    let counters = Arc::<Counters>::default();
+    let destination = &options.destination;
+    let registry =
+        registries::registry(&args.registry, conf, destination.registry(), Arc::clone(&counters), root)
+            .map_err(UsageError)?;
+    let sealed = local.sealed(image, &registry)?;
+    let sink = destination.sink(&registry, !args.no_preflight)?;
+    sink.admit().await?;
+    let settings = AssembleOptions {
+        read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
+        jobs: usize::from(args.work.jobs),
+        memos: root.map(MemoStore::new),
+        progress: progress::display(args.work.progress, args.quiet),
+    };
+    let sending = send(&sealed, options.conversion, sink.as_ref(), &settings);
+    let sent = interruptible(sink.as_ref(), sending).await?;
+    Ok(Report {
+        names: destination.names(),
+        recorded: false,
+        digest: sent.manifest.digest().clone(),
+        image_id: sent.config.digest().clone(),
+        layers: sent.layers,
+        read: counters.read(),
+        sent: counters.sent(),
+        received: counters.received(),
+        usage: Usage::now(),
+        elapsed: began.elapsed(),
+    })
+}
+
+/// Where the image goes; by its own name where nothing is said.
+fn destination(args: &PushArgs, conf: &RegistriesConf) -> Result<Destination> {
+    let text = args.destination.as_deref().unwrap_or(&args.image);
+    let name = match transport_of(text) {
+        None => text,
+        Some(("docker", rest)) => {
+            rest.strip_prefix("//").with_context(|| format!("{text}: write docker://{rest}"))?
+        }
+        Some(_) => return Destination::on_disk(text, &[]),
+    };
+    let reference: Reference = match conf.alias(name)? {
+        Some(reference) => reference,
+        None if has_host(name) => name.parse()?,
+        None => bail!(
+            "{name} names no registry to push to: write `crossdock push {} docker://HOST[:PORT]/REPOSITORY:TAG`",
+            args.image
+        ),
+    };
+    if reference.digest().is_some() {
+        bail!("{name}: an image cannot be pushed to a digest; give it a tag");
+    }
+    Ok(Destination::Registry(vec![reference]))
+}
