@@ -22,4 +22,5 @@ mod network;
 mod outputs;
 mod progress;
 mod push;
+mod records;
 mod reproducible;
