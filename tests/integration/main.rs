@@ -15,6 +15,7 @@ mod again;
 mod bad_input;
 mod bases;
 mod bounds;
+mod builder_image;
 mod changing_files;
 mod credentials;
 mod interrupt;
