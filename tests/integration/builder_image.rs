@@ -46,7 +46,7 @@ fn the_builder_image_has_what_a_tekton_step_needs_for_any_user() {
         echo /var/lib/crossdock/images/*";
     let mut inside = sandbox.command_of(enter[0]);
     inside.args(&enter[1..]).arg(format!("{bundle}/rootfs")).args(["/bin/bash", "-c", script]);
-    inside.env("PATH", "/usr/bin").env("HOME", "/home/crossdock").env("XDG_DATA_HOME", "/var/lib");
+    inside.env("PATH", "/usr/bin:/usr/sbin").env("HOME", "/home/crossdock").env("XDG_DATA_HOME", "/var/lib");
     let run = sandbox.finish(inside.output().unwrap(), &["in the image"]).done();
     let lines: Vec<_> = run.stdout.lines().collect();
     assert_eq!(lines[0].len(), 64, "the image ID: {run}");

@@ -25,3 +25,4 @@ mod progress;
 mod push;
 mod records;
 mod reproducible;
+mod tekton;
