@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::AuthArgs;
+use crate::generate::{CompletionArgs, ManArgs};
 use crate::login::{LoginArgs, LogoutArgs};
 use crate::transfer::{Upload, parse_chunk_size, parse_duration};
 
@@ -52,7 +53,7 @@ Exit codes:
   0  done
   1  failed for a reason that none of the others names
   2  the command line cannot be understood, or names what registries.conf forbids
-  3  the Containerfile, the context or the base image cannot be used, or not at the destination; no file was read
+  3  the Containerfile, the context or an image cannot be used, or not at the destination; no file was read
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved
   6  the registry refused the credentials, or asked for some; no tag moved
@@ -73,6 +74,10 @@ pub(crate) enum Command {
     #[command(visible_alias = "bud", after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES_LONG)]
     Build(Box<BuildArgs>),
 
+    /// Send an image that was built or pulled here where it belongs, from the files it is made of
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(Box<PushArgs>),
+
     /// Keep a user name and password for a registry, after the registry took them
     Login(Box<LoginArgs>),
 
@@ -85,6 +90,12 @@ pub(crate) enum Command {
     /// Look whether an image on a registry is there, whole and unchanged
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Box<VerifyArgs>),
+
+    /// Print a script that completes crossdock's options in a shell
+    Completion(CompletionArgs),
+
+    /// Write man pages of all commands
+    Man(ManArgs),
 }
 
 const BUILD_EXAMPLES: &str = "\
@@ -117,13 +128,18 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Name of the image, [HOST[:PORT]/]REPOSITORY[:TAG]; may be given several times
+    /// Name of the image, [HOST[:PORT]/]REPOSITORY[:TAG]; may be given several times. Without --push and --output the
+    /// image is remembered under it, for `crossdock push`
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<String>,
 
     /// Push the image to every name given with --tag
     #[arg(long)]
     pub(crate) push: bool,
+
+    /// Do not trust the layer digests that earlier builds remembered: read and hash every file again
+    #[arg(long)]
+    pub(crate) no_memo: bool,
 
     /// Do not find out first whether the destination takes a push and layers so large
     #[arg(long)]
@@ -193,6 +209,71 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+
+    /// Print nothing but the digest; without --push and --output, nothing but the image ID
+    #[arg(short, long, conflicts_with = "progress")]
+    pub(crate) quiet: bool,
+
+    /// Directory that the sources of COPY and ADD are relative to
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    pub(crate) context: PathBuf,
+}
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  crossdock build -t quay.io/models/llama:1 . && crossdock push quay.io/models/llama:1
+  crossdock push llama docker://registry.example.com/models/llama:1
+  crossdock push llama oci-archive:llama.tar:1
+
+The files are read where they were when the image was built. One that has changed since is an error that names it.";
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Name, ID or digest of an image that was built or pulled here
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+
+    /// Where it goes: [docker://]HOST[:PORT]/REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF] or
+    /// docker-archive:FILE[:NAME[:TAG]] [default: the registry that IMAGE names]
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: Option<String>,
+
+    /// Write the digest of the manifest to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digestfile: Option<PathBuf>,
+
+    /// Media types of the manifest: oci or docker (v2s2) [default: those it was built with]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+
+    /// How layers made of files are stored: none, zstd or gzip [default: as they were built]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) compression_format: Option<String>,
+
+    /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
+    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    pub(crate) compression_level: Option<u8>,
+
+    /// Do not find out first whether the destination takes a push and layers so large
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+
+    /// Print nothing
+    #[arg(short, long, conflicts_with = "progress")]
+    pub(crate) quiet: bool,
+}
+
+/// How files are read and sent, and what is shown of it.
+#[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
     /// Layers that are read, hashed and sent at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
@@ -205,14 +286,6 @@ pub(crate) struct BuildArgs {
     /// a line to standard output
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     pub(crate) progress: ProgressStyle,
-
-    /// Print nothing but the digest
-    #[arg(short, long, conflicts_with = "progress")]
-    pub(crate) quiet: bool,
-
-    /// Directory that the sources of COPY and ADD are relative to
-    #[arg(value_name = "CONTEXT", default_value = ".")]
-    pub(crate) context: PathBuf,
 }
 
 const VERIFY_EXAMPLES: &str = "\

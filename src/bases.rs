@@ -8,7 +8,8 @@ use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
 use crossdock_registry::Registry;
 use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform};
 
-use crate::options::{split_reference, transport_of};
+use crate::destination::{split_reference, transport_of};
+use crate::local::LocalImages;
 
 /// Finds base images for a plan.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Bases {
     pub(crate) registry: Registry,
     /// What is remembered of the layers of bases.
     pub(crate) indexes: Option<IndexStore>,
+    /// Images that were built or pulled here: a name is theirs first.
+    pub(crate) local: Option<LocalImages>,
 }
 
 #[async_trait]
@@ -32,7 +35,10 @@ impl BaseResolver for Bases {
                     "the transport {transport}: is not supported for a base: name an image on a registry, or oci:DIR[:ref]"
                 )));
             }
-            None => self.registry_source(reference)?,
+            None => match self.local_source(reference)? {
+                Some(source) => source,
+                None => self.registry_source(reference)?,
+            },
         };
         let image = source.resolve(platform).await?;
         Ok(PlannedBase { reference: reference.to_owned(), source, image })
@@ -44,6 +50,16 @@ impl BaseResolver for Bases {
 }
 
 impl Bases {
+    fn local_source(&self, reference: &str) -> Result<Option<Arc<dyn ImageSource>>, Error> {
+        let Some(local) = &self.local else { return Ok(None) };
+        let failed = |error: anyhow::Error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::Unusable(format!("{error:#}")),
+        };
+        let Some(image) = local.find_named(reference).map_err(failed)? else { return Ok(None) };
+        Ok(Some(Arc::new(local.source(&image, reference.to_owned(), &self.registry).map_err(failed)?)))
+    }
+
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
         Ok(Arc::new(self.registry.image(reference).map_err(Error::backend)?))
     }

@@ -1,33 +1,29 @@
 //! `crossdock build`: Containerfile and context to an image at its destinations.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan,
-    to_assembly,
+    AssembleOptions, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan, to_assembly,
 };
 use crossdock_registry::Registry;
-use crossdock_storage::{
-    Abort, ArchiveSink, Counters, DigestSink, ImageSink, IndexStore, LayoutSink, MemoStore, Platform,
-    ReadOptions,
-};
+use crossdock_storage::{Counters, ImageSink, IndexStore, MemoStore, Platform, ReadOptions};
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
-use crate::exit::{Interrupted, UsageError};
-use crate::options::{BuildOptions, ContainerfileAt, Destination};
+use crate::destination::Destination;
+use crate::exit::UsageError;
+use crate::local::LocalImages;
+use crate::options::{BuildOptions, ContainerfileAt};
 use crate::report::Report;
+use crate::session::{block_on, interruptible, print, root_directory, write_digest};
 use crate::usage::Usage;
 use crate::{progress, registries};
-
-/// How long uploads may take to be cancelled when the build is interrupted.
-const CANCEL: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 ///
@@ -37,37 +33,13 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Res
     let conf = registries::conf(conf).map_err(UsageError)?;
     let options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
     let counters = Arc::<Counters>::default();
-    let destination = options.destinations.iter().find_map(|destination| match destination {
-        Destination::Registry(references) => references.first().map(|r| r.registry().to_owned()),
-        _ => None,
-    });
+    let destination = options.destinations.iter().find_map(Destination::registry);
     let root = root_directory(root);
-    let registry = registries::registry(
-        &args.registry,
-        conf,
-        destination.as_deref(),
-        Arc::clone(&counters),
-        root.as_deref(),
-    )
-    .map_err(UsageError)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(build(&options, &registry, root.as_deref(), counters));
-    // A thread that reads or hashes on for nobody, or waits for a slow disk, is no reason to wait.
-    runtime.shutdown_background();
-    finish(&options, &result?)
-}
-
-/// `--root`, else the user's data directory as the XDG base directory specification has it; without a home, nothing
-/// is remembered.
-fn root_directory(root: Option<&Path>) -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    root.map(Path::to_path_buf)
-        .or_else(|| variable("XDG_DATA_HOME").map(|data| data.join("crossdock")))
-        .or_else(|| variable("HOME").map(|home| home.join(".local/share/crossdock")))
+    let registry =
+        registries::registry(&args.registry, conf, destination, Arc::clone(&counters), root.as_deref())
+            .map_err(UsageError)?;
+    let report = block_on(build(&options, &registry, root.as_deref(), counters))?;
+    finish(&options, &report)
 }
 
 async fn build(
@@ -77,56 +49,56 @@ async fn build(
     counters: Arc<Counters>,
 ) -> Result<Report> {
     let began = Instant::now();
-    let bases = Bases { registry: registry.clone(), indexes: root.map(IndexStore::new) };
-    let sinks = sinks(options, registry)?;
-    let assembly = plan_image(options, &bases, &sinks).await?;
+    let local = LocalImages::new(root);
+    let bases = Bases {
+        registry: registry.clone(),
+        indexes: root.map(IndexStore::new),
+        local: local.as_ref().ok().cloned(),
+    };
+    let sinks = options
+        .destinations
+        .iter()
+        .map(|destination| destination.sink(registry, options.preflight))
+        .collect::<Result<Vec<_>>>()?;
+    let mut assembly = plan_image(options, &bases, &sinks).await?;
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
-        memos: root.map(MemoStore::new),
+        memos: root.filter(|_| options.memo).map(MemoStore::new),
         progress: progress::display(options.progress, options.quiet),
     };
-    let mut assembled = None;
+    let mut last = None;
     for sink in &sinks {
-        assembled = Some(interruptible(&assembly, sink.as_ref(), &settings).await?);
+        let assembled = interruptible(sink.as_ref(), assemble(&assembly, sink.as_ref(), &settings)).await?;
+        assembly.learn(&assembled);
+        last = Some(assembled);
     }
-    let Assembled { manifest, config, layers, .. } = assembled.context("there is no destination")?;
+    let assembled = last.context("there is no destination")?;
+    let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
+    let recorded = match (&local, options.records()) {
+        (Ok(local), true) => {
+            local.record(&assembly, &assembled, &options.names)?;
+            names.clone_from(&options.names);
+            true
+        }
+        (Err(_), true) => {
+            tracing::warn!("the image is not remembered: give --root DIR, or set HOME");
+            false
+        }
+        (_, false) => false,
+    };
     Ok(Report {
-        names: names(&options.destinations),
-        digest: manifest.digest().clone(),
-        image_id: config.digest().clone(),
-        layers,
+        names,
+        recorded,
+        digest: assembled.manifest.digest().clone(),
+        image_id: assembled.config.digest().clone(),
+        layers: assembled.layers,
         read: counters.read(),
         sent: counters.sent(),
         received: counters.received(),
         usage: Usage::now(),
         elapsed: began.elapsed(),
     })
-}
-
-/// Assembles into one sink; SIGINT and SIGTERM end it cleanly.
-async fn interruptible(
-    assembly: &Assembly,
-    sink: &dyn ImageSink,
-    settings: &AssembleOptions,
-) -> Result<Assembled> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let signal = tokio::select! {
-        result = assemble(assembly, sink, settings) => return result.map_err(Into::into),
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-    };
-    tracing::warn!("interrupted: cancelling uploads");
-    // A second signal, or a registry that does not answer, ends it at once.
-    tokio::select! {
-        () = sink.abort(Abort::Interrupted) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = tokio::time::sleep(CANCEL) => {}
-    }
-    Err(Interrupted(u8::try_from(signal.as_raw_value()).unwrap_or(2)).into())
 }
 
 async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn ImageSink>]) -> Result<Assembly> {
@@ -200,65 +172,20 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
     plan
 }
 
-fn sinks(options: &BuildOptions, registry: &Registry) -> Result<Vec<Box<dyn ImageSink>>> {
-    if options.destinations.is_empty() {
-        return Ok(vec![Box::new(DigestSink)]);
-    }
-    options
-        .destinations
-        .iter()
-        .map(|destination| -> Result<Box<dyn ImageSink>> {
-            Ok(match destination {
-                Destination::Registry(references) => {
-                    let sink = registry.sink(references)?;
-                    Box::new(if options.preflight { sink } else { sink.without_preflight() })
-                }
-                Destination::Layout { directory, reference } => {
-                    Box::new(LayoutSink::new(directory, reference.clone()))
-                }
-                Destination::Archive { path, kind, names } => {
-                    Box::new(ArchiveSink::new(path, *kind, names.clone()))
-                }
-            })
-        })
-        .collect()
-}
-
-fn names(destinations: &[Destination]) -> Vec<String> {
-    destinations
-        .iter()
-        .flat_map(|destination| match destination {
-            Destination::Registry(references) => {
-                references.iter().map(ToString::to_string).collect::<Vec<_>>()
-            }
-            Destination::Layout { directory, reference } => {
-                vec![LayoutSink::new(directory, reference.clone()).name()]
-            }
-            Destination::Archive { path, kind, .. } => vec![ArchiveSink::new(path, *kind, Vec::new()).name()],
-        })
-        .collect()
-}
-
 /// Writes the files that were asked for, then the report.
 fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
-    for (file, text) in [(&options.digestfile, &report.digest), (&options.iidfile, &report.image_id)] {
-        if let Some(file) = file {
-            // Without a newline, as buildah writes them.
-            std::fs::write(file, text.to_string())
-                .with_context(|| format!("cannot write {}", file.display()))?;
+    write_digest(options.digestfile.as_deref(), &report.digest)?;
+    write_digest(options.iidfile.as_deref(), &report.image_id)?;
+    print(&if options.quiet {
+        // What a script goes on with: the image where it is, or the one to push.
+        if options.records() {
+            format!("{}\n", report.image_id.digest())
+        } else {
+            format!("{}\n", report.digest)
         }
-    }
-    let text = if options.quiet {
-        format!("{}\n", report.digest)
     } else if options.progress == ProgressStyle::Json {
         format!("{}\n", report.json())
     } else {
         report.text()
-    };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Who closed the pipe has read what it wanted; the image is where it belongs.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
-    }?;
-    Ok(())
+    })
 }

@@ -7,12 +7,18 @@ mod args;
 mod auth;
 mod bases;
 mod build;
+mod destination;
 mod exit;
+mod generate;
+mod local;
 mod login;
 mod options;
 mod progress;
+mod push;
 mod registries;
 mod report;
+mod session;
+mod settings;
 mod size;
 mod transfer;
 mod usage;
@@ -21,31 +27,41 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Command, LogLevel};
+use crate::exit::UsageError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match settings::with_defaults(Cli::command()) {
+        Ok(commands) => Cli::from_arg_matches(&commands.get_matches()).unwrap_or_else(|error| error.exit()),
+        Err(error) => return failed(&UsageError(error).into()),
+    };
     start_logging(cli.log_level);
+    let root = cli.root.as_deref();
     let result = match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref(), &cli.conf),
+        Command::Build(args) => build::run(args, root, &cli.conf),
+        Command::Push(args) => push::run(args, root, &cli.conf),
         Command::Login(args) => login::run(args, &cli.conf),
         Command::Logout(args) => login::run_logout(args, &cli.conf),
         Command::Auth(args) => auth::run(args, &cli.conf),
         Command::Verify(args) => verify::run(args, &cli.conf),
+        Command::Completion(args) => generate::completion(args),
+        Command::Man(args) => generate::man(args),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),
-        Err(error) => {
-            let text = format!("{}\n", report::error(&error));
-            // There is nowhere left to say that standard error is closed.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-            exit::code(&error)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let text = format!("{}\n", report::error(error));
+    // There is nowhere left to say that standard error is closed.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    exit::code(error)
 }
 
 /// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.

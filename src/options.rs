@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_registry::Reference;
-use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
+use crossdock_storage::{Compression, IoMode, ManifestFormat, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
+use crate::destination::{Destination, pushable};
+use crate::local::local_name;
 use crate::size::parse_size;
 
 /// A build as it was asked for.
@@ -15,8 +17,12 @@ use crate::size::parse_size;
 pub(crate) struct BuildOptions {
     pub(crate) containerfile: ContainerfileAt,
     pub(crate) context: PathBuf,
-    /// Where the image goes; none for its digests alone.
+    /// Where the image goes, at least one.
     pub(crate) destinations: Vec<Destination>,
+    /// The names of the image where it is remembered here.
+    pub(crate) names: Vec<String>,
+    /// Whether digests of layers that are remembered are trusted.
+    pub(crate) memo: bool,
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
@@ -44,17 +50,6 @@ pub(crate) enum ContainerfileAt {
     File(PathBuf),
 }
 
-/// Where an image goes.
-#[derive(Debug, Clone)]
-pub(crate) enum Destination {
-    /// A repository, under one or more tags.
-    Registry(Vec<Reference>),
-    /// An OCI layout.
-    Layout { directory: PathBuf, reference: Option<String> },
-    /// One file.
-    Archive { path: PathBuf, kind: ArchiveKind, names: Vec<String> },
-}
-
 impl BuildOptions {
     /// Reads the meaning out of `args`; `env` looks up a variable of the environment.
     ///
@@ -68,33 +63,35 @@ impl BuildOptions {
                 args.context.display()
             );
         }
-        let references = args
-            .tags
-            .iter()
-            .map(|name| {
-                let text = name.strip_prefix("docker://").unwrap_or(name);
-                text.parse::<Reference>().with_context(|| format!("--tag {name}"))
-            })
-            .collect::<Result<Vec<_>>>()?;
         let mut destinations = Vec::new();
         if let Some(output) = &args.output {
-            destinations.push(output_destination(output, &args.tags)?);
+            destinations.push(
+                Destination::on_disk(output, &args.tags).map_err(|error| anyhow!("--output {error:#}"))?,
+            );
         }
+        let mut names = Vec::new();
         if args.push {
-            if references.is_empty() {
+            if args.tags.is_empty() {
                 bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
             }
-            destinations.extend(by_repository(&args.tags, references)?);
-        } else if args.output.is_none() && !args.tags.is_empty() {
-            bail!(
-                "--tag without a destination: crossdock keeps no local images; add --push, or --output oci:DIR:REF"
-            );
+            destinations.extend(by_repository(&args.tags)?);
+        } else if args.output.is_none() {
+            destinations.push(Destination::Record);
+            for name in &args.tags {
+                let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
+                if reference.digest().is_some() {
+                    bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
+                }
+                names.push(reference.to_string());
+            }
         }
         let format: ManifestFormat = args.format.parse().map_err(|e: String| anyhow!("--format: {e}"))?;
         Ok(Self {
             containerfile: containerfile(args.file.as_deref(), &args.context)?,
             context: args.context.clone(),
             destinations,
+            names,
+            memo: !args.no_memo,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
             build_args: args
@@ -129,12 +126,17 @@ impl BuildOptions {
             layer_file_size: parse_size(&args.layer_file_size)
                 .map_err(|e| anyhow!("--layer-file-size: {e}"))?,
             compression: compression(&args.compression_format, args.compression_level)?,
-            jobs: usize::from(args.jobs),
-            io: args.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
-            progress: args.progress,
+            jobs: usize::from(args.work.jobs),
+            io: args.work.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
+            progress: args.work.progress,
             quiet: args.quiet,
             preflight: !args.no_preflight,
         })
+    }
+
+    /// Whether the image is remembered here and sent nowhere yet.
+    pub(crate) fn records(&self) -> bool {
+        self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
 }
 
@@ -170,7 +172,7 @@ fn containerfile(file: Option<&Path>, context: &Path) -> Result<ContainerfileAt>
 }
 
 /// Found out now and not after two hours: the directory of a file that is written at the end must be there.
-fn writable(file: Option<&Path>, option: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn writable(file: Option<&Path>, option: &str) -> Result<Option<PathBuf>> {
     let Some(file) = file else { return Ok(None) };
     let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.is_dir() {
@@ -197,7 +199,7 @@ fn key_value(text: &str, option: &str) -> Result<(String, String)> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn compression(format: &str, level: Option<u8>) -> Result<Compression> {
+pub(crate) fn compression(format: &str, level: Option<u8>) -> Result<Compression> {
     let within = |low: u8, high: u8, default: u8| match level {
         Some(level) if !(low..=high).contains(&level) => {
             Err(anyhow!("--compression-level {level}: {format} takes {low} to {high}"))
@@ -214,17 +216,10 @@ fn compression(format: &str, level: Option<u8>) -> Result<Compression> {
 }
 
 /// Tags of one repository are moved together, at the end of one push.
-fn by_repository(names: &[String], references: Vec<Reference>) -> Result<Vec<Destination>> {
+fn by_repository(names: &[String]) -> Result<Vec<Destination>> {
     let mut repositories: Vec<Vec<Reference>> = Vec::new();
-    for (name, reference) in names.iter().zip(references) {
-        if reference.digest().is_some() {
-            bail!("--tag {name}: an image cannot be pushed to a digest; give it a tag");
-        }
-        if !has_host(name) {
-            bail!(
-                "--tag {name}: it names no registry to push to; write HOST[:PORT]/{name}, or docker.io/{name} for Docker Hub"
-            );
-        }
+    for name in names {
+        let reference = pushable(name).with_context(|| format!("--tag {name}"))?;
         match repositories.iter_mut().find(|group| group[0].repository_name() == reference.repository_name())
         {
             Some(group) => group.push(reference),
@@ -234,88 +229,9 @@ fn by_repository(names: &[String], references: Vec<Reference>) -> Result<Vec<Des
     Ok(repositories.into_iter().map(Destination::Registry).collect())
 }
 
-/// Whether the first part of a name is a host: it has a dot or a port, or is `localhost`.
-fn has_host(name: &str) -> bool {
-    let name = name.strip_prefix("docker://").unwrap_or(name);
-    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
-}
-
-/// `transport:rest` where there is one: host:port/name has none.
-pub(crate) fn transport_of(text: &str) -> Option<(&str, &str)> {
-    const TRANSPORTS: [&str; 8] = [
-        "oci",
-        "oci-archive",
-        "docker-archive",
-        "docker",
-        "dir",
-        "docker-daemon",
-        "containers-storage",
-        "ostree",
-    ];
-    text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
-}
-
-/// `PATH[:REF]`; a path with a colon in it cannot be written, as with skopeo.
-pub(crate) fn split_reference(text: &str) -> (&str, Option<&str>) {
-    match text.split_once(':') {
-        Some((path, reference)) => (path, Some(reference).filter(|r| !r.is_empty())),
-        None => (text, None),
-    }
-}
-
-fn output_destination(output: &str, tags: &[String]) -> Result<Destination> {
-    let known = "write oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]";
-    let Some((transport, rest)) = transport_of(output) else { bail!("--output {output}: {known}") };
-    let (path, reference) = split_reference(rest);
-    if path.is_empty() {
-        bail!("--output {output}: there is no path; {known}");
-    }
-    let (path, reference) = (PathBuf::from(path), reference.map(str::to_owned));
-    match transport {
-        "oci" => Ok(Destination::Layout { directory: path, reference }),
-        "oci-archive" => {
-            Ok(Destination::Archive { path, kind: ArchiveKind::Oci, names: reference.into_iter().collect() })
-        }
-        "docker-archive" => {
-            let mut names = Vec::new();
-            for name in reference.iter().chain(tags) {
-                let parsed: Reference =
-                    name.parse().with_context(|| format!("the name {name} in the archive"))?;
-                names.push(parsed.to_string());
-            }
-            Ok(Destination::Archive { path, kind: ArchiveKind::Docker, names })
-        }
-        "docker" => bail!("--output {output}: to push to a registry, use --push with --tag"),
-        other => bail!("--output {output}: the transport {other}: is not supported; {known}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_told_from_a_repository() {
-        for (name, host) in [
-            ("localhost/x", true),
-            ("a.b/x:1", true),
-            ("host:5000/x", true),
-            ("docker://host:5000/x", true),
-            ("x", false),
-            ("x:1", false),
-            ("team/x", false),
-        ] {
-            assert_eq!(has_host(name), host, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_transport_is_told_from_a_port() {
-        assert_eq!(transport_of("oci:dir:ref"), Some(("oci", "dir:ref")));
-        assert_eq!(transport_of("localhost:5000/x"), None);
-        assert_eq!(split_reference("dir:ref:1"), ("dir", Some("ref:1")));
-        assert_eq!(split_reference("dir"), ("dir", None));
-    }
 
     #[test]
     fn a_level_must_be_one_that_the_format_has() {

@@ -15,6 +15,8 @@ use crate::usage::Usage;
 pub(crate) struct Report {
     /// The image's names at its destinations; none where it has no destination.
     pub(crate) names: Vec<String>,
+    /// Whether it is remembered here and sent nowhere.
+    pub(crate) recorded: bool,
     /// The manifest's digest.
     pub(crate) digest: Digest,
     /// The config's digest.
@@ -41,7 +43,8 @@ impl Report {
             text.push('\n');
         };
         match self.names.as_slice() {
-            [] => line(format_args!("image    not stored: no --push and no --output")),
+            [] if self.recorded => line(format_args!("image    remembered without a name")),
+            [] => line(format_args!("image    not remembered, and sent nowhere")),
             names => names.iter().for_each(|name| line(format_args!("image    {name}"))),
         }
         line(format_args!("digest   {}", self.digest));
@@ -71,6 +74,10 @@ impl Report {
             line(format_args!("memory   {} at most", HumanBytes(peak)));
         }
         line(format_args!("time     {:.2} s{}", self.elapsed.as_secs_f64(), self.rate()));
+        if self.recorded {
+            // The last line by itself, as buildah has it: what a script goes on with.
+            line(format_args!("{}", self.image_id.digest()));
+        }
         text
     }
 
@@ -94,6 +101,7 @@ impl Report {
         json!({
             "event": "image",
             "names": self.names,
+            "recorded": self.recorded,
             "digest": self.digest.to_string(),
             "image_id": self.image_id.to_string(),
             "layers": layers,

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{
-    Error, ImageSource, IndexKind, IndexStore, Layer, LayerIndex, ResolvedImage, Result,
-};
+use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, LayerOrigin, ResolvedImage, Result};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
@@ -17,24 +15,18 @@ pub async fn base_tree(
     image: &ResolvedImage,
     store: Option<&IndexStore>,
 ) -> Result<FileTree> {
-    let diff_ids = &image.config.rootfs.diff_ids;
-    if diff_ids.len() != image.manifest.layers().len() {
-        return Err(Error::Unusable(format!(
-            "{}: its manifest has {} layers and its config {}; the image is damaged",
-            source.name(),
-            image.manifest.layers().len(),
-            diff_ids.len()
-        )));
-    }
     let mut tree = FileTree::empty();
-    for (descriptor, diff_id) in image.manifest.layers().iter().zip(diff_ids) {
-        let index = match store.and_then(|store| store.recall(diff_id)) {
+    for layer in image.layers(&source.name())? {
+        let index = match store.and_then(|store| store.recall(&layer.diff_id)) {
             Some(index) => index,
             None => {
-                let layer = Layer { descriptor: descriptor.clone(), diff_id: diff_id.clone() };
-                let index = LayerIndex::read(source, &layer).await?;
+                let index = match source.origin(&layer.descriptor) {
+                    Some(LayerOrigin::Files { layer: files, .. }) => LayerIndex::of_files(&files)?,
+                    Some(LayerOrigin::Blob(source)) => LayerIndex::read(&*source, &layer).await?,
+                    None => LayerIndex::read(source, &layer).await?,
+                };
                 if let Some(store) = store
-                    && let Err(error) = store.remember(diff_id, &index)
+                    && let Err(error) = store.remember(&layer.diff_id, &index)
                 {
                     tracing::warn!(%error, "the index of a base layer is not remembered");
                 }

@@ -7,8 +7,9 @@ use crossdock_storage::{
     encode_entries, shard,
 };
 
-use crate::assemble::{Assembly, AssemblyBase, AssemblyLayer};
-use crate::plan::{PlannedImage, PlannedLayer, PlannedStep};
+use crate::assemble::Assembly;
+use crate::lanes::{AssemblyLayer, LayerContent};
+use crate::plan::{PlannedBase, PlannedImage, PlannedLayer, PlannedStep};
 
 /// How a plan becomes layers.
 #[derive(Debug, Clone)]
@@ -40,7 +41,10 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         ))
     })?;
     let mut config = plan.config;
-    let mut layers = Vec::new();
+    let mut layers = match &plan.base {
+        Some(base) => base_layers(base)?,
+        None => Vec::new(),
+    };
     // Each instruction has one layer for sure; what is beyond goes to those that come first.
     let mut spare = room;
     let mut shards_of = Vec::with_capacity(plan.layers.len());
@@ -54,21 +58,30 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         for entries in shards {
             layers.push(AssemblyLayer {
                 title: title(planned, &entries, options.layer_file_size),
-                layer: encode_entries(&entries, options.mtime)?,
+                from_base: false,
+                content: LayerContent::Files {
+                    layer: encode_entries(&entries, options.mtime)?,
+                    compression: options.compression,
+                    known: None,
+                },
             });
         }
     }
     for step in &plan.steps {
         config.history.extend(history(step, &shards_of));
     }
-    Ok(Assembly {
-        base: plan.base.map(|base| AssemblyBase { source: base.source, image: base.image }),
-        layers,
-        config,
-        annotations: options.annotations.clone(),
-        format: options.format,
-        compression: options.compression,
-    })
+    Ok(Assembly { layers, config, annotations: options.annotations.clone(), format: options.format })
+}
+
+fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
+    let layers = base.image.layers(&base.source.name())?;
+    let title = format!("base {}", base.source.name());
+    let layer = |layer| AssemblyLayer {
+        title: title.clone(),
+        from_base: true,
+        content: LayerContent::of(layer, &base.source),
+    };
+    Ok(layers.into_iter().map(layer).collect())
 }
 
 /// The large files of a layer by path, else the instruction.

@@ -14,7 +14,9 @@ mod context;
 mod error;
 mod eval;
 mod ignore;
+mod lanes;
 mod layers;
+mod media;
 mod origin;
 mod pattern;
 mod plan;
@@ -22,14 +24,13 @@ mod scope;
 mod stage_files;
 mod tree;
 
-pub use assemble::{
-    AssembleOptions, Assembled, AssembledLayer, Assembly, AssemblyBase, AssemblyLayer, assemble,
-};
+pub use assemble::{Assembled, Assembly, Conversion, Sealed, assemble, send};
 pub use base::base_tree;
 pub use containerfile::{Containerfile, Diagnostic, ParseError};
 pub use context::Context;
 pub use error::Error;
 pub use ignore::IgnoreFile;
+pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use plan::{
     BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStep, Warning, check, plan,

@@ -51,6 +51,10 @@ impl ImageSource for MirroredSource {
         self.source().and_then(RegistrySource::repository)
     }
 
+    fn locator(&self) -> String {
+        self.source().map_or_else(|| format!("docker://{}", self.name), ImageSource::locator)
+    }
+
     async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
         let mut tried = Vec::new();
         for (at, source) in self.sources.iter().enumerate() {

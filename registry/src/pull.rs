@@ -55,7 +55,7 @@ impl RegistrySource {
             match fetched.parse(&image)? {
                 Document::Manifest(manifest, media_type) => {
                     let descriptor = Descriptor::new(media_type, fetched.bytes.len() as u64, fetched.digest);
-                    return self.with_config(descriptor, *manifest, platform, &image).await;
+                    return self.with_config(descriptor, *manifest, fetched.bytes, platform, &image).await;
                 }
                 Document::Index(index) => {
                     let entry = select(&index, platform, &image)?;
@@ -73,6 +73,7 @@ impl RegistrySource {
         &self,
         descriptor: Descriptor,
         manifest: ImageManifest,
+        manifest_bytes: Bytes,
         platform: &Platform,
         image: &str,
     ) -> Result<ResolvedImage> {
@@ -87,7 +88,7 @@ impl RegistrySource {
         if !config.architecture.is_empty() && !platform.accepts(&is) {
             tracing::warn!(image, wanted = %platform, is = %is.normalised(), "the image is for another platform");
         }
-        Ok(ResolvedImage { descriptor, manifest, config, config_bytes })
+        Ok(ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes })
     }
 
     async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {
@@ -127,6 +128,10 @@ impl ImageSource for RegistrySource {
 
     fn repository(&self) -> Option<RepositoryName> {
         Some(self.reference.repository_name())
+    }
+
+    fn locator(&self) -> String {
+        format!("docker://{}", self.reference)
     }
 
     #[tracing::instrument(skip_all, fields(image = %self.reference, %platform))]

@@ -10,11 +10,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use bytes::Bytes;
 use oci_spec::image::MediaType;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// How a layer's tar is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// As it is: weights do not compress.
     #[default]

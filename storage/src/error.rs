@@ -35,7 +35,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A source file is not what it was when the build looked at it: nothing was published from it.
-    #[error("{} changed during the build: {breach}; nothing was tagged, run the build again when nothing writes to it", path.display())]
+    #[error("{} changed since the build looked at it: {breach}; nothing was tagged, build again when nothing writes to it", path.display())]
     Changed {
         /// The file.
         path: PathBuf,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
+use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
+use crate::layer::VirtualLayer;
 use crate::platform::Platform;
 
 /// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.
@@ -45,8 +48,43 @@ pub struct ResolvedImage {
     pub manifest: ImageManifest,
     /// The config.
     pub config: ImageConfig,
+    /// The manifest's bytes as they came.
+    pub manifest_bytes: Bytes,
     /// The config's bytes as they came.
     pub config_bytes: Bytes,
+}
+
+impl ResolvedImage {
+    /// The layers from the bottom up; `name` stands for the image in errors.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] where manifest and config do not have the same number of layers.
+    pub fn layers(&self, name: &str) -> Result<Vec<Layer>> {
+        let (descriptors, diff_ids) = (self.manifest.layers(), &self.config.rootfs.diff_ids);
+        if descriptors.len() != diff_ids.len() {
+            return Err(Error::Unusable(format!(
+                "{name}: its manifest has {} layers and its config {}; the image is damaged",
+                descriptors.len(),
+                diff_ids.len()
+            )));
+        }
+        let layers = descriptors.iter().cloned().zip(diff_ids.iter().cloned());
+        Ok(layers.map(|(descriptor, diff_id)| Layer { descriptor, diff_id }).collect())
+    }
+}
+
+/// Where the bytes of a layer are that has its digests.
+#[derive(Debug, Clone)]
+pub enum LayerOrigin {
+    /// In a blob of this source.
+    Blob(Arc<dyn ImageSource>),
+    /// In the files that it was made of.
+    Files {
+        /// Its bytes.
+        layer: VirtualLayer,
+        /// How it is stored.
+        compression: Compression,
+    },
 }
 
 /// The bytes of a blob as they arrive.
@@ -57,6 +95,16 @@ pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 pub trait ImageSource: Send + Sync + fmt::Debug {
     /// What the source is, as a user writes it: `registry/repository:tag`, `oci:DIR:ref`.
     fn name(&self) -> String;
+
+    /// The name by which another process finds the blobs: with its transport, and without what depends on the working
+    /// directory.
+    fn locator(&self) -> String;
+
+    /// Where the bytes of one of the image's layers are, if not in a blob of this source.
+    fn origin(&self, layer: &Descriptor) -> Option<LayerOrigin> {
+        let _ = layer;
+        None
+    }
 
     /// The repository, where the source is a registry: what a sink on the same registry mounts blobs from.
     fn repository(&self) -> Option<RepositoryName> {

@@ -3,10 +3,12 @@
 //! Its length is known before a byte is read, and it can be read again from any offset; docs/virtual-layer.md
 //! describes it as a table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::error::Result;
 use crate::source::SourceFile;
 
 /// A run of a layer's bytes.
@@ -92,6 +94,31 @@ impl VirtualLayer {
             Segment::Extent { file, .. } => Some(file),
             Segment::Inline(_) => None,
         })
+    }
+
+    /// The same layer, where all its files are unchanged since another process looked at them.
+    ///
+    /// # Errors
+    /// See [`SourceFile::renewed`].
+    pub fn renewed(&self) -> Result<Self> {
+        let mut files = HashMap::new();
+        let segments = self.segments.iter().map(|segment| {
+            Ok(match segment {
+                Segment::Inline(bytes) => Segment::Inline(bytes.clone()),
+                Segment::Extent { file, offset, len } => {
+                    let renewed = match files.get(file) {
+                        Some(renewed) => SourceFile::clone(renewed),
+                        None => {
+                            let renewed = file.renewed()?;
+                            files.insert(file, renewed.clone());
+                            renewed
+                        }
+                    };
+                    Segment::Extent { file: renewed, offset: *offset, len: *len }
+                }
+            })
+        });
+        Ok(Self::new(segments.collect::<Result<Vec<_>>>()?))
     }
 
     /// The segment that holds the byte at `offset`, and how far into it that byte is; `None` at or past the end.

@@ -108,6 +108,11 @@ impl ImageSource for LayoutSource {
         format!("oci:{}{reference}", self.directory.display())
     }
 
+    fn locator(&self) -> String {
+        let directory = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
+        Self { directory, ..self.clone() }.name()
+    }
+
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
         let marker = self.directory.join("oci-layout");
         fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
@@ -126,11 +131,17 @@ impl ImageSource for LayoutSource {
                 parse(&self.document(&descriptor)?, || format!("the index of {}", self.name()))?;
             descriptor = select_platform(&index, platform, &self.name())?;
         }
-        let manifest: ImageManifest =
-            parse(&self.document(&descriptor)?, || format!("the manifest of {}", self.name()))?;
+        let manifest_bytes = self.document(&descriptor)?;
+        let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
         let config_bytes = self.document(manifest.config())?;
         let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
-        Ok(ResolvedImage { descriptor, manifest, config, config_bytes: config_bytes.into() })
+        Ok(ResolvedImage {
+            descriptor,
+            manifest,
+            config,
+            manifest_bytes: manifest_bytes.into(),
+            config_bytes: config_bytes.into(),
+        })
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {

@@ -108,6 +108,20 @@ impl SourceFile {
         self.fence.size
     }
 
+    /// The same file, where it is unchanged since another process looked at it; the device number may be another now.
+    ///
+    /// # Errors
+    /// As [`check_by_path`](Self::check_by_path).
+    pub fn renewed(&self) -> Result<Self> {
+        let metadata = std::fs::metadata(&self.path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
+            _ => Error::Open { path: self.path.to_path_buf(), source },
+        })?;
+        let fence = Fence { device: metadata.dev(), ..self.fence };
+        let renewed = Self { path: Arc::clone(&self.path), fence };
+        renewed.check(&metadata).map(|()| renewed)
+    }
+
     /// Opens the file and checks the fence on the open descriptor.
     pub(crate) fn open(&self) -> Result<File> {
         // A FIFO in the file's place would keep an open without O_NONBLOCK waiting for a writer.

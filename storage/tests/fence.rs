@@ -110,7 +110,10 @@ fn another_file_in_its_place_is_an_error_before_a_byte_is_read() {
     fs::remove_file(&file).unwrap();
     let error =
         LayerReader::new(&layer, Compression::None, &options).drain(&LayerWatch::silent()).unwrap_err();
-    assert!(error.to_string().contains("weights changed during the build: it is gone"), "{error}");
+    assert!(
+        error.to_string().contains("weights changed since the build looked at it: it is gone"),
+        "{error}"
+    );
 }
 
 #[test]

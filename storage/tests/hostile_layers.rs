@@ -21,6 +21,10 @@ impl ImageSource for Source {
         "hostile.example/base:1".to_owned()
     }
 
+    fn locator(&self) -> String {
+        self.name()
+    }
+
     async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage> {
         unreachable!("only the blob is asked for")
     }

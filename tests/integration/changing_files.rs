@@ -49,7 +49,8 @@ fn push_while(io: &str, retry: &str, change: impl Fn(&Path) + Send + Sync + 'sta
         "1",
         "--squash",
     ];
-    let run = sandbox.build(&args).failed(4).says(&["weights.safetensors changed during the build"]);
+    let run =
+        sandbox.build(&args).failed(4).says(&["weights.safetensors changed since the build looked at it"]);
     assert_eq!(registry.tag("model", "1").as_deref(), Some(old.digest()), "the old tag stays: {run}");
     // Each upload that got bytes was given up; the layer of the old image alone was not.
     let seen = proxy.seen();
@@ -122,6 +123,6 @@ fn a_file_that_changes_before_it_is_its_turn_is_named() {
     proxy.break_next("PATCH", "/blobs/uploads/", 1, Fault::Run(hook));
     let name = format!("{}/model:1", proxy.addr());
     let args = ["--push", "-t", &name, "--tls-verify=false", "--jobs", "1", "--layer-file-size", "1MiB"];
-    sandbox.build(&args).failed(4).says(&["model/z changed during the build"]);
+    sandbox.build(&args).failed(4).says(&["model/z changed since the build looked at it"]);
     assert_eq!(registry.tag("model", "1"), None);
 }

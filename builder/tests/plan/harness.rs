@@ -166,6 +166,10 @@ impl ImageSource for NoSource {
         "a test".to_owned()
     }
 
+    fn locator(&self) -> String {
+        self.name()
+    }
+
     async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage, StorageError> {
         Err(StorageError::Unusable("no source".to_owned()))
     }
@@ -190,6 +194,7 @@ impl BaseResolver for Bases {
             descriptor: serde_json::from_value(descriptor).unwrap(),
             manifest: serde_json::from_value(manifest).unwrap(),
             config: config.clone(),
+            manifest_bytes: Vec::new().into(),
             config_bytes: Vec::new().into(),
         };
         Ok(PlannedBase { reference: reference.to_owned(), source: Arc::new(NoSource), image })

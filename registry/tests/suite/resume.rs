@@ -114,6 +114,10 @@ impl ImageSource for Memory {
         "memory".to_owned()
     }
 
+    fn locator(&self) -> String {
+        self.name()
+    }
+
     async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage> {
         unreachable!("only its blob is asked for")
     }

@@ -1,0 +1,193 @@
+//! The layers of an image on their way to a sink, some side by side; their results come back in declaration order, so
+//! that the image does not depend on which lane was faster.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crossdock_storage::{
+    Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::media::layer_media_type;
+
+/// How layers are read, and put somewhere.
+#[derive(Debug, Clone)]
+pub struct AssembleOptions {
+    /// How source files are read, and where their bytes are counted.
+    pub read: ReadOptions,
+    /// Blobs that are handled at the same time, at least one.
+    pub jobs: usize,
+    /// Remembered layer digests.
+    pub memos: Option<MemoStore>,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// A layer of the image to be.
+#[derive(Debug, Clone)]
+pub struct AssemblyLayer {
+    /// What it holds, for people.
+    pub title: String,
+    /// Whether it came with the base.
+    pub from_base: bool,
+    /// Its bytes.
+    pub content: LayerContent,
+}
+
+/// The bytes of a layer, not a one of them read.
+#[derive(Debug, Clone)]
+pub enum LayerContent {
+    /// A blob of an image somewhere.
+    Blob {
+        /// Its digests.
+        layer: Layer,
+        /// Where it can be had.
+        source: Arc<dyn ImageSource>,
+    },
+    /// Made of files.
+    Files {
+        /// Its bytes.
+        layer: VirtualLayer,
+        /// How it is stored.
+        compression: Compression,
+        /// Its digests, where it was read before in this process, or by one that recorded it.
+        known: Option<Layer>,
+    },
+}
+
+impl LayerContent {
+    /// A layer of an image that has its digests.
+    #[must_use]
+    pub fn of(layer: Layer, source: &Arc<dyn ImageSource>) -> Self {
+        match source.origin(&layer.descriptor) {
+            Some(LayerOrigin::Files { layer: files, compression }) => {
+                Self::Files { layer: files, compression, known: Some(layer) }
+            }
+            Some(LayerOrigin::Blob(source)) => Self::Blob { layer, source },
+            None => Self::Blob { layer, source: Arc::clone(source) },
+        }
+    }
+}
+
+/// A layer of an assembled image.
+#[derive(Debug, Clone)]
+pub struct AssembledLayer {
+    /// What it holds, for people.
+    pub title: String,
+    /// Whether it came with the base.
+    pub from_base: bool,
+    /// Descriptor and diff ID.
+    pub layer: Layer,
+    /// What happened to it at the sink.
+    pub outcome: Outcome,
+}
+
+/// What a sink may want to know of the layers before the first blob.
+pub(crate) fn sink_plan(layers: &[AssemblyLayer], format: ManifestFormat, annotations: u64) -> SinkPlan {
+    let mut plan = SinkPlan { annotations, format, ..SinkPlan::default() };
+    for layer in layers {
+        match &layer.content {
+            LayerContent::Blob { layer, .. } => plan.base_layers.push(layer.descriptor.clone()),
+            LayerContent::Files { layer: files, compression, .. } => plan.new_layers.push(PlannedLayer {
+                title: layer.title.trim().to_owned(),
+                bytes: files.len(),
+                compression: *compression,
+            }),
+        }
+    }
+    plan
+}
+
+/// Puts the layers into `sink`; their descriptors come back in the media types of `format`.
+pub(crate) async fn put_layers(
+    layers: &[AssemblyLayer],
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+) -> Result<Vec<AssembledLayer>> {
+    for (index, layer) in layers.iter().enumerate() {
+        let bytes = match &layer.content {
+            LayerContent::Blob { layer, .. } => {
+                // Known now, and not after the other layers were sent.
+                layer_media_type(layer.descriptor.media_type(), format)?;
+                layer.descriptor.size()
+            }
+            LayerContent::Files { layer, .. } => layer.len(),
+        };
+        options.progress.announce(index, &layer.title, bytes);
+    }
+    let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
+    let mut done: Vec<(usize, AssembledLayer)> = stream::iter(layers.iter().enumerate())
+        .map(|(index, layer)| async move {
+            let watch = LayerWatch::new(index, Arc::clone(&options.progress));
+            Ok::<_, Error>((index, put_layer(layer, format, sink, options, &watch).await?))
+        })
+        .buffer_unordered(jobs)
+        .try_collect()
+        .await?;
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, layer)| layer).collect())
+}
+
+async fn put_layer(
+    layer: &AssemblyLayer,
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+    watch: &LayerWatch,
+) -> Result<AssembledLayer> {
+    let AssemblyLayer { title, from_base, content } = layer;
+    let (mut put, outcome) = match content {
+        LayerContent::Blob { layer, source } => {
+            let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &**source, watch).await?;
+            (layer.clone(), outcome)
+        }
+        LayerContent::Files { layer, compression, known } => {
+            let new = NewLayer {
+                title: title.clone(),
+                layer: layer.clone(),
+                compression: *compression,
+                known: known.clone(),
+            };
+            put_files(new, sink, options, watch).await?
+        }
+    };
+    put.descriptor.set_media_type(layer_media_type(put.descriptor.media_type(), format)?);
+    Ok(AssembledLayer { title: title.clone(), from_base: *from_base, layer: put, outcome })
+}
+
+async fn put_files(
+    mut new: NewLayer,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+    watch: &LayerWatch,
+) -> Result<(Layer, Outcome)> {
+    let memos = options.memos.as_ref();
+    let mut remembered = false;
+    if new.known.is_none() {
+        new.known = memos.and_then(|memos| memos.recall(&new.layer, new.compression));
+        remembered = new.known.is_some();
+    }
+    if new.known.is_some() {
+        // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
+        for file in new.layer.files() {
+            file.check_by_path()?;
+        }
+    }
+    let since = SystemTime::now();
+    let result = sink.put_layer(&new, &options.read, watch).await;
+    let Some(memos) = memos else { return result };
+    match &result {
+        // Whatever went wrong: the next run shall see for itself.
+        Err(_) if remembered => memos.forget(&new.layer, new.compression),
+        Ok((layer, _)) if new.known.is_none() => {
+            if let Err(error) = memos.remember(&new.layer, new.compression, layer, since) {
+                tracing::warn!(%error, "the layer's digest is not remembered");
+            }
+        }
+        _ => {}
+    }
+    result
+}

@@ -1,0 +1,107 @@
+//! Documents of an image in one of the two families of media types: OCI image-spec 1.1, and Docker's image manifest
+//! version 2, schema 2.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use crossdock_storage::{
+    Compression, Descriptor, Error, Hasher, ManifestFormat, MediaType, Result, canonical_json,
+};
+use serde_json::json;
+
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+/// Refuses what a family of media types has no place for.
+pub(crate) fn check_format(
+    format: ManifestFormat,
+    compressions: impl IntoIterator<Item = Compression>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<()> {
+    if format == ManifestFormat::Docker {
+        if compressions.into_iter().any(|compression| matches!(compression, Compression::Zstd { .. })) {
+            return Err(Error::Unusable(
+                "the docker format has no media type for zstd layers: use --format oci, or gzip".to_owned(),
+            ));
+        }
+        if !annotations.is_empty() {
+            return Err(Error::Unusable(
+                "the docker format has no annotations: use --format oci, or --label".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The same layer's media type in the other family (OCI image-spec, layer.md; Docker's manifest v2 schema 2).
+pub(crate) fn layer_media_type(media_type: &MediaType, format: ManifestFormat) -> Result<MediaType> {
+    let name = media_type.to_string();
+    let gzip = match name.as_str() {
+        OCI_LAYER | DOCKER_LAYER => false,
+        OCI_LAYER_GZIP | DOCKER_LAYER_GZIP => true,
+        OCI_LAYER_ZSTD if format == ManifestFormat::Oci => return Ok(media_type.clone()),
+        _ => {
+            return Err(Error::Unusable(format!(
+                "there is a layer of type {name}, which the {format} format has no place for"
+            )));
+        }
+    };
+    Ok(match (format, gzip) {
+        (ManifestFormat::Oci, false) => MediaType::ImageLayer,
+        (ManifestFormat::Oci, true) => MediaType::ImageLayerGzip,
+        (ManifestFormat::Docker, false) => MediaType::Other(DOCKER_LAYER.to_owned()),
+        (ManifestFormat::Docker, true) => MediaType::Other(DOCKER_LAYER_GZIP.to_owned()),
+    })
+}
+
+/// The family that a manifest's media type belongs to.
+pub(crate) fn format_of(manifest: &MediaType) -> ManifestFormat {
+    match manifest {
+        MediaType::Other(other) if other == DOCKER_MANIFEST => ManifestFormat::Docker,
+        _ => ManifestFormat::Oci,
+    }
+}
+
+/// The descriptor of a config's bytes.
+pub(crate) fn config_descriptor(format: ManifestFormat, bytes: &[u8]) -> Descriptor {
+    let media_type = match format {
+        ManifestFormat::Oci => OCI_CONFIG,
+        ManifestFormat::Docker => DOCKER_CONFIG,
+    };
+    describe(media_type, bytes)
+}
+
+/// A manifest's bytes, and their descriptor.
+pub(crate) fn manifest<'a>(
+    format: ManifestFormat,
+    config: &Descriptor,
+    layers: impl IntoIterator<Item = &'a Descriptor>,
+    annotations: &BTreeMap<String, String>,
+) -> (Descriptor, Bytes) {
+    let media_type = match format {
+        ManifestFormat::Oci => OCI_MANIFEST,
+        ManifestFormat::Docker => DOCKER_MANIFEST,
+    };
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": config,
+        "layers": layers.into_iter().collect::<Vec<_>>(),
+    });
+    if !annotations.is_empty() {
+        manifest["annotations"] = json!(annotations);
+    }
+    let bytes = Bytes::from(canonical_json(&manifest));
+    (describe(media_type, &bytes), bytes)
+}
+
+fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor::new(MediaType::from(media_type), bytes.len() as u64, Hasher::digest(bytes))
+}

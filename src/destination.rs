@@ -1,0 +1,146 @@
+//! Where an image goes: `docker://` names, OCI layouts, archives, or the records of this machine.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use crossdock_registry::{Reference, Registry};
+use crossdock_storage::{ArchiveKind, ArchiveSink, DigestSink, ImageSink, LayoutSink};
+
+use crate::local::has_host;
+
+/// Where an image goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Destination {
+    /// Its digests come out, and are recorded with where its bytes are.
+    Record,
+    /// A repository, under one or more tags.
+    Registry(Vec<Reference>),
+    /// An OCI layout.
+    Layout { directory: PathBuf, reference: Option<String> },
+    /// One file.
+    Archive { path: PathBuf, kind: ArchiveKind, names: Vec<String> },
+}
+
+impl Destination {
+    /// The sink that writes there; `preflight` asks a registry first whether it takes the image.
+    ///
+    /// # Errors
+    /// Where the registry must not be spoken to, or with what cannot be used.
+    pub(crate) fn sink(&self, registry: &Registry, preflight: bool) -> Result<Box<dyn ImageSink>> {
+        Ok(match self {
+            Self::Record => Box::new(DigestSink),
+            Self::Registry(references) => {
+                let sink = registry.sink(references)?;
+                Box::new(if preflight { sink } else { sink.without_preflight() })
+            }
+            Self::Layout { directory, reference } => Box::new(LayoutSink::new(directory, reference.clone())),
+            Self::Archive { path, kind, names } => Box::new(ArchiveSink::new(path, *kind, names.clone())),
+        })
+    }
+
+    /// The image's names there, as a user writes them.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Record => Vec::new(),
+            Self::Registry(references) => references.iter().map(ToString::to_string).collect(),
+            Self::Layout { directory, reference } => {
+                vec![LayoutSink::new(directory, reference.clone()).name()]
+            }
+            Self::Archive { path, kind, .. } => vec![ArchiveSink::new(path, *kind, Vec::new()).name()],
+        }
+    }
+
+    /// The registry that is pushed to.
+    pub(crate) fn registry(&self) -> Option<&str> {
+        match self {
+            Self::Registry(references) => references.first().map(Reference::registry),
+            _ => None,
+        }
+    }
+
+    /// Reads `oci:DIR[:REF]` and its like; `names` are those of the image, for a docker-archive.
+    ///
+    /// # Errors
+    /// What cannot be understood; the caller names the option.
+    pub(crate) fn on_disk(text: &str, names: &[String]) -> Result<Self> {
+        let known = "write oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]";
+        let Some((transport, rest)) = transport_of(text) else { bail!("{text}: {known}") };
+        let (path, reference) = split_reference(rest);
+        if path.is_empty() {
+            bail!("{text}: there is no path; {known}");
+        }
+        let (path, reference) = (PathBuf::from(path), reference.map(str::to_owned));
+        match transport {
+            "oci" => Ok(Self::Layout { directory: path, reference }),
+            "oci-archive" => {
+                Ok(Self::Archive { path, kind: ArchiveKind::Oci, names: reference.into_iter().collect() })
+            }
+            "docker-archive" => {
+                let mut spelled_out = Vec::new();
+                for name in reference.iter().chain(names) {
+                    let parsed: Reference =
+                        name.parse().with_context(|| format!("the name {name} in the archive"))?;
+                    spelled_out.push(parsed.to_string());
+                }
+                Ok(Self::Archive { path, kind: ArchiveKind::Docker, names: spelled_out })
+            }
+            "docker" => bail!("{text}: to push to a registry, use --push with --tag"),
+            other => bail!("{text}: the transport {other}: is not supported; {known}"),
+        }
+    }
+}
+
+/// The place that a name to push to stands for: with its registry, for a push looks for no short names, and no digest,
+/// which comes out of the push.
+///
+/// # Errors
+/// What is wrong with the name; the caller says where it was given.
+pub(crate) fn pushable(name: &str) -> Result<Reference> {
+    let name = name.strip_prefix("docker://").unwrap_or(name);
+    let reference: Reference = name.parse()?;
+    if reference.digest().is_some() {
+        bail!("an image cannot be pushed to a digest; give it a tag");
+    }
+    if !has_host(name) {
+        bail!(
+            "it names no registry to push to; write HOST[:PORT]/{name}, or docker.io/{name} for Docker Hub"
+        );
+    }
+    Ok(reference)
+}
+
+/// `transport:rest` where there is one: host:port/name has none.
+pub(crate) fn transport_of(text: &str) -> Option<(&str, &str)> {
+    const TRANSPORTS: [&str; 8] = [
+        "oci",
+        "oci-archive",
+        "docker-archive",
+        "docker",
+        "dir",
+        "docker-daemon",
+        "containers-storage",
+        "ostree",
+    ];
+    text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
+}
+
+/// `PATH[:REF]`; a path with a colon in it cannot be written, as with skopeo.
+pub(crate) fn split_reference(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(':') {
+        Some((path, reference)) => (path, Some(reference).filter(|r| !r.is_empty())),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_is_told_from_a_port() {
+        assert_eq!(transport_of("oci:dir:ref"), Some(("oci", "dir:ref")));
+        assert_eq!(transport_of("localhost:5000/x"), None);
+        assert_eq!(split_reference("dir:ref:1"), ("dir", Some("ref:1")));
+        assert_eq!(split_reference("dir"), ("dir", None));
+    }
+}

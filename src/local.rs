@@ -1,0 +1,299 @@
+//! The images that are remembered on this machine: built without a push, or pulled. See `crossdock_storage::RecordStore`
+//! for what is remembered of them; their bytes stay where they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
+use async_trait::async_trait;
+use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Sealed};
+use crossdock_registry::{Reference, Registry};
+use crossdock_storage::{
+    BlobStream, Descriptor, Digest, Error, ImageRecord, ImageSource, LayerOrigin, LayerStream, LayerWatch,
+    LayoutSource, Platform, ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Records, ResolvedImage,
+};
+
+use crate::destination::{split_reference, transport_of};
+
+/// The images that are remembered below a root directory.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalImages {
+    store: RecordStore,
+}
+
+impl LocalImages {
+    /// # Errors
+    /// Where there is no root directory.
+    pub(crate) fn new(root: Option<&Path>) -> Result<Self> {
+        let root = root.ok_or_else(|| {
+            anyhow!("there is no directory to remember images in: give --root DIR, or set HOME")
+        })?;
+        Ok(Self { store: RecordStore::new(root) })
+    }
+
+    pub(crate) const fn store(&self) -> &RecordStore {
+        &self.store
+    }
+
+    /// Remembers an image that was assembled, and moves `names` to it.
+    pub(crate) fn record(&self, assembly: &Assembly, image: &Assembled, names: &[String]) -> Result<()> {
+        let record = ImageRecord::new(
+            image.manifest.clone(),
+            image.manifest_bytes.clone(),
+            image.config_bytes.clone(),
+        );
+        let layers: Vec<_> = assembly
+            .layers
+            .iter()
+            .zip(&image.layers)
+            .map(|(planned, done)| RecordedLayer {
+                title: planned.title.clone(),
+                layer: done.layer.clone(),
+                origin: match &planned.content {
+                    LayerContent::Blob { source, .. } => RecordedOrigin::Image(source.locator()),
+                    LayerContent::Files { layer, compression, .. } => {
+                        RecordedOrigin::Files { layer: layer.clone(), compression: *compression }
+                    }
+                },
+            })
+            .collect();
+        Ok(self.store.put(&record, &layers, names.iter().map(String::as_str))?)
+    }
+
+    /// The image that a user means: by name, by digest, or by the beginning of its ID.
+    ///
+    /// # Errors
+    /// Where there is none, or several.
+    pub(crate) fn find(&self, text: &str) -> Result<ImageRecord> {
+        if let Some(image) = self.find_named(text)? {
+            return Ok(image);
+        }
+        let records = self.store.list()?;
+        if let Some(image) = by_id(text, &records)? {
+            return Ok(image);
+        }
+        let names: Vec<_> = records.names.keys().map(String::as_str).collect();
+        Err(unusable(match names.as_slice() {
+            [] => format!("no image {text} here: nothing was built or pulled below this --root"),
+            names if names.len() <= 8 => format!("no image {text} here: there are {}", names.join(", ")),
+            names => format!("no image {text} here: `crossdock images` lists the {} there are", names.len()),
+        }))
+    }
+
+    /// The image of a name, which may leave out `localhost/`, or what Docker's short names leave out.
+    pub(crate) fn find_named(&self, text: &str) -> Result<Option<ImageRecord>> {
+        for reference in candidates(text) {
+            let found = match reference.digest() {
+                Some(digest) => Some(digest),
+                None => self.store.named(&reference.to_string())?,
+            };
+            if let Some(image) = found.map(|digest| self.store.image(&digest)).transpose()?.flatten() {
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An image as it can be sent on, its files looked at again.
+    ///
+    /// # Errors
+    /// A file that is not what it was, by name; a damaged record.
+    pub(crate) fn sealed(&self, image: &ImageRecord, registry: &Registry) -> Result<Sealed> {
+        let source: Arc<dyn ImageSource> = Arc::new(self.source(image, image.id().to_string(), registry)?);
+        let manifest = image.manifest()?;
+        let layers = self.store.layers(image)?.into_iter().map(|layer| AssemblyLayer {
+            from_base: matches!(layer.origin, RecordedOrigin::Image(_)),
+            title: layer.title,
+            content: LayerContent::of(layer.layer, &source),
+        });
+        Ok(Sealed {
+            manifest: image.manifest.clone(),
+            manifest_bytes: image.manifest_bytes.clone(),
+            config: manifest.config().clone(),
+            config_bytes: image.config_bytes.clone(),
+            annotations: manifest.annotations().clone().unwrap_or_default().into_iter().collect(),
+            layers: layers.collect(),
+        })
+    }
+
+    /// An image to build upon.
+    ///
+    /// # Errors
+    /// As [`sealed`](Self::sealed).
+    pub(crate) fn source(
+        &self,
+        image: &ImageRecord,
+        name: String,
+        registry: &Registry,
+    ) -> Result<RecordSource> {
+        let origins = self.store.layers(image)?.into_iter().map(|layer| {
+            let origin = match layer.origin {
+                RecordedOrigin::Image(name) => LayerOrigin::Blob(locate(&name, registry)?),
+                RecordedOrigin::Files { layer, compression } => {
+                    LayerOrigin::Files { layer: layer.renewed()?, compression }
+                }
+            };
+            Ok((layer.layer.descriptor, origin))
+        });
+        Ok(RecordSource { name, record: image.clone(), origins: origins.collect::<Result<_>>()? })
+    }
+}
+
+/// The image with this ID, or one that begins so; or with this digest.
+fn by_id(text: &str, records: &Records) -> Result<Option<ImageRecord>> {
+    let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+    if prefix.is_empty() || !prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(None);
+    }
+    let begins = |digest: &Digest| digest.digest().starts_with(prefix);
+    let found: Vec<_> = records
+        .images
+        .iter()
+        .filter(|image| begins(&image.id()) || image.manifest.digest().digest() == prefix)
+        .collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [first, rest @ ..] if rest.iter().all(|other| other.id() == first.id()) => Ok(Some((*first).clone())),
+        several => Err(unusable(format!(
+            "{text} is the beginning of the IDs of {} images: write more of it",
+            several.len()
+        ))),
+    }
+}
+
+fn unusable(text: String) -> anyhow::Error {
+    Error::Unusable(text).into()
+}
+
+/// How a name is spelled out: without a host it is one of this machine.
+///
+/// # Errors
+/// Where it is no name.
+pub(crate) fn local_name(text: &str) -> Result<Reference> {
+    let text = text.strip_prefix("docker://").unwrap_or(text);
+    if has_host(text) { Ok(text.parse()?) } else { Ok(format!("localhost/{text}").parse()?) }
+}
+
+/// What a name may stand for, as buildah looks for it.
+fn candidates(text: &str) -> Vec<Reference> {
+    let local = local_name(text).ok();
+    let spelled_out = text.parse().ok();
+    local.into_iter().chain(spelled_out).collect()
+}
+
+/// Whether the first part of a name is a host: it has a dot or a port, or is `localhost`.
+pub(crate) fn has_host(name: &str) -> bool {
+    let name = name.strip_prefix("docker://").unwrap_or(name);
+    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
+}
+
+/// The source that a [locator](ImageSource::locator) names.
+fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
+    match transport_of(name) {
+        Some(("oci", rest)) => {
+            let (directory, reference) = split_reference(rest);
+            Ok(Arc::new(LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned))))
+        }
+        Some(("docker", rest)) => {
+            let reference: Reference = rest.trim_start_matches('/').parse()?;
+            Ok(Arc::new(registry.source(&reference)))
+        }
+        _ => bail!("the record has layers in {name}, which is no place that is known"),
+    }
+}
+
+/// An image that is remembered here, as a base.
+#[derive(Debug)]
+pub(crate) struct RecordSource {
+    /// As the user names it.
+    name: String,
+    record: ImageRecord,
+    origins: Vec<(Descriptor, LayerOrigin)>,
+}
+
+#[async_trait]
+impl ImageSource for RecordSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn locator(&self) -> String {
+        // Each of its layers is somewhere else.
+        self.name()
+    }
+
+    fn origin(&self, layer: &Descriptor) -> Option<LayerOrigin> {
+        self.origins
+            .iter()
+            .find(|(descriptor, _)| descriptor.digest() == layer.digest())
+            .map(|(_, o)| o.clone())
+    }
+
+    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
+        let config = self.record.config()?;
+        let is = Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+        };
+        if !config.architecture.is_empty() && !platform.accepts(&is) {
+            return Err(Error::Unusable(format!(
+                "{} is for {}, and {platform} is wanted: choose with --platform",
+                self.name(),
+                is.normalised()
+            )));
+        }
+        Ok(ResolvedImage {
+            descriptor: self.record.manifest.clone(),
+            manifest: self.record.manifest()?,
+            config,
+            manifest_bytes: self.record.manifest_bytes.clone(),
+            config_bytes: self.record.config_bytes.clone(),
+        })
+    }
+
+    async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        match self.origin(blob) {
+            Some(LayerOrigin::Blob(source)) => source.blob(blob, offset).await,
+            Some(LayerOrigin::Files { layer, compression }) if offset == 0 => {
+                let read = ReadOptions::default();
+                Ok(Box::pin(LayerStream::start(&layer, compression, &read, LayerWatch::silent()).0))
+            }
+            _ => Err(Error::Unusable(format!("{} has no blob {}", self.name(), blob.digest()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_from_a_repository() {
+        for (name, host) in [
+            ("localhost/x", true),
+            ("a.b/x:1", true),
+            ("host:5000/x", true),
+            ("docker://host:5000/x", true),
+            ("x", false),
+            ("x:1", false),
+            ("team/x", false),
+        ] {
+            assert_eq!(has_host(name), host, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_host_is_one_of_this_machine() {
+        for (name, whole) in [
+            ("model", "localhost/model:latest"),
+            ("team/model:1", "localhost/team/model:1"),
+            ("localhost/model:1", "localhost/model:1"),
+            ("quay.io/team/model", "quay.io/team/model:latest"),
+        ] {
+            assert_eq!(local_name(name).unwrap().to_string(), whole);
+        }
+        let meant: Vec<_> = candidates("alpine:3").iter().map(ToString::to_string).collect();
+        assert_eq!(meant, ["localhost/alpine:3", "docker.io/library/alpine:3"]);
+    }
+}
