@@ -9,18 +9,27 @@ mod bases;
 mod build;
 mod destination;
 mod exit;
+mod images;
+mod info;
+mod inspect;
 mod local;
 mod login;
 mod options;
 mod progress;
+mod prune;
+mod pull;
 mod push;
 mod registries;
 mod report;
 mod session;
 mod size;
+mod table;
+mod tag;
+mod template;
 mod transfer;
 mod usage;
 mod verify;
+mod version;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -37,6 +46,14 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
+        Command::Pull(args) => pull::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
+        Command::Images(args) => images::run(args, cli.root.as_deref()),
+        Command::Inspect(args) => inspect::run(args, cli.root.as_deref()),
+        Command::Tag(args) => tag::run(args, cli.root.as_deref()),
+        Command::Rmi(args) => tag::run_rmi(args, cli.root.as_deref()),
+        Command::Prune(args) => prune::run(args, cli.root.as_deref()),
+        Command::Info(args) => info::run(args, cli.root.as_deref()),
+        Command::Version(args) => version::run(args),
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),

@@ -62,7 +62,7 @@ impl Journal {
         if !is_settled(layer, SystemTime::now()) {
             return None;
         }
-        store.prune(WEEK);
+        drop(store.prune(WEEK));
         let layer = layer_identity(layer, Compression::None);
         let digest = Hasher::digest(format!("{registry}\n{repository}\n{layer}").as_bytes());
         let name = format!("{}.json", digest.digest());

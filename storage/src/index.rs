@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layer::{Segment, VirtualLayer};
-use crate::memo::write_whole;
+use crate::memo::{used, write_whole};
 
 /// Entries of a layer at most: more are a sign of an archive that means harm.
 const MAX_ENTRIES: usize = 4_000_000;
@@ -240,6 +240,7 @@ impl IndexStore {
     pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
         let path = self.path(diff_id);
         let file = fs::File::open(&path).ok()?;
+        used(&path);
         zstd::Decoder::new(file)
             .map_err(serde_json::Error::io)
             .and_then(|text| serde_json::from_reader(io::BufReader::new(text)))
