@@ -68,16 +68,20 @@ pub(crate) fn run(args: &PruneArgs, root: Option<&Path>) -> Result<()> {
 }
 
 fn summary(removal: &Removal, pruned: &Pruned, reclaimed: u64) -> String {
-    let count = |(files, bytes): (u64, u64), what: &str| match files {
+    let several = |number: u64, one: &str, more: &str| match number {
         0 => None,
-        files => Some(format!("{files} {what} ({})", table::size(bytes))),
+        1 => Some(format!("1 {one}")),
+        number => Some(format!("{number} {more}")),
+    };
+    let counted = |(files, bytes): (u64, u64), one: &str, more: &str| {
+        several(files, one, more).map(|text| format!("{text} ({})", table::size(bytes)))
     };
     let parts: Vec<_> = [
-        (removal.images() > 0).then(|| format!("{} images", removal.images())),
-        count(pruned.memos, "layer digests"),
-        count(pruned.indexes, "contents of bases"),
-        count(pruned.uploads, "notes of uploads"),
-        count(pruned.leftovers, "half-written files"),
+        several(removal.images() as u64, "image", "images"),
+        counted(pruned.memos, "layer digest", "layer digests"),
+        counted(pruned.indexes, "index of a base's layer", "indexes of bases' layers"),
+        counted(pruned.uploads, "note of an upload", "notes of uploads"),
+        counted(pruned.leftovers, "half-written file", "half-written files"),
     ]
     .into_iter()
     .flatten()

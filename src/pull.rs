@@ -200,7 +200,7 @@ async fn layout(text: &str, platform: &Platform) -> Result<Found> {
     let source = LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned));
     let image = source.resolve(platform).await?;
     let directory = std::path::absolute(directory).with_context(|| format!("the layout {directory}"))?;
-    // As buildah does: the reference is the name, else the directory.
+    // The reference where it is a name by itself, else a tag of the directory's name.
     let name = match reference {
         Some(reference) if reference.contains(['/', ':']) => reference.to_owned(),
         Some(reference) => format!("{}:{reference}", file_name(&directory)),
