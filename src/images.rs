@@ -13,7 +13,7 @@ use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::session::{print, root_directory};
 use crate::table;
-use crate::template::{Field, Template, Value};
+use crate::template::{Empty, Field, Template, Value};
 
 /// What stands for a name that an image has not.
 const NONE: &str = "<none>";
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
     print(&if args.quiet {
         images.iter().map(|image| shown(image) + "\n").collect()
     } else if args.json {
-        let images: Vec<_> = images.iter().map(|image| image.json(shown(image), now)).collect();
+        let images: Vec<_> = images.iter().map(|image| image.json(&shown(image), now)).collect();
         in_json(&images)
     } else {
         let layout = template.map_or_else(|| Layout::standard(args), Ok)?;
@@ -146,7 +146,7 @@ impl<'a> Listed<'a> {
         if whole { id.to_string() } else { id.digest().chars().take(12).collect() }
     }
 
-    fn json(&self, id: String, now: Timestamp) -> Json {
+    fn json(&self, id: &str, now: Timestamp) -> Json {
         json!({
             "id": id,
             "names": (!self.names.is_empty()).then_some(&self.names),
@@ -164,7 +164,8 @@ impl<'a> Listed<'a> {
     fn rows(&self, whole: bool, now: Timestamp) -> Vec<Value> {
         let names: Vec<_> = self.names.iter().map(|name| split_name(name)).collect();
         let names = if names.is_empty() { vec![(NONE.to_owned(), NONE.to_owned())] } else { names };
-        let text = |name, text: String| Field { name, key: name, omit: false, value: Value::Text(text) };
+        let text =
+            |name, text: String| Field { name, key: name, empty: Empty::Null, value: Value::Text(text) };
         let row = |(name, tag): (String, String)| {
             let others: Vec<_> = self
                 .names
@@ -182,11 +183,11 @@ impl<'a> Listed<'a> {
                 Field {
                     name: "Created",
                     key: "Created",
-                    omit: false,
+                    empty: Empty::Null,
                     value: Value::Int(self.created.as_second()),
                 },
                 text("Size", table::size(self.size)),
-                Field { name: "ReadOnly", key: "ReadOnly", omit: false, value: Value::Bool(false) },
+                Field { name: "ReadOnly", key: "ReadOnly", empty: Empty::Null, value: Value::Bool(false) },
                 text("History", others.join(", ")),
             ])
         };
@@ -350,7 +351,7 @@ fn headings() -> Value {
     let field = |(name, heading): (&'static str, &str)| Field {
         name,
         key: name,
-        omit: false,
+        empty: Empty::Null,
         value: Value::from(heading),
     };
     Value::Struct(headings.into_iter().map(field).collect())

@@ -12,7 +12,7 @@ use crate::exit::UsageError;
 use crate::images::in_json;
 use crate::local::LocalImages;
 use crate::session::{print, root_directory};
-use crate::template::{Field, Shape, Template, Value};
+use crate::template::{Empty, Field, Shape, Template, Value};
 
 mod shapes;
 
@@ -133,6 +133,9 @@ fn shown(image: &ImageRecord, name: &str) -> Result<Value> {
         ("History", Value::shaped(config.get("history"), shapes::HISTORY)),
         ("Devices", Value::List(Vec::new())),
     ];
-    let fields = fields.into_iter().map(|(name, value)| Field { name, key: name, omit: false, value });
+    let fields = fields.into_iter().map(|(name, value)| {
+        let empty = if name == "ImageAnnotations" { Empty::Made } else { Empty::Null };
+        Field { name, key: name, empty, value }
+    });
     Ok(Value::Struct(fields.collect()))
 }

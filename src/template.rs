@@ -10,7 +10,7 @@ mod parse;
 mod value;
 
 use parse::{Branch, Command, Node, Operand, Pipeline, Term, parse};
-pub(crate) use value::{Field, Member, Shape, Value};
+pub(crate) use value::{Empty, Field, Member, Shape, Value};
 
 /// A template that was read, and not carried out yet.
 #[derive(Debug, Clone)]
@@ -116,8 +116,6 @@ impl Run {
                     let value = self.pipeline(pipeline, dot)?;
                     if !pipeline.variables.is_empty() {
                         self.assign(pipeline, &[value])?;
-                    } else if value == Value::Nil {
-                        self.out.push_str("<no value>");
                     } else {
                         self.out.push_str(&value.to_string());
                     }
@@ -151,7 +149,7 @@ impl Run {
         dot: &Value,
     ) -> Result<(), Failure> {
         let items: Vec<(Value, Value)> = match value {
-            Value::Nil => Vec::new(),
+            Value::Nil | Value::Missing => Vec::new(),
             Value::List(items) => (0..).map(Value::Int).zip(items).collect(),
             Value::Map(items) => items.into_iter().map(|(key, item)| (Value::Text(key), item)).collect(),
             other => return Err(Failure::new(on.at, format!("range cannot go through {}", other.kind()))),
@@ -254,7 +252,7 @@ fn field(value: Value, name: &str) -> Result<Value, String> {
                 None => Err(format!("there is no field .{name} here: there are {}", names.join(", "))),
             }
         }
-        Value::Map(mut items) => Ok(items.remove(name).unwrap_or(Value::Nil)),
+        Value::Map(mut items) => Ok(items.remove(name).unwrap_or(Value::Missing)),
         other => Err(format!("there is no field .{name} in {}", other.kind())),
     }
 }

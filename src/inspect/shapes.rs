@@ -1,15 +1,20 @@
 //! The Go structs that buildah's `inspect` shows: OCI's image (image-spec, specs-go/v1) and Docker's (buildah's
 //! docker/types.go), field by field.
 
-use crate::template::{Member, Shape};
+use crate::template::{Empty, Member, Shape};
 
 const fn member(name: &'static str, key: &'static str, shape: Shape) -> Member {
-    Member { name, key, omit: false, shape }
+    Member { name, key, empty: Empty::Null, shape }
+}
+
+/// A list that is there with nothing in it.
+const fn made(name: &'static str, key: &'static str, shape: Shape) -> Member {
+    Member { name, key, empty: Empty::Made, shape }
 }
 
 /// With `omitempty`.
 const fn optional(name: &'static str, key: &'static str, shape: Shape) -> Member {
-    Member { name, key, omit: true, shape }
+    Member { name, key, empty: Empty::Omitted, shape }
 }
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
@@ -121,7 +126,7 @@ pub(super) const DOCKER: Shape = Shape::Struct(&[
 pub(super) const ID_MAPPING: Shape = Shape::Struct(&[
     member("HostUIDMapping", "HostUIDMapping", Shape::Bool),
     member("HostGIDMapping", "HostGIDMapping", Shape::Bool),
-    member("UIDMap", "UIDMap", TEXTS),
-    member("GIDMap", "GIDMap", TEXTS),
+    made("UIDMap", "UIDMap", TEXTS),
+    made("GIDMap", "GIDMap", TEXTS),
     member("AutoUserNs", "AutoUserNs", Shape::Bool),
 ]);

@@ -54,7 +54,7 @@ pub(super) enum Term {
 }
 
 /// Why a list of nodes ends.
-enum End {
+enum Stop {
     Text,
     End,
     /// With what stands behind it: `if ...`, or nothing.
@@ -66,15 +66,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Failure> {
     let mut pieces = pieces(text)?.into_iter();
     let (nodes, end, at) = nodes(&mut pieces)?;
     match end {
-        End::Text => Ok(nodes),
-        End::End => Err(Failure::new(at, "{{end}} ends nothing here")),
-        End::Else(..) => Err(Failure::new(at, "{{else}} stands in no {{if}}, {{with}} or {{range}}")),
+        Stop::Text => Ok(nodes),
+        Stop::End => Err(Failure::new(at, "{{end}} ends nothing here")),
+        Stop::Else(..) => Err(Failure::new(at, "{{else}} stands in no {{if}}, {{with}} or {{range}}")),
     }
 }
 
 type Pieces = std::vec::IntoIter<Piece>;
 
-fn nodes(pieces: &mut Pieces) -> Result<(Vec<Node>, End, usize), Failure> {
+fn nodes(pieces: &mut Pieces) -> Result<(Vec<Node>, Stop, usize), Failure> {
     let mut nodes = Vec::new();
     while let Some(piece) = pieces.next() {
         let (at, tokens) = match piece {
@@ -93,8 +93,8 @@ fn nodes(pieces: &mut Pieces) -> Result<(Vec<Node>, End, usize), Failure> {
             "if" => Branch::If,
             "with" => Branch::With,
             "range" => Branch::Range,
-            "end" if tokens.len() == 1 => return Ok((nodes, End::End, at)),
-            "else" => return Ok((nodes, End::Else(at, tokens[1..].to_vec()), at)),
+            "end" if tokens.len() == 1 => return Ok((nodes, Stop::End, at)),
+            "else" => return Ok((nodes, Stop::Else(at, tokens[1..].to_vec()), at)),
             "end" => return Err(Failure::new(tokens[1].at, "nothing stands behind end")),
             "define" | "template" | "block" | "break" | "continue" => {
                 return Err(Failure::new(at, format!("{{{{{keyword}}}}} is not supported")));
@@ -106,7 +106,7 @@ fn nodes(pieces: &mut Pieces) -> Result<(Vec<Node>, End, usize), Failure> {
         };
         nodes.push(branch(pieces, how, at, &tokens[1..])?);
     }
-    Ok((nodes, End::Text, 0))
+    Ok((nodes, Stop::Text, 0))
 }
 
 fn branch(pieces: &mut Pieces, how: Branch, at: usize, tokens: &[Token]) -> Result<Node, Failure> {
@@ -117,15 +117,15 @@ fn branch(pieces: &mut Pieces, how: Branch, at: usize, tokens: &[Token]) -> Resu
     let missing = || Failure::new(at, "there is no {{end}} to this");
     let (body, end, _) = nodes(pieces)?;
     let otherwise = match end {
-        End::Text => return Err(missing()),
-        End::End => Vec::new(),
-        End::Else(_, words) if words.is_empty() => match nodes(pieces)? {
-            (otherwise, End::End, _) => otherwise,
-            (_, End::Text, _) => return Err(missing()),
-            (_, End::Else(again, _), _) => return Err(Failure::new(again, "a second {{else}}")),
+        Stop::Text => return Err(missing()),
+        Stop::End => Vec::new(),
+        Stop::Else(_, words) if words.is_empty() => match nodes(pieces)? {
+            (otherwise, Stop::End, _) => otherwise,
+            (_, Stop::Text, _) => return Err(missing()),
+            (_, Stop::Else(again, _), _) => return Err(Failure::new(again, "a second {{else}}")),
         },
         // `{{else if x}}` is an if in the else, and ends with it.
-        End::Else(again, words) => {
+        Stop::Else(again, words) => {
             let same = match (&words[0].word, how) {
                 (Word::Name(name), Branch::If) => name == "if",
                 (Word::Name(name), Branch::With) => name == "with",

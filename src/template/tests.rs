@@ -1,16 +1,21 @@
 use serde_json::json;
 
-use super::{Field, Member, Shape, Template, Value};
+use super::{Empty, Field, Member, Shape, Template, Value};
 
 const CONFIG: Shape = Shape::Struct(&[
-    Member { name: "User", key: "User", omit: true, shape: Shape::Text },
-    Member { name: "Env", key: "Env", omit: true, shape: Shape::List(&Shape::Text) },
-    Member { name: "Labels", key: "Labels", omit: true, shape: Shape::Map(&Shape::Text) },
-    Member { name: "Cmd", key: "Cmd", omit: false, shape: Shape::List(&Shape::Text) },
-    Member { name: "Tty", key: "Tty", omit: false, shape: Shape::Bool },
-    Member { name: "Timeout", key: "Timeout", omit: true, shape: Shape::Int },
-    Member { name: "Created", key: "Created", omit: true, shape: Shape::Time },
-    Member { name: "Health", key: "Health", omit: true, shape: Shape::Pointer(&Shape::Struct(&[])) },
+    Member { name: "User", key: "User", empty: Empty::Omitted, shape: Shape::Text },
+    Member { name: "Env", key: "Env", empty: Empty::Omitted, shape: Shape::List(&Shape::Text) },
+    Member { name: "Labels", key: "Labels", empty: Empty::Omitted, shape: Shape::Map(&Shape::Text) },
+    Member { name: "Cmd", key: "Cmd", empty: Empty::Null, shape: Shape::List(&Shape::Text) },
+    Member { name: "Tty", key: "Tty", empty: Empty::Null, shape: Shape::Bool },
+    Member { name: "Timeout", key: "Timeout", empty: Empty::Omitted, shape: Shape::Int },
+    Member { name: "Created", key: "Created", empty: Empty::Omitted, shape: Shape::Time },
+    Member {
+        name: "Health",
+        key: "Health",
+        empty: Empty::Omitted,
+        shape: Shape::Pointer(&Shape::Struct(&[])),
+    },
 ]);
 
 fn data() -> Value {
@@ -19,9 +24,14 @@ fn data() -> Value {
         "Created": "2026-11-22T18:51:08.350740346Z",
     });
     Value::Struct(vec![
-        Field { name: "Name", key: "Name", omit: false, value: Value::from("model") },
-        Field { name: "Config", key: "config", omit: false, value: Value::shaped(Some(&config), CONFIG) },
-        Field { name: "Size", key: "Size", omit: false, value: Value::Int(42) },
+        Field { name: "Name", key: "Name", empty: Empty::Null, value: Value::from("model") },
+        Field {
+            name: "Config",
+            key: "config",
+            empty: Empty::Null,
+            value: Value::shaped(Some(&config), CONFIG),
+        },
+        Field { name: "Size", key: "Size", empty: Empty::Null, value: Value::Int(42) },
     ])
 }
 
@@ -45,7 +55,7 @@ fn templates_are_carried_out_as_go_does() {
             r#"{"User":"1001","Env":["A=1","B=x y"],"Labels":{"a":"1","b":"two"},"Cmd":null,"Tty":false,"Created":"2026-11-22T18:51:08.350740346Z"}"#,
         ),
         ("{{json .Name}}{{.Config.Labels | json}}", r#""model"{"a":"1","b":"two"}"#),
-        ("{{.Config.Health}}{{.Config.Cmd}}", "<no value>[]"),
+        ("{{.Config.Health}}{{.Config.Cmd}}", "<nil>[]"),
         ("{{range .Config.Env}}<{{.}}>{{end}}", "<A=1><B=x y>"),
         ("{{range $i, $e := .Config.Env}}{{if $i}}, {{end}}{{$e}}{{end}}", "A=1, B=x y"),
         ("{{range $e := .Config.Env}}{{$e}} {{$.Name}};{{end}}", "A=1 model;B=x y model;"),

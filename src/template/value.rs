@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
-    /// Nothing: a nil pointer, or what a map does not have.
+    /// A nil pointer.
     Nil,
+    /// What a map does not have.
+    Missing,
     Bool(bool),
     Int(i64),
     Text(String),
@@ -29,9 +32,19 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     /// Its key in JSON.
     pub(crate) key: &'static str,
-    /// `omitempty`.
-    pub(crate) omit: bool,
+    pub(crate) empty: Empty,
     pub(crate) value: Value,
+}
+
+/// What JSON has of a field that is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// Nothing: `omitempty`.
+    Omitted,
+    /// `null` for a list or a map: Go never made one.
+    Null,
+    /// `[]` or `{}`.
+    Made,
 }
 
 /// The type that Go gives a value: what is there, and what is where nothing was said.
@@ -53,7 +66,7 @@ pub(crate) enum Shape {
 pub(crate) struct Member {
     pub(crate) name: &'static str,
     pub(crate) key: &'static str,
-    pub(crate) omit: bool,
+    pub(crate) empty: Empty,
     pub(crate) shape: Shape,
 }
 
@@ -81,7 +94,7 @@ impl Value {
                 let fields = members.iter().map(|member| Field {
                     name: member.name,
                     key: member.key,
-                    omit: member.omit,
+                    empty: member.empty,
                     value: Self::shaped(json.and_then(|json| json.get(member.key)), member.shape),
                 });
                 Self::Struct(fields.collect())
@@ -100,7 +113,7 @@ impl Value {
     /// Whether `omitempty` leaves it out.
     fn is_empty(&self) -> bool {
         match self {
-            Self::Nil => true,
+            Self::Nil | Self::Missing => true,
             Self::Bool(value) => !value,
             Self::Int(value) => *value == 0,
             Self::Text(value) | Self::Time(value) => value.is_empty(),
@@ -113,7 +126,7 @@ impl Value {
     /// What it is, for errors.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
-            Self::Nil => "nothing",
+            Self::Nil | Self::Missing => "nothing",
             Self::Bool(_) => "true or false",
             Self::Int(_) => "a number",
             Self::Text(_) => "a text",
@@ -165,6 +178,7 @@ impl fmt::Display for Value {
         }
         match self {
             Self::Nil => f.write_str("<nil>"),
+            Self::Missing => f.write_str("<no value>"),
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
             Self::Text(text) => f.write_str(text),
@@ -195,7 +209,7 @@ impl fmt::Display for Value {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Nil => serializer.serialize_unit(),
+            Self::Nil | Self::Missing => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Int(value) => serializer.serialize_i64(*value),
             Self::Text(text) | Self::Time(text) => serializer.serialize_str(text),
@@ -203,12 +217,19 @@ impl Serialize for Value {
             Self::List(items) => serializer.collect_seq(items),
             Self::Map(items) if items.is_empty() => serializer.serialize_unit(),
             Self::Map(items) => serializer.collect_map(items),
-            Self::Struct(fields) => serializer.collect_map(
-                fields
-                    .iter()
-                    .filter(|field| !(field.omit && field.value.is_empty()))
-                    .map(|field| (field.key, &field.value)),
-            ),
+            Self::Struct(fields) => {
+                let shown =
+                    fields.iter().filter(|field| field.empty != Empty::Omitted || !field.value.is_empty());
+                let mut map = serializer.serialize_map(None)?;
+                for field in shown {
+                    match (&field.value, field.empty) {
+                        (Self::List(items), Empty::Made) => map.serialize_entry(field.key, items)?,
+                        (Self::Map(items), Empty::Made) => map.serialize_entry(field.key, items)?,
+                        (value, _) => map.serialize_entry(field.key, value)?,
+                    }
+                }
+                map.end()
+            }
         }
     }
 }

@@ -248,6 +248,8 @@ fn buildah_shows_the_same_of_the_same_image() {
     let ours = id(&sandbox, "llama:1");
     assert_eq!(theirs.trim(), ours);
     buildah(&["tag", &ours, "llama:1"]);
+    // It names what it pulls after the directory.
+    assert_eq!(buildah(&["rmi", "layout"]), "untagged: localhost/layout:latest\n");
 
     let json = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
     let theirs = json(&buildah(&["inspect", "--type", "image", "llama:1"]));
