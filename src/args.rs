@@ -20,7 +20,8 @@ use crate::version::VersionArgs;
 #[derive(Debug, Parser)]
 #[command(name = "crossdock", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Directory of what crossdock remembers between runs: layer digests, never the bytes of a layer
+    /// Directory of what crossdock remembers between runs: images and layer digests, never the bytes of a
+    /// layer
     /// [default: $XDG_DATA_HOME/crossdock, else ~/.local/share/crossdock]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,

@@ -25,7 +25,7 @@ Examples:
   crossdock images -q --filter dangling=true
 
 What is listed is remembered, and not stored: SIZE is what the image's layers have where they are.
-A template may use .ID .Name .Tag .Digest .CreatedAt .CreatedAtRaw .Created .Size .ReadOnly and .History; it begins
+A template may use .ID .Name .Tag .Digest .CreatedAt .CreatedAtRaw .Created .Size .ReadOnly and .History; it begins \
 with `table` where headings are wanted.";
 
 /// What `images` takes.

@@ -23,7 +23,7 @@ Examples:
   crossdock inspect --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' llama
   crossdock inspect --format '{{json .Docker.Config.Labels}}' llama
 
-Templates are Go's: fields, if, with, range, variables, and the functions and eq ge gt index join json le len lower lt
+Templates are Go's: fields, if, with, range, variables, and the functions and eq ge gt index join json le len lower lt \
 ne not or print printf println slice split upper.";
 
 /// What `inspect` takes.

@@ -239,7 +239,8 @@ fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
         }
         Some(("docker", rest)) => {
             let reference: Reference = rest.trim_start_matches('/').parse()?;
-            Ok(Arc::new(registry.source(&reference)))
+            // By way of registries.conf, which may say that the host is spoken to without TLS.
+            Ok(Arc::new(registry.image(&reference.to_string())?))
         }
         _ => bail!("the record has layers in {name}, which is no place that is known"),
     }

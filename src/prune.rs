@@ -23,8 +23,8 @@ Examples:
   crossdock prune --memos
   crossdock prune --all
 
-Removed are images without a name; layer digests, contents of bases and notes of uploads that nobody needed for 30 days;
-and files that a killed process left half written. Nothing that another process is at work on is touched, and no file
+Removed are images without a name; layer digests, contents of bases and notes of uploads that nobody needed for 30 days; \
+and files that a killed process left half written. Nothing that another process is at work on is touched, and no file \
 that an image is made of.")]
 pub(crate) struct PruneArgs {
     /// Forget the images that have names too

@@ -28,7 +28,7 @@ Examples:
   crossdock pull --platform linux/arm64 quay.io/models/llama:1
   crossdock pull oci:./layout:v1
 
-A few kilobytes are pulled: the manifest and the config. A FROM and a push of the image read its layers from where it
+A few kilobytes are pulled: the manifest and the config. A FROM and a push of the image read its layers from where it \
 was pulled, so that a registry must keep the repository, and a layout must stay in its place.")]
 pub(crate) struct PullArgs {
     /// Pull every tag of the repository; not supported

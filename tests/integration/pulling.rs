@@ -87,6 +87,26 @@ fn a_layout_is_pulled_where_it_stays() {
 }
 
 #[test]
+fn layers_are_had_as_registries_conf_says() {
+    let registry = Registry::start();
+    Base::new().push(&registry.name("mirror/base:1"));
+    let sandbox = Sandbox::new();
+    let conf = format!(
+        "[[registry]]\nprefix = \"quay.invalid\"\nlocation = \"quay.invalid\"\n\
+         [[registry.mirror]]\nlocation = \"{0}/mirror\"\ninsecure = true\n\
+         [[registry]]\nlocation = \"{0}\"\ninsecure = true\n",
+        registry.addr()
+    );
+    std::fs::write(sandbox.path("registries.conf"), conf).unwrap();
+    let with = ["--registries-conf", "registries.conf"];
+    sandbox.run(&[&with[..], &["pull", "--retry=0", "-q", "quay.invalid/base:1"]].concat()).done();
+    assert!(sandbox.run(&["images"]).done().stdout.contains("quay.invalid/base   1 "));
+    sandbox.run(&[&with[..], &["push", "-q", "quay.invalid/base:1", "oci:out:1"]].concat()).done();
+    let image = Image::read(&format!("oci:{}:1", sandbox.path("out").display()));
+    assert_eq!(image.node("usr/bin/serve").mode, 0o755);
+}
+
+#[test]
 fn what_cannot_be_pulled_is_said() {
     let registry = Registry::start();
     let sandbox = Sandbox::new();
