@@ -52,9 +52,6 @@ async fn build(
 ) -> Result<Report> {
     let began = Instant::now();
     let local = LocalImages::new(root);
-    if options.records() {
-        recordable(options, &local)?;
-    }
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
@@ -66,6 +63,9 @@ async fn build(
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let mut assembly = plan_image(options, &bases, &sinks).await?;
+    if options.records() {
+        recordable(options, &local)?;
+    }
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,

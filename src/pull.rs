@@ -105,7 +105,6 @@ pub(crate) fn run(args: &PullArgs, root: Option<&Path>, registries_conf: Option<
         let reason = format!("no image {} here, and with --policy never no registry is asked", args.image);
         return Err(StorageError::Unusable(reason).into());
     }
-    local.store().check_writable()?;
     let host = has_host(&args.image).then(|| local_name(&args.image)).transpose().map_err(UsageError)?;
     let host = host.as_ref().map(Reference::registry);
     let registry = registries::registry(&args.registry, conf.clone(), host, Arc::default(), root.as_deref())

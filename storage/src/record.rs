@@ -264,17 +264,16 @@ impl RecordStore {
         remove(&self.name_path(name))
     }
 
-    /// Whether records can be written, found out before the work that they are about.
+    /// Whether records can be written, found out before the work that they are about. Nothing is left behind.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn check_writable(&self) -> Result<()> {
-        let _lock = self.lock()?;
         for directory in [self.images(), self.names_directory()] {
-            fs::create_dir_all(&directory)
-                .and_then(|()| tempfile::NamedTempFile::new_in(&directory))
+            let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+            tempfile::NamedTempFile::new_in(there)
                 .and_then(|mut file| io::Write::write_all(&mut file, b"{}"))
-                .map_err(|source| Error::Write { path: directory, source })?;
+                .map_err(|source| Error::Write { path: directory.clone(), source })?;
         }
         Ok(())
     }
