@@ -7,14 +7,22 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::AuthArgs;
 use crate::generate::{CompletionArgs, ManArgs};
+use crate::images::ImagesArgs;
+use crate::info::InfoArgs;
+use crate::inspect::InspectArgs;
 use crate::login::{LoginArgs, LogoutArgs};
+use crate::prune::PruneArgs;
+use crate::pull::PullArgs;
+use crate::tag::{RmiArgs, TagArgs};
 use crate::transfer::{Upload, parse_chunk_size, parse_duration};
+use crate::version::VersionArgs;
 
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.
 #[derive(Debug, Parser)]
 #[command(name = "crossdock", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Directory of what crossdock remembers between runs: layer digests, never the bytes of a layer
+    /// Directory of what crossdock remembers between runs: images and layer digests, never the bytes of a
+    /// layer
     /// [default: $XDG_DATA_HOME/crossdock, else ~/.local/share/crossdock]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
@@ -77,6 +85,31 @@ pub(crate) enum Command {
     /// Send an image that was built or pulled here where it belongs, from the files it is made of
     #[command(after_help = PUSH_EXAMPLES)]
     Push(Box<PushArgs>),
+
+    /// Remember an image of a registry or a layout: its manifest and config, while its layers stay where they are
+    Pull(Box<PullArgs>),
+
+    /// List the images that were built or pulled here
+    #[command(visible_aliases = ["list", "ls"])]
+    Images(ImagesArgs),
+
+    /// Show the configuration of an image
+    Inspect(InspectArgs),
+
+    /// Give an image more names
+    Tag(TagArgs),
+
+    /// Forget images, or names of them
+    Rmi(RmiArgs),
+
+    /// Remove what is remembered and was not needed for long
+    Prune(PruneArgs),
+
+    /// Show this machine, and what is remembered on it
+    Info(InfoArgs),
+
+    /// Show the version
+    Version(VersionArgs),
 
     /// Keep a user name and password for a registry, after the registry took them
     Login(Box<LoginArgs>),

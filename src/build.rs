@@ -8,7 +8,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan, to_assembly,
+    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan,
+    to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{Counters, ImageSink, IndexStore, MemoStore, Platform, ReadOptions};
@@ -61,6 +62,9 @@ async fn build(
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let mut assembly = plan_image(options, &bases, &sinks).await?;
+    if options.records() {
+        recordable(options, &local)?;
+    }
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
@@ -75,18 +79,10 @@ async fn build(
     }
     let assembled = last.context("there is no destination")?;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
-    let recorded = match (&local, options.records()) {
-        (Ok(local), true) => {
-            local.record(&assembly, &assembled, &options.names)?;
-            names.clone_from(&options.names);
-            true
-        }
-        (Err(_), true) => {
-            tracing::warn!("the image is not remembered: give --root DIR, or set HOME");
-            false
-        }
-        (_, false) => false,
-    };
+    let recorded = options.records() && record(options, &local, &assembly, &assembled)?;
+    if recorded {
+        names.clone_from(&options.names);
+    }
     Ok(Report {
         names,
         recorded,
@@ -99,6 +95,41 @@ async fn build(
         usage: Usage::now(),
         elapsed: began.elapsed(),
     })
+}
+
+/// An image that was given a name must be remembered: where that cannot be, it is said before a file is read.
+fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()> {
+    let writable = match local {
+        Ok(local) => local.store().check_writable().map_err(anyhow::Error::from),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    };
+    match writable {
+        Err(error) if !options.names.is_empty() => Err(error.context("the image cannot be remembered")),
+        // Its digests are all that comes out.
+        Err(error) => {
+            tracing::warn!("the image is not remembered: {error:#}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Whether the image is remembered now.
+fn record(
+    options: &BuildOptions,
+    local: &Result<LocalImages>,
+    assembly: &Assembly,
+    assembled: &Assembled,
+) -> Result<bool> {
+    let Ok(local) = local else { return Ok(false) };
+    match local.record(assembly, assembled, &options.names) {
+        Ok(()) => Ok(true),
+        Err(error) if options.names.is_empty() => {
+            tracing::debug!("the image is not remembered: {error:#}");
+            Ok(false)
+        }
+        Err(error) => Err(error.context("the image cannot be remembered")),
+    }
 }
 
 async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn ImageSink>]) -> Result<Assembly> {

@@ -1,6 +1,8 @@
 //! The images that are remembered on this machine: built without a push, or pulled. See `crossdock_storage::RecordStore`
 //! for what is remembered of them; their bytes stay where they are.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +82,17 @@ impl LocalImages {
         }))
     }
 
+    /// The bytes of all files below the root directory, and of each directory in it.
+    pub(crate) fn disk_used(&self) -> Result<(u64, BTreeMap<String, u64>)> {
+        let mut parts = BTreeMap::new();
+        for entry in entries(self.store.root())? {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                parts.insert(entry.file_name().to_string_lossy().into_owned(), bytes_below(&entry.path())?);
+            }
+        }
+        Ok((bytes_below(self.store.root())?, parts))
+    }
+
     /// The image of a name, which may leave out `localhost/`, or what Docker's short names leave out.
     pub(crate) fn find_named(&self, text: &str) -> Result<Option<ImageRecord>> {
         for reference in candidates(text) {
@@ -89,6 +102,17 @@ impl LocalImages {
             };
             if let Some(image) = found.map(|digest| self.store.image(&digest)).transpose()?.flatten() {
                 return Ok(Some(image));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name that a user means by `text`, where it is one of this image.
+    pub(crate) fn name_of(&self, text: &str, image: &Digest) -> Result<Option<String>> {
+        for reference in candidates(text).iter().filter(|reference| reference.digest().is_none()) {
+            let name = reference.to_string();
+            if self.store.named(&name)?.as_ref() == Some(image) {
+                return Ok(Some(name));
             }
         }
         Ok(None)
@@ -137,6 +161,25 @@ impl LocalImages {
         });
         Ok(RecordSource { name, record: image.clone(), origins: origins.collect::<Result<_>>()? })
     }
+}
+
+fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>> {
+    let failed = |source| Error::Load { path: directory.to_owned(), source };
+    match fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.collect::<std::io::Result<_>>().map_err(failed)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(error).into()),
+    }
+}
+
+fn bytes_below(directory: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in entries(directory)? {
+        // A file that is gone by now has none.
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 /// The image with this ID, or one that begins so; or with this digest.
@@ -196,7 +239,8 @@ fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
         }
         Some(("docker", rest)) => {
             let reference: Reference = rest.trim_start_matches('/').parse()?;
-            Ok(Arc::new(registry.source(&reference)))
+            // By way of registries.conf, which may say that the host is spoken to without TLS.
+            Ok(Arc::new(registry.image(&reference.to_string())?))
         }
         _ => bail!("the record has layers in {name}, which is no place that is known"),
     }

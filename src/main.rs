@@ -10,19 +10,28 @@ mod build;
 mod destination;
 mod exit;
 mod generate;
+mod images;
+mod info;
+mod inspect;
 mod local;
 mod login;
 mod options;
 mod progress;
+mod prune;
+mod pull;
 mod push;
 mod registries;
 mod report;
 mod session;
 mod settings;
 mod size;
+mod table;
+mod tag;
+mod template;
 mod transfer;
 mod usage;
 mod verify;
+mod version;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -44,6 +53,14 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Build(args) => build::run(args, root, &cli.conf),
         Command::Push(args) => push::run(args, root, &cli.conf),
+        Command::Pull(args) => pull::run(args, root, &cli.conf),
+        Command::Images(args) => images::run(args, root),
+        Command::Inspect(args) => inspect::run(args, root),
+        Command::Tag(args) => tag::run(args, root),
+        Command::Rmi(args) => tag::run_rmi(args, root),
+        Command::Prune(args) => prune::run(args, root),
+        Command::Info(args) => info::run(args, root),
+        Command::Version(args) => version::run(args),
         Command::Login(args) => login::run(args, &cli.conf),
         Command::Logout(args) => login::run_logout(args, &cli.conf),
         Command::Auth(args) => auth::run(args, &cli.conf),

@@ -64,7 +64,7 @@ impl Journal {
         total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
-        store.prune(WEEK);
+        drop(store.prune(WEEK));
         let digest = Hasher::digest(format!("{registry}\n{repository}\n{identity}").as_bytes());
         let name = format!("{}.json", digest.digest());
         let lock = Some(store.lock(&name)?);

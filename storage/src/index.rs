@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layer::{Segment, VirtualLayer};
-use crate::memo::write_whole;
+use crate::memo::{used, write_whole};
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
@@ -233,6 +233,7 @@ impl IndexStore {
     pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
         let path = self.path(diff_id);
         let file = fs::File::open(&path).ok()?;
+        used(&path);
         zstd::Decoder::new(file)
             .map_err(serde_json::Error::io)
             .and_then(|text| serde_json::from_reader(io::BufReader::new(text)))

@@ -61,6 +61,9 @@ impl MemoStore {
             Ok(memo) if memo.version == VERSION => {
                 let plausible =
                     compression != Compression::None || memo.layer.descriptor.size() == layer.len();
+                if plausible {
+                    used(&path);
+                }
                 plausible.then_some(memo.layer)
             }
             Ok(_) => None,
@@ -141,6 +144,23 @@ pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String 
         }
     }
     hasher.finish().digest().to_owned()
+}
+
+/// Notes in a file's time, once a day, that somebody needed it: `prune` removes what nobody did.
+pub(crate) fn used(path: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let note = || -> io::Result<()> {
+        let file = fs::File::options().append(true).open(path)?;
+        let noted = file.metadata()?.modified()?;
+        if now.duration_since(noted).is_ok_and(|passed| passed > DAY) {
+            file.set_modified(now)
+        } else {
+            Ok(())
+        }
+    };
+    // A file that cannot be written to may be pruned too early, and is made again.
+    let _ = note();
 }
 
 /// Writes a file so that readers see the old one, none, or the whole new one.

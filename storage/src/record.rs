@@ -150,6 +150,12 @@ impl RecordStore {
         Self { root: root.to_owned() }
     }
 
+    /// The root directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Records an image, and moves `names` to it.
     ///
     /// # Errors
@@ -256,6 +262,34 @@ impl RecordStore {
     pub fn untag(&self, name: &str) -> Result<bool> {
         let _lock = self.lock()?;
         remove(&self.name_path(name))
+    }
+
+    /// Whether records can be written, found out before the work that they are about. Nothing is left behind.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn check_writable(&self) -> Result<()> {
+        for directory in [self.images(), self.names_directory()] {
+            let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+            tempfile::NamedTempFile::new_in(there)
+                .and_then(|mut file| io::Write::write_all(&mut file, b"{}"))
+                .map_err(|source| Error::Write { path: directory.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets an image that has no name; `false` where it has one, or is not there.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn remove_nameless(&self, image: &Digest) -> Result<bool> {
+        let _lock = self.lock()?;
+        for path in files(&self.names_directory())? {
+            if read_name(&path).is_ok_and(|name| name.is_some_and(|name| name.image == *image)) {
+                return Ok(false);
+            }
+        }
+        remove(&self.record_path(image))
     }
 
     /// Forgets an image and its names; `false` where there is none.

@@ -70,18 +70,32 @@ impl StateStore {
         drop(lock);
     }
 
-    /// Removes files that were not written to for longer than `age`.
-    pub fn prune(&self, age: Duration) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+    /// Removes files that were not written to for longer than `age`, with their locks; not those that somebody is at
+    /// work on. Returns how many bytes each had.
+    pub fn prune(&self, age: Duration) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let mut removed = Vec::new();
         for entry in entries.flatten() {
-            let old = || -> io::Result<bool> {
-                Ok(entry.metadata()?.modified()?.elapsed().is_ok_and(|elapsed| elapsed > age))
+            let old = || -> io::Result<Option<u64>> {
+                let metadata = entry.metadata()?;
+                let old = metadata.modified()?.elapsed().is_ok_and(|elapsed| elapsed >= age);
+                Ok((old && metadata.is_file()).then_some(metadata.len()))
             };
-            if old().unwrap_or(false) {
-                // Somebody else may have been quicker.
-                let _ = fs::remove_file(entry.path());
+            let (Ok(Some(len)), Ok(file)) = (old(), entry.file_name().into_string()) else { continue };
+            let name = file.strip_suffix(".lock").unwrap_or(&file);
+            let Some(lock) = self.lock(name) else { continue };
+            // Somebody else may have been quicker.
+            if file == name && fs::remove_file(entry.path()).is_ok() {
+                removed.push(len);
+            }
+            // A lock goes with what it is for.
+            if self.path(name).exists() {
+                drop(lock);
+            } else {
+                self.unlock(name, lock);
             }
         }
+        removed
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,0 +1,403 @@
+//! `crossdock images`: what is remembered here, in buildah's table and words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use crossdock_storage::{ImageRecord, Records};
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use crate::exit::UsageError;
+use crate::local::LocalImages;
+use crate::session::{print, root_directory};
+use crate::table;
+use crate::template::{Empty, Field, Template, Value};
+
+/// What stands for a name that an image has not.
+const NONE: &str = "<none>";
+
+const EXAMPLES: &str = "\
+Examples:
+  crossdock images
+  crossdock images --format '{{.Name}}:{{.Tag}} {{.Digest}}'
+  crossdock images -q --filter dangling=true
+
+What is listed is remembered, and not stored: SIZE is what the image's layers have where they are.
+A template may use .ID .Name .Tag .Digest .CreatedAt .CreatedAtRaw .Created .Size .ReadOnly and .History; it begins \
+with `table` where headings are wanted.";
+
+/// What `images` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImagesArgs {
+    /// List all images; there are no intermediate ones that would be left out
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show the digests of the manifests
+    #[arg(long)]
+    digests: bool,
+
+    /// List only what this is true for: dangling=BOOL, label=KEY[=VALUE], since=IMAGE, before=IMAGE or
+    /// reference=PATTERN; all of them where there are several
+    #[arg(short, long = "filter", value_name = "FILTER", value_delimiter = ',')]
+    filters: Vec<String>,
+
+    /// Print each image by a Go template
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "quiet")]
+    format: Option<String>,
+
+    /// Show the names that the image has beside
+    #[arg(long)]
+    history: bool,
+
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["format", "quiet"])]
+    json: bool,
+
+    /// Show IDs whole
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Print no headings
+    #[arg(short, long)]
+    noheading: bool,
+
+    /// Print IDs only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Name or ID of the one image to list
+    #[arg(value_name = "IMAGE", conflicts_with = "all")]
+    image: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the root directory cannot be read, there is no such image, or a filter or the template is not understood.
+pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
+    let template = args.format.as_deref().map(Layout::parse).transpose().map_err(UsageError)?;
+    let local = LocalImages::new(root_directory(root).as_deref())?;
+    let records = local.store().list()?;
+    for (_, reason) in &records.damaged {
+        tracing::warn!("{reason}");
+    }
+    let mut images = Vec::new();
+    for image in &records.images {
+        match Listed::new(image, &records) {
+            Ok(listed) => images.push(listed),
+            Err(error) => tracing::warn!("the image {} is not listed: {error:#}", image.manifest.digest()),
+        }
+    }
+    images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.names.cmp(&b.names)));
+    if let Some(name) = &args.image {
+        let wanted = local.find(name)?;
+        images.retain(|image| image.record.manifest == wanted.manifest);
+    }
+    for text in &args.filters {
+        let filter = Filter::parse(text, &local)?;
+        images.retain(|image| filter.accepts(image));
+    }
+    let now = Timestamp::now();
+    let shown = |image: &Listed<'_>| image.shown_id(args.no_trunc);
+    print(&if args.quiet {
+        images.iter().map(|image| shown(image) + "\n").collect()
+    } else if args.json {
+        let images: Vec<_> = images.iter().map(|image| image.json(&shown(image), now)).collect();
+        in_json(&images)
+    } else {
+        let layout = template.map_or_else(|| Layout::standard(args), Ok)?;
+        layout.print(args, &images, now)?
+    })
+}
+
+/// An image in the list.
+struct Listed<'a> {
+    record: &'a ImageRecord,
+    names: Vec<String>,
+    created: Timestamp,
+    size: u64,
+    labels: BTreeMap<String, String>,
+}
+
+impl<'a> Listed<'a> {
+    fn new(record: &'a ImageRecord, records: &Records) -> Result<Self> {
+        let config = record.config()?;
+        let recorded = || i64::try_from(record.recorded).ok().and_then(|s| Timestamp::from_second(s).ok());
+        Ok(Self {
+            record,
+            names: records.names_of(record.manifest.digest()).map(str::to_owned).collect(),
+            created: config
+                .created
+                .as_deref()
+                .and_then(|time| time.parse().ok())
+                .or_else(recorded)
+                .unwrap_or(Timestamp::UNIX_EPOCH),
+            size: record.manifest()?.layers().iter().map(crossdock_storage::Descriptor::size).sum(),
+            labels: config.config.labels.into_iter().collect(),
+        })
+    }
+
+    fn shown_id(&self, whole: bool) -> String {
+        let id = self.record.id();
+        if whole { id.to_string() } else { id.digest().chars().take(12).collect() }
+    }
+
+    fn json(&self, id: &str, now: Timestamp) -> Json {
+        json!({
+            "id": id,
+            "names": (!self.names.is_empty()).then_some(&self.names),
+            "digest": self.record.manifest.digest().to_string(),
+            "createdat": table::ago(self.created, now),
+            "size": table::size(self.size),
+            "created": self.created.as_second(),
+            "createdatraw": self.created.to_string(),
+            "readonly": false,
+            "history": null,
+        })
+    }
+
+    /// One for each name.
+    fn rows(&self, whole: bool, now: Timestamp) -> Vec<Value> {
+        let names: Vec<_> = self.names.iter().map(|name| split_name(name)).collect();
+        let names = if names.is_empty() { vec![(NONE.to_owned(), NONE.to_owned())] } else { names };
+        let text =
+            |name, text: String| Field { name, key: name, empty: Empty::Null, value: Value::Text(text) };
+        let row = |(name, tag): (String, String)| {
+            let others: Vec<_> = self
+                .names
+                .iter()
+                .filter(|other| split_name(other) != (name.clone(), tag.clone()))
+                .cloned()
+                .collect();
+            Value::Struct(vec![
+                text("ID", self.shown_id(whole)),
+                text("Name", name),
+                text("Tag", tag),
+                text("Digest", self.record.manifest.digest().to_string()),
+                text("CreatedAt", table::ago(self.created, now)),
+                text("CreatedAtRaw", Value::Time(self.created.to_string()).to_string()),
+                Field {
+                    name: "Created",
+                    key: "Created",
+                    empty: Empty::Null,
+                    value: Value::Int(self.created.as_second()),
+                },
+                text("Size", table::size(self.size)),
+                Field { name: "ReadOnly", key: "ReadOnly", empty: Empty::Null, value: Value::Bool(false) },
+                text("History", others.join(", ")),
+            ])
+        };
+        names.into_iter().map(row).collect()
+    }
+}
+
+/// Repository and tag; a name by digest has no tag.
+fn split_name(name: &str) -> (String, String) {
+    if let Some((repository, _)) = name.split_once('@') {
+        return (repository.to_owned(), NONE.to_owned());
+    }
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
+        _ => (name.to_owned(), NONE.to_owned()),
+    }
+}
+
+/// What a list is filtered by.
+enum Filter {
+    Dangling(bool),
+    Label { key: String, value: Option<String> },
+    Since(Timestamp),
+    Before(Timestamp),
+    Reference(String),
+    Not(Box<Self>),
+}
+
+impl Filter {
+    fn parse(text: &str, local: &LocalImages) -> Result<Self> {
+        let usage = |reason: String| anyhow!(UsageError(anyhow!("--filter {text}: {reason}")));
+        if let Some((name, value)) = text.split_once("!=") {
+            return Ok(Self::Not(Box::new(Self::parse(&format!("{name}={value}"), local)?)));
+        }
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(usage("write FILTER=VALUE or FILTER!=VALUE".to_owned()));
+        };
+        let created = || -> Result<Timestamp> {
+            let image = local.find(value).with_context(|| format!("--filter {text}"))?;
+            Ok(Listed::new(&image, &Records::default())?.created)
+        };
+        match name {
+            "dangling" => match value.to_ascii_lowercase().as_str() {
+                "true" | "1" | "t" => Ok(Self::Dangling(true)),
+                "false" | "0" | "f" => Ok(Self::Dangling(false)),
+                _ => Err(usage("write dangling=true or dangling=false".to_owned())),
+            },
+            "label" => {
+                let (key, value) =
+                    value.split_once('=').map_or((value, None), |(key, value)| (key, Some(value)));
+                Ok(Self::Label { key: key.to_owned(), value: value.map(str::to_owned) })
+            }
+            "since" | "after" => created().map(Self::Since),
+            "before" => created().map(Self::Before),
+            "reference" => Ok(Self::Reference(value.to_owned())),
+            _ => Err(usage(format!(
+                "there is no filter {name}: there are dangling, label, since, before and reference"
+            ))),
+        }
+    }
+
+    fn accepts(&self, image: &Listed<'_>) -> bool {
+        match self {
+            Self::Dangling(wanted) => image.names.is_empty() == *wanted,
+            Self::Label { key, value } => {
+                image.labels.get(key).is_some_and(|has| value.as_ref().is_none_or(|value| value == has))
+            }
+            Self::Since(time) => image.created > *time,
+            Self::Before(time) => image.created < *time,
+            Self::Reference(pattern) => image.names.iter().any(|name| refers(pattern, name)),
+            Self::Not(filter) => !filter.accepts(image),
+        }
+    }
+}
+
+/// Whether a pattern with `*` and `?` is the end of a name, with its tag or without.
+fn refers(pattern: &str, name: &str) -> bool {
+    let (repository, tag) = split_name(name);
+    let with_tag = format!("{repository}:{tag}");
+    [repository, with_tag].iter().any(|whole| {
+        let starts = std::iter::once(0).chain(whole.match_indices('/').map(|(at, _)| at + 1));
+        starts.into_iter().any(|start| matches(pattern.as_bytes(), &whole.as_bytes()[start..]))
+    })
+}
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], text) => {
+            matches(rest, text)
+                || text.split_first().is_some_and(|(c, after)| *c != b'/' && matches(pattern, after))
+        }
+        ([b'?', rest @ ..], [c, after @ ..]) => *c != b'/' && matches(rest, after),
+        ([a, rest @ ..], [b, after @ ..]) => a == b && matches(rest, after),
+        _ => false,
+    }
+}
+
+/// What stands in which column.
+struct Layout {
+    template: Template,
+    headings: bool,
+}
+
+impl Layout {
+    /// As buildah has it, spaces part columns as tabs do.
+    fn parse(text: &str) -> Result<Self> {
+        let (text, headings) = match text.strip_prefix("table ") {
+            Some(rest) => (rest.trim_start(), true),
+            None => (text, false),
+        };
+        if !text.contains("{{") {
+            bail!("--format {text}: write a template, as '{{{{.ID}}}} {{{{.Name}}}}'; for JSON, use --json");
+        }
+        let template = Template::parse(text).context("--format")?;
+        Ok(Self {
+            template: template.map_text(&|text| text.replace("\\t", "\t").replace(' ', "\t")),
+            headings,
+        })
+    }
+
+    fn standard(args: &ImagesArgs) -> Result<Self> {
+        let digest = if args.digests { "{{.Digest}}\\t" } else { "" };
+        let history = if args.history { "\\t{{.History}}" } else { "" };
+        let columns = format!(
+            "{{{{.Name}}}}\\t{{{{.Tag}}}}\\t{digest}{{{{.ID}}}}\\t{{{{.CreatedAt}}}}\\t{{{{.Size}}}}{history}"
+        );
+        Ok(Self { headings: true, ..Self::parse(&columns)? })
+    }
+
+    fn print(&self, args: &ImagesArgs, images: &[Listed<'_>], now: Timestamp) -> Result<String> {
+        let mut lines = Vec::new();
+        if self.headings && !args.noheading {
+            lines.push(self.line(&headings())?);
+        }
+        for row in images.iter().flat_map(|image| image.rows(args.no_trunc, now)) {
+            lines.push(self.line(&row)?);
+        }
+        Ok(table::aligned(&lines))
+    }
+
+    fn line(&self, row: &Value) -> Result<String> {
+        Ok(self.template.render(row).map_err(|error| UsageError(anyhow!("--format: {error}")))?)
+    }
+}
+
+/// The row above all others.
+fn headings() -> Value {
+    let headings = [
+        ("ID", "IMAGE ID"),
+        ("Name", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("Digest", "DIGEST"),
+        ("CreatedAt", "CREATED"),
+        ("CreatedAtRaw", "CREATED"),
+        ("Created", "CREATED"),
+        ("Size", "SIZE"),
+        ("ReadOnly", "R/O"),
+        ("History", "HISTORY"),
+    ];
+    let field = |(name, heading): (&'static str, &str)| Field {
+        name,
+        key: name,
+        empty: Empty::Null,
+        value: Value::from(heading),
+    };
+    Value::Struct(headings.into_iter().map(field).collect())
+}
+
+/// JSON as Go's encoder indents it.
+pub(crate) fn in_json(value: &impl serde::Serialize) -> String {
+    let mut bytes = Vec::new();
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, indent);
+    // Into memory, and with keys that are texts: this does not fail.
+    let _ = value.serialize(&mut serializer);
+    bytes.push(b'\n');
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_at_their_tag() {
+        for (name, repository, tag) in [
+            ("localhost/x:1", "localhost/x", "1"),
+            ("host:5000/x:latest", "host:5000/x", "latest"),
+            ("quay.io/x@sha256:00", "quay.io/x", NONE),
+        ] {
+            assert_eq!(split_name(name), (repository.to_owned(), tag.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_the_end_of_a_name() {
+        for (pattern, refers_to) in [
+            ("model", true),
+            ("team/model", true),
+            ("quay.io/team/model:1", true),
+            ("model:*", true),
+            ("mod*", true),
+            ("model:2", false),
+            ("odel", false),
+            ("quay.io/*", false),
+            ("quay.io/*/model", true),
+            ("m?del:?", true),
+        ] {
+            assert_eq!(refers(pattern, "quay.io/team/model:1"), refers_to, "{pattern}");
+        }
+    }
+}
