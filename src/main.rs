@@ -7,11 +7,13 @@ mod args;
 mod auth;
 mod bases;
 mod build;
+mod buildah;
 mod destination;
 mod exit;
 mod local;
 mod login;
 mod options;
+mod overrides;
 mod progress;
 mod push;
 mod registries;
@@ -25,32 +27,53 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Command, LogLevel};
+use crate::buildah::CalledAs;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_logging(cli.log_level);
-    let result = match &cli.command {
+    let args: Vec<_> = std::env::args_os().collect();
+    let called = args.first().map_or(CalledAs::Crossdock, |program| CalledAs::of(program));
+    let result = buildah::command_line(called, &args).and_then(|(cli, ignored)| {
+        start_logging(cli.log_level);
+        if !ignored.is_empty() {
+            let flags = Vec::from_iter(ignored).join(", ");
+            tracing::debug!("without effect here (see docs/drop-in.md): {flags}");
+        }
+        run(&cli)
+    });
+    let code = match result {
+        Ok(()) => exit::SUCCESS,
+        Err(error) => {
+            show(&error);
+            exit::code(&error)
+        }
+    };
+    ExitCode::from(called.exit_code(code))
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
         Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
-    };
-    match result {
-        Ok(()) => ExitCode::from(exit::SUCCESS),
-        Err(error) => {
-            let text = format!("{}\n", report::error(&error));
-            // There is nowhere left to say that standard error is closed.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-            exit::code(&error)
-        }
     }
+}
+
+/// There is nowhere left to say that standard error is closed.
+fn show(error: &anyhow::Error) {
+    let _ = match error.downcast_ref::<clap::Error>() {
+        Some(error) => error.print(),
+        None => {
+            let text = format!("{}\n", report::error(error));
+            std::io::stderr().lock().write_all(text.as_bytes())
+        }
+    };
 }
 
 /// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.

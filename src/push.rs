@@ -15,7 +15,7 @@ use crate::exit::UsageError;
 use crate::local::{LocalImages, has_host};
 use crate::options::{compression, writable};
 use crate::report::Report;
-use crate::session::{block_on, interruptible, print, root_directory, write_digest};
+use crate::session::{block_on, interruptible, print, print_aside, root_directory, write_digest};
 use crate::usage::Usage;
 use crate::{progress, registries};
 
@@ -33,7 +33,10 @@ impl PushOptions {
             Some(format) => Some(format.parse().map_err(|e: String| anyhow!("--format: {e}"))?),
             None => None,
         };
-        let wanted = args.compression_format.as_deref();
+        let wanted = match &args.compression_format {
+            Some(format) => Some(format.as_str()),
+            None => args.disable_compression.then_some("none"),
+        };
         Ok(Self {
             destination: destination(args, conf)?,
             conversion: Conversion {
@@ -61,11 +64,12 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, registries_conf: Option<
     if args.quiet {
         return Ok(());
     }
-    print(&if args.work.progress == ProgressStyle::Json {
+    let text = if args.work.progress == ProgressStyle::Json {
         format!("{}\n", report.json())
     } else {
         report.text()
-    })
+    };
+    if args.report_on_stderr { print_aside(&text) } else { print(&text) }
 }
 
 async fn push(
@@ -87,7 +91,7 @@ async fn push(
     sink.admit().await?;
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
-        jobs: usize::from(args.work.jobs),
+        jobs: args.work.jobs(),
         memos: root.map(MemoStore::new),
         progress: progress::display(args.work.progress, args.quiet),
     };
