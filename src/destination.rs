@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_registry::{Reference, Registry};
-use crossdock_storage::{ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink};
+use crossdock_storage::{
+    ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat,
+};
 
 /// Where an image goes.
 #[derive(Debug, Clone)]
@@ -49,6 +51,28 @@ impl Destination {
             }
             Self::Directory(directory) => vec![DirSink::new(directory).name()],
             Self::Archive { path, kind, .. } => vec![ArchiveSink::new(path, *kind, Vec::new()).name()],
+        }
+    }
+
+    /// In which format an image must be to be read there, where `wanted` is what was asked for: an OCI layout takes no
+    /// manifests of Docker's.
+    ///
+    /// # Errors
+    /// Where it was asked for another one.
+    pub(crate) fn format(&self, wanted: Option<ManifestFormat>) -> Result<Option<ManifestFormat>> {
+        match (self, wanted) {
+            (
+                Self::Layout { .. } | Self::Archive { kind: ArchiveKind::Oci, .. },
+                Some(ManifestFormat::Docker),
+            ) => {
+                bail!(
+                    "an OCI layout has no place for an image in the docker format: use --format oci, or dir:DIR"
+                )
+            }
+            (Self::Layout { .. } | Self::Archive { kind: ArchiveKind::Oci, .. }, None) => {
+                Ok(Some(ManifestFormat::Oci))
+            }
+            (_, wanted) => Ok(wanted),
         }
     }
 

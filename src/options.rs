@@ -113,6 +113,10 @@ impl BuildOptions {
                 names.push(reference.to_string());
             }
         }
+        let format = format(args.format.as_deref(), &env)?;
+        for destination in &destinations {
+            destination.format(Some(format))?;
+        }
         let overrides = &args.overrides;
         let mut build_args = overrides.build_args()?;
         build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
@@ -148,7 +152,7 @@ impl BuildOptions {
             pull: overrides.pull(),
             target: args.target.clone(),
             timestamp: args.timestamp,
-            format: format(args.format.as_deref(), &env)?,
+            format,
             ignorefile: args.ignorefile.clone(),
             squash: args.squash,
             omit_history: overrides.omit_history,

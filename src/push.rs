@@ -37,12 +37,13 @@ impl PushOptions {
             Some(format) => Some(format.as_str()),
             None => args.disable_compression.then_some("none"),
         };
+        let destination = destination(args, conf)?;
         Ok(Self {
-            destination: destination(args, conf)?,
             conversion: Conversion {
-                format,
+                format: destination.format(format)?,
                 compression: wanted.map(|format| compression(format, args.compression_level)).transpose()?,
             },
+            destination,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             io: args.work.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
         })

@@ -17,6 +17,7 @@ mod bases;
 mod bounds;
 mod changing_files;
 mod credentials;
+mod drop_in;
 mod interrupt;
 mod network;
 mod outputs;
