@@ -10,6 +10,7 @@ mod build;
 mod buildah;
 mod destination;
 mod exit;
+mod generate;
 mod local;
 mod login;
 mod options;
@@ -19,6 +20,7 @@ mod push;
 mod registries;
 mod report;
 mod session;
+mod settings;
 mod size;
 mod transfer;
 mod usage;
@@ -55,13 +57,16 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    let (root, registries_conf) = (cli.root.as_deref(), cli.registries_conf.as_deref());
     match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
+        Command::Build(args) => build::run(args, root, registries_conf),
+        Command::Push(args) => push::run(args, root, registries_conf),
+        Command::Login(args) => login::run(args, registries_conf),
         Command::Logout(args) => login::run_logout(args),
-        Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
-        Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
+        Command::Auth(args) => auth::run(args, registries_conf),
+        Command::Verify(args) => verify::run(args, registries_conf),
+        Command::Completion(args) => generate::completion(args),
+        Command::Man(args) => generate::man(args),
     }
 }
 

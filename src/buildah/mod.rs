@@ -15,13 +15,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::flags::{Flag, Kind, Treatment};
 use self::scope::{Meant, Scope};
 use self::words::Word;
 use crate::args::{Cli, Command};
 use crate::exit::{self, UsageError};
+use crate::settings;
 
 /// By which name this program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,8 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
         [] => ("crossdock".into(), args),
         [program, words @ ..] => (program.clone(), words),
     };
-    let mut ours = Cli::command();
+    let commands = settings::with_defaults(Cli::command()).map_err(UsageError)?;
+    let mut ours = commands.clone();
     ours.build();
     let mut line = match translate(words, &ours) {
         Ok(line) => line,
@@ -118,7 +120,8 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     if called == CalledAs::Buildah && line.args.is_empty() {
         line.args.push("--help".into());
     }
-    let mut cli = Cli::try_parse_from(std::iter::once(program).chain(line.args))?;
+    let matches = commands.try_get_matches_from(std::iter::once(program).chain(line.args))?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
     if let (CalledAs::Buildah, Command::Push(push)) = (called, &mut cli.command) {
         push.report_on_stderr = true;
     }
