@@ -8,7 +8,7 @@ use crossdock_registry::Reference;
 use crossdock_storage::{Compression, IoMode, ManifestFormat, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
-use crate::destination::Destination;
+use crate::destination::{Destination, transport_of};
 use crate::local::{has_host, local_name};
 use crate::overrides::PullPolicy;
 use crate::size::parse_size;
@@ -93,6 +93,11 @@ impl BuildOptions {
                 .map(|(parsed, name)| parsed.with_context(|| format!("--tag {name}")))
                 .collect::<Result<Vec<_>>>()
         };
+        for name in &args.tags {
+            if transport_of(name).is_some_and(|(transport, _)| transport != "docker") {
+                bail!("--tag {name}: that is no name but a place: write --output {name}");
+            }
+        }
         let mut destinations = Vec::new();
         if let Some(output) = &args.output {
             destinations.push(

@@ -1,4 +1,4 @@
-//! buildah's flags: the installed 1.28's and today's, command by command, and what becomes of each here. This table is
+//! buildah's flags: those of 1.28 (Debian 12) and of its current manual pages, command by command, and what becomes of each here. This table is
 //! what the command line is read with; docs/drop-in.md is written from it, and tests hold it against the real buildah
 //! and against our own definitions.
 
@@ -224,7 +224,7 @@ const BUILD: &[Flag] = &[
     ignored("dns", List, RUN),
     ignored("dns-option", List, RUN),
     ignored("dns-search", List, RUN),
-    honoured("env", List),
+    honoured("env", List).note("counts more than ENV, as with 1.28"),
     honoured("file", List).short('f').note("one; several, URLs and `.in` files for cpp are refused"),
     ignored("force-rm", Bool, CONTAINERS),
     honoured("format", Value).note("default from BUILDAH_FORMAT, else oci"),
@@ -292,11 +292,11 @@ const BUILD: &[Flag] = &[
     ignored("skip-unused-stages", Bool, ALREADY),
     honoured("source-date-epoch", Value).note("as --timestamp"),
     refused("source-policy-file", Value, "write the digests into FROM"),
-    honoured("squash", Bool).note("one layer for all that is new; those of the base stay"),
+    honoured("squash", Bool).note("one layer for all that is new; those of the base stay, which buildah puts into it too"),
     ignored("ssh", List, RUN),
     refused("stage-labels", Bool, "there are no intermediate images"),
     refused("stdin", Bool, "there is no RUN to read it"),
-    honoured("tag", List).short('t'),
+    honoured("tag", List).short('t').note("with a transport, as oci:DIR, refused: that is --output"),
     honoured("target", Value),
     honoured("timestamp", Value),
     honoured("tls-verify", Bool),

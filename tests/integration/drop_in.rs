@@ -226,6 +226,8 @@ fn all_that_goes_wrong_ends_with_buildahs_code_and_says_what_to_do() {
         (&["push", &name, "containers-storage:x"], "docker-archive:FILE"),
         (&["bud", "--sign-by", "me", "context"], "--sign-by is not carried out"),
         (&["bud", "-o", "type=tar,dest=x.tar", "context"], "images are not unpacked"),
+        (&["bud", "-o", "somewhere", "context"], "write oci:DIR"),
+        (&["bud", "-t", "oci-archive:x.tar", "context"], "write --output oci-archive:x.tar"),
         (&["bud", "--pull=never", "--from", "nothing", "context"], "no registry is asked"),
         (&["bud", "-f", "Containerfile.in", "context"], "run cpp -E"),
         (&["--root", "x", "from", "alpine"], "use build"),
@@ -287,6 +289,14 @@ fn an_image_in_a_directory_is_read_by_skopeo_and_replaced_by_the_next() {
     assert_eq!(*second.node("models/weights.safetensors"), Node::file(b"others", 0o644));
     // version, manifest.json and the config, and nothing of the first image but the base's layers.
     assert_eq!(sandbox.files_below("image").len(), 3 + second.layers.len());
+    // A push that fails leaves it as it was.
+    let before = sandbox.files_below("image");
+    sandbox.write("models/weights.safetensors", "changed");
+    let to = format!("dir:{}", sandbox.path("image").display());
+    let push = ["push", "--tls-verify=false", "model", &to];
+    sandbox.buildah(&push).failed(125).says(&["weights.safetensors"]);
+    assert_eq!(sandbox.files_below("image"), before);
+
     // What has a place for one format alone gets that.
     sandbox.buildah(&["bud", "-q", "--from=scratch", "--format=docker", "-t", "model", "context"]).done();
     let (docker, _) = pushed_to_directory(&sandbox, &[]);
