@@ -51,8 +51,12 @@ impl CalledAs {
 /// A command line in our words.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct CommandLine {
-    /// Without the program's name.
+    /// The words of the command.
+    command: Vec<OsString>,
+    /// What follows them.
     args: Vec<OsString>,
+    /// Our own flags that take no value and were given as `false`.
+    off: Vec<String>,
     /// The flags that have no effect, as they are written in full.
     ignored: BTreeSet<String>,
 }
@@ -117,15 +121,35 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
         }
         Err(problem) => return Err(UsageError(problem.into()).into()),
     };
-    if called == CalledAs::Buildah && line.args.is_empty() {
+    if called == CalledAs::Buildah && line.command.is_empty() && line.args.is_empty() {
         line.args.push("--help".into());
     }
-    let matches = commands.try_get_matches_from(std::iter::once(program).chain(line.args))?;
+    let commands = without_defaults(commands, &line.command, &line.off);
+    let words = std::iter::once(program).chain(line.command).chain(line.args);
+    let matches = commands.try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (CalledAs::Buildah, Command::Push(push)) = (called, &mut cli.command) {
         push.report_on_stderr = true;
     }
     Ok((cli, line.ignored))
+}
+
+/// What is typed as `false` counts more than the config file.
+fn without_defaults(mut commands: clap::Command, path: &[OsString], off: &[String]) -> clap::Command {
+    let Some((first, rest)) = path.split_first() else {
+        for name in off {
+            let arg = commands.get_arguments().find(|arg| scope::has_long(arg, name));
+            if let Some(id) = arg.map(|arg| arg.get_id().clone()) {
+                commands = commands.mut_arg(id, |arg| arg.default_value("false"));
+            }
+        }
+        return commands;
+    };
+    let name = first.to_string_lossy();
+    if off.is_empty() || commands.find_subcommand(&*name).is_none() {
+        return commands;
+    }
+    commands.mut_subcommand(name, |command| without_defaults(command, rest, off))
 }
 
 /// Makes buildah's words ours. `ours` is our own command line, built; its flags are taken too.
@@ -151,11 +175,11 @@ fn translate(args: &[OsString], ours: &clap::Command) -> Result<CommandLine, Pro
             }
         }
     }
-    let mut line = CommandLine { args: command, ..CommandLine::default() };
+    let mut line = CommandLine { command, ..CommandLine::default() };
     for (flag, value) in settings {
         match flag {
             Meant::Buildah(flag) => line.add(flag, value, &scope)?,
-            Meant::Ours { written, kind, .. } => line.add_ours(&written, kind, value.as_deref())?,
+            Meant::Ours { written, kind, .. } => line.add_ours(written, kind, value.as_deref())?,
         }
     }
     if !operands.is_empty() {
@@ -189,6 +213,7 @@ impl CommandLine {
                 self.push(&name, Some(&value.unwrap_or_else(|| default.into())));
             }
             (Treatment::Honoured, Kind::Bool) if given => self.push(&name, None),
+            (Treatment::Honoured, Kind::Bool) => self.off.push(flag.name.to_owned()),
             (Treatment::Honoured, _) if given => self.push(&name, value.as_deref()),
             (Treatment::Honoured | Treatment::Refused, _) => {}
         }
@@ -196,11 +221,11 @@ impl CommandLine {
     }
 
     /// Adds a flag that only we have.
-    fn add_ours(&mut self, written: &str, kind: Kind, value: Option<&OsStr>) -> Result<(), Problem> {
+    fn add_ours(&mut self, written: String, kind: Kind, value: Option<&OsStr>) -> Result<(), Problem> {
         match kind {
-            Kind::Bool if is_true(written, value)? => self.push(written, None),
-            Kind::Bool => {}
-            _ => self.push(written, value),
+            Kind::Bool if is_true(&written, value)? => self.push(&written, None),
+            Kind::Bool => self.off.push(written.trim_start_matches('-').to_owned()),
+            _ => self.push(&written, value),
         }
         Ok(())
     }

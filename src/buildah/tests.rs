@@ -155,7 +155,7 @@ fn the_page_has_the_table() {
 fn translated(line: &str) -> Result<(String, String), String> {
     let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     let line = translate(&args, &ours()).map_err(|problem| problem.to_string())?;
-    let args: Vec<_> = line.args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let args: Vec<_> = line.command.iter().chain(&line.args).map(|arg| arg.to_string_lossy()).collect();
     Ok((args.join(" "), Vec::from_iter(line.ignored).join(" ")))
 }
 

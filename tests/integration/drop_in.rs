@@ -261,6 +261,31 @@ fn flags_without_effect_are_named_once_and_only_when_asked() {
     sandbox.run(&args).done().says(&["--layers, --no-cache, --runroot, --volume"]);
 }
 
+#[test]
+fn what_is_typed_as_false_counts_more_than_the_config_file() {
+    let sandbox = Sandbox::small();
+    sandbox.containerfile("FROM scratch\nCOPY model /a\nCOPY model /b\n");
+    fs::create_dir_all(sandbox.path("home/.config/crossdock")).unwrap();
+    fs::write(sandbox.path("home/.config/crossdock/config.toml"), "[build]\nsquash = true\n").unwrap();
+    assert_eq!(sandbox.built(&[]).layers().len(), 1);
+    assert_eq!(sandbox.built(&["--squash=false"]).layers().len(), 2);
+}
+
+#[test]
+fn credentials_given_to_a_build_open_the_registry_of_its_base() {
+    let registry = Registry::locked(&["serviceaccount"]);
+    let creds = format!("serviceaccount:{PASSWORD}");
+    Base::new().push_with(&["--dest-creds", &creds], &registry.name("base:1"));
+    let sandbox = Sandbox::small();
+    let from = registry.name("base:1");
+    let build = |more: &[&str]| {
+        let common = ["--log-level=FATAL", "bud", "-q", "--tls-verify=false", "--from", &from];
+        sandbox.buildah(&[&common[..], more, &["context"]].concat())
+    };
+    build(&[]).failed(125).says(&["refused"]);
+    build(&["--creds", &creds]).done();
+}
+
 /// An image in a directory as skopeo reads it, and its config.
 fn pushed_to_directory(sandbox: &Sandbox, push: &[&str]) -> (Image, Value) {
     let directory = sandbox.path("image");
