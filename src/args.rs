@@ -195,13 +195,7 @@ pub(crate) struct BuildArgs {
     pub(crate) compression_level: Option<u8>,
 
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
-
-    #[command(flatten)]
     pub(crate) work: WorkArgs,
-
-    #[command(flatten)]
-    pub(crate) overrides: Overrides,
 
     /// Print nothing but the digest; without --push and --output, nothing but the image ID
     #[arg(short, long, conflicts_with = "progress")]
@@ -210,6 +204,13 @@ pub(crate) struct BuildArgs {
     /// Directory that the sources of COPY and ADD are relative to
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
+
+    // The headings of their help hold for all that follows.
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 const PUSH_EXAMPLES: &str = "\
@@ -256,9 +257,6 @@ pub(crate) struct PushArgs {
     pub(crate) no_preflight: bool,
 
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
-
-    #[command(flatten)]
     pub(crate) work: WorkArgs,
 
     /// Print nothing
@@ -268,6 +266,9 @@ pub(crate) struct PushArgs {
     /// Whether standard output is left alone, as buildah does.
     #[arg(skip)]
     pub(crate) report_on_stderr: bool,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// How files are read and sent, and what is shown of it.

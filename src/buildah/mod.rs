@@ -179,7 +179,7 @@ fn translate(args: &[OsString], ours: &clap::Command) -> Result<CommandLine, Pro
     for (flag, value) in settings {
         match flag {
             Meant::Buildah(flag) => line.add(flag, value, &scope)?,
-            Meant::Ours { written, kind, .. } => line.add_ours(written, kind, value.as_deref())?,
+            Meant::Ours { written, kind, .. } => line.add_ours(&written, kind, value.as_deref())?,
         }
     }
     if !operands.is_empty() {
@@ -221,11 +221,11 @@ impl CommandLine {
     }
 
     /// Adds a flag that only we have.
-    fn add_ours(&mut self, written: String, kind: Kind, value: Option<&OsStr>) -> Result<(), Problem> {
+    fn add_ours(&mut self, written: &str, kind: Kind, value: Option<&OsStr>) -> Result<(), Problem> {
         match kind {
-            Kind::Bool if is_true(&written, value)? => self.push(&written, None),
+            Kind::Bool if is_true(written, value)? => self.push(written, None),
             Kind::Bool => self.off.push(written.trim_start_matches('-').to_owned()),
-            _ => self.push(&written, value),
+            _ => self.push(written, value),
         }
         Ok(())
     }
