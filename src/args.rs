@@ -11,6 +11,7 @@ use crate::images::ImagesArgs;
 use crate::info::InfoArgs;
 use crate::inspect::InspectArgs;
 use crate::login::{LoginArgs, LogoutArgs};
+use crate::overrides::Overrides;
 use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
 use crate::tag::{RmiArgs, TagArgs};
@@ -28,7 +29,7 @@ pub(crate) struct Cli {
     pub(crate) root: Option<PathBuf>,
 
     /// How much to log to standard error: error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", ignore_case = true)]
     pub(crate) log_level: LogLevel,
 
     #[command(flatten)]
@@ -69,7 +70,9 @@ Exit codes:
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogLevel {
+    #[value(alias = "fatal", alias = "panic")]
     Error,
+    #[value(alias = "warning")]
     Warn,
     Info,
     Debug,
@@ -79,7 +82,7 @@ pub(crate) enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Containerfile and send it where it belongs
-    #[command(visible_alias = "bud", after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES_LONG)]
+    #[command(visible_alias = "bud", alias = "build-using-dockerfile", after_help = BUILD_EXAMPLES, after_long_help = BUILD_EXAMPLES_LONG)]
     Build(Box<BuildArgs>),
 
     /// Send an image that was built or pulled here where it belongs, from the files it is made of
@@ -178,7 +181,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) no_preflight: bool,
 
-    /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]
+    /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:NAME[:TAG]] or dir:DIR
     #[arg(short, long, value_name = "DESTINATION")]
     pub(crate) output: Option<String>,
 
@@ -199,7 +202,7 @@ pub(crate) struct BuildArgs {
     pub(crate) labels: Vec<String>,
 
     /// Annotation of the image's manifest
-    #[arg(long = "annotation", value_name = "KEY=VALUE")]
+    #[arg(long = "annotation", value_name = "KEY[=VALUE]")]
     pub(crate) annotations: Vec<String>,
 
     /// Platform to build for, as linux/arm64 [default: this machine's]
@@ -212,12 +215,12 @@ pub(crate) struct BuildArgs {
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
     /// Files in layers have the time 0 unless this is given; `created` is the real time
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    #[arg(long, visible_alias = "source-date-epoch", value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) timestamp: Option<u64>,
 
-    /// Media types of the manifest: oci or docker
-    #[arg(long, value_name = "FORMAT", default_value = "oci")]
-    pub(crate) format: String,
+    /// Media types of the manifest: oci or docker [default: $BUILDAH_FORMAT, else oci]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
 
     /// Use this ignore file instead of .containerignore or .dockerignore
     #[arg(long, value_name = "FILE")]
@@ -240,9 +243,6 @@ pub(crate) struct BuildArgs {
     pub(crate) compression_level: Option<u8>,
 
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
-
-    #[command(flatten)]
     pub(crate) work: WorkArgs,
 
     /// Print nothing but the digest; without --push and --output, nothing but the image ID
@@ -252,6 +252,13 @@ pub(crate) struct BuildArgs {
     /// Directory that the sources of COPY and ADD are relative to
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
+
+    // The headings of their help hold for all that follows.
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 const PUSH_EXAMPLES: &str = "\
@@ -268,8 +275,8 @@ pub(crate) struct PushArgs {
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
 
-    /// Where it goes: [docker://]HOST[:PORT]/REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF] or
-    /// docker-archive:FILE[:NAME[:TAG]] [default: the registry that IMAGE names]
+    /// Where it goes: [docker://]HOST[:PORT]/REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF],
+    /// docker-archive:FILE[:NAME[:TAG]] or dir:DIR [default: the registry that IMAGE names]
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<String>,
 
@@ -289,12 +296,13 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "LEVEL", requires = "compression_format")]
     pub(crate) compression_level: Option<u8>,
 
+    /// As --compression-format none
+    #[arg(short = 'D', long, conflicts_with = "compression_format")]
+    pub(crate) disable_compression: bool,
+
     /// Do not find out first whether the destination takes a push and layers so large
     #[arg(long)]
     pub(crate) no_preflight: bool,
-
-    #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
 
     #[command(flatten)]
     pub(crate) work: WorkArgs,
@@ -302,14 +310,21 @@ pub(crate) struct PushArgs {
     /// Print nothing
     #[arg(short, long, conflicts_with = "progress")]
     pub(crate) quiet: bool,
+
+    /// Whether standard output is left alone, as buildah does.
+    #[arg(skip)]
+    pub(crate) report_on_stderr: bool,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// How files are read and sent, and what is shown of it.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
-    /// Layers that are read, hashed and sent at the same time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) jobs: u16,
+    /// Layers that are read, hashed and sent at the same time; 0 for the default
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS, value_parser = clap::value_parser!(u16).range(0..=64))]
+    jobs: u16,
 
     /// How files are read: auto maps them on local file systems and reads them on network ones
     #[arg(long, value_name = "MODE", default_value = "auto")]
@@ -319,6 +334,15 @@ pub(crate) struct WorkArgs {
     /// a line to standard output
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     pub(crate) progress: ProgressStyle,
+}
+
+const DEFAULT_JOBS: u16 = 4;
+
+impl WorkArgs {
+    /// Layers at the same time, at least one.
+    pub(crate) fn jobs(&self) -> usize {
+        usize::from(if self.jobs == 0 { DEFAULT_JOBS } else { self.jobs })
+    }
 }
 
 const VERIFY_EXAMPLES: &str = "\
@@ -466,7 +490,7 @@ pub(crate) enum ProgressStyle {
 }
 
 /// The words that Go's flag package takes, which buildah's users are used to.
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -10,6 +10,7 @@ use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::LocalImages;
+use crate::overrides::PullPolicy;
 
 /// Finds base images for a plan.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Bases {
     pub(crate) indexes: Option<IndexStore>,
     /// Images that were built or pulled here: a name is theirs first.
     pub(crate) local: Option<LocalImages>,
+    /// Which of the two a name is looked up in.
+    pub(crate) pull: PullPolicy,
 }
 
 #[async_trait]
@@ -35,10 +38,7 @@ impl BaseResolver for Bases {
                     "the transport {transport}: is not supported for a base: name an image on a registry, or oci:DIR[:ref]"
                 )));
             }
-            None => match self.local_source(reference)? {
-                Some(source) => source,
-                None => self.registry_source(reference)?,
-            },
+            None => return self.named(reference, platform).await,
         };
         let image = source.resolve(platform).await?;
         Ok(PlannedBase { reference: reference.to_owned(), source, image })
@@ -50,6 +50,38 @@ impl BaseResolver for Bases {
 }
 
 impl Bases {
+    /// An image without a transport: of this machine or a registry, as the policy says.
+    async fn named(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
+        let planned = |source: Arc<dyn ImageSource>| async move {
+            let image = source.resolve(platform).await?;
+            Ok(PlannedBase { reference: reference.to_owned(), source, image })
+        };
+        let local = match self.pull {
+            PullPolicy::Always => None,
+            _ => self.local_source(reference)?,
+        };
+        match (self.pull, local) {
+            (PullPolicy::Newer, Some(local)) if !reference.starts_with("localhost/") => {
+                let newer = match self.registry_source(reference) {
+                    Ok(source) => planned(source).await,
+                    Err(error) => Err(error),
+                };
+                match newer {
+                    Err(error) => {
+                        tracing::warn!("{reference} is taken from this machine: {error}");
+                        planned(local).await
+                    }
+                    newer => newer,
+                }
+            }
+            (_, Some(local)) => planned(local).await,
+            (PullPolicy::Never, None) => Err(Error::Unusable(format!(
+                "no image {reference} on this machine, and with --pull=never no registry is asked"
+            ))),
+            (_, None) => planned(self.registry_source(reference)?).await,
+        }
+    }
+
     fn local_source(&self, reference: &str) -> Result<Option<Arc<dyn ImageSource>>, Error> {
         let Some(local) = &self.local else { return Ok(None) };
         let failed = |error: anyhow::Error| match error.downcast::<Error>() {

@@ -55,6 +55,7 @@ async fn build(
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
         local: local.as_ref().ok().cloned(),
+        pull: options.pull,
     };
     let sinks = options
         .destinations
@@ -164,6 +165,7 @@ async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn Imag
         compression: options.compression,
         format: options.format,
         annotations: options.annotations.clone(),
+        omit_history: options.omit_history,
     };
     Ok(to_assembly(image, &layer_options)?)
 }
@@ -196,6 +198,11 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
     let mut plan = PlanOptions::new(options.platform.clone());
     plan.build_args.clone_from(&options.build_args);
     plan.labels.clone_from(&options.labels);
+    plan.env.clone_from(&options.env);
+    plan.unset_env.clone_from(&options.unset_env);
+    plan.unset_labels.clone_from(&options.unset_labels);
+    plan.inherit_labels = options.inherit_labels;
+    plan.from.clone_from(&options.from);
     plan.build_platform = Platform::host();
     plan.target.clone_from(&options.target);
     plan.created = now.map(|time| time.to_string());
@@ -207,7 +214,7 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
 fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
     write_digest(options.digestfile.as_deref(), &report.digest)?;
     write_digest(options.iidfile.as_deref(), &report.image_id)?;
-    print(&if options.quiet {
+    let text = if options.quiet {
         // What a script goes on with: the image where it is, or the one to push.
         if options.records() {
             format!("{}\n", report.image_id.digest())
@@ -218,5 +225,9 @@ fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
         format!("{}\n", report.json())
     } else {
         report.text()
-    })
+    };
+    match &options.logfile {
+        Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),
+        None => print(&text),
+    }
 }

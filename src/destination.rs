@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_registry::{Reference, Registry};
-use crossdock_storage::{ArchiveKind, ArchiveSink, DigestSink, ImageSink, LayoutSink};
+use crossdock_storage::{
+    ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat,
+};
 
 use crate::local::has_host;
 
@@ -17,6 +19,8 @@ pub(crate) enum Destination {
     Registry(Vec<Reference>),
     /// An OCI layout.
     Layout { directory: PathBuf, reference: Option<String> },
+    /// One image in a directory, as `dir:` of skopeo and buildah.
+    Directory(PathBuf),
     /// One file.
     Archive { path: PathBuf, kind: ArchiveKind, names: Vec<String> },
 }
@@ -34,6 +38,7 @@ impl Destination {
                 Box::new(if preflight { sink } else { sink.without_preflight() })
             }
             Self::Layout { directory, reference } => Box::new(LayoutSink::new(directory, reference.clone())),
+            Self::Directory(directory) => Box::new(DirSink::new(directory)),
             Self::Archive { path, kind, names } => Box::new(ArchiveSink::new(path, *kind, names.clone())),
         })
     }
@@ -46,7 +51,30 @@ impl Destination {
             Self::Layout { directory, reference } => {
                 vec![LayoutSink::new(directory, reference.clone()).name()]
             }
+            Self::Directory(directory) => vec![DirSink::new(directory).name()],
             Self::Archive { path, kind, .. } => vec![ArchiveSink::new(path, *kind, Vec::new()).name()],
+        }
+    }
+
+    /// In which format an image must be to be read there, where `wanted` is what was asked for: an OCI layout takes no
+    /// manifests of Docker's.
+    ///
+    /// # Errors
+    /// Where it was asked for another one.
+    pub(crate) fn format(&self, wanted: Option<ManifestFormat>) -> Result<Option<ManifestFormat>> {
+        match (self, wanted) {
+            (
+                Self::Layout { .. } | Self::Archive { kind: ArchiveKind::Oci, .. },
+                Some(ManifestFormat::Docker),
+            ) => {
+                bail!(
+                    "an OCI layout has no place for an image in the docker format: use --format oci, or dir:DIR"
+                )
+            }
+            (Self::Layout { .. } | Self::Archive { kind: ArchiveKind::Oci, .. }, None) => {
+                Ok(Some(ManifestFormat::Oci))
+            }
+            (_, wanted) => Ok(wanted),
         }
     }
 
@@ -63,8 +91,15 @@ impl Destination {
     /// # Errors
     /// What cannot be understood; the caller names the option.
     pub(crate) fn on_disk(text: &str, names: &[String]) -> Result<Self> {
-        let known = "write oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:NAME[:TAG]]";
+        let known =
+            "write oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:NAME[:TAG]] or dir:DIR";
+        if text.split(',').any(|part| part.starts_with("type=")) {
+            bail!("{text}: images are not unpacked; write oci:DIR and unpack that with umoci");
+        }
         let Some((transport, rest)) = transport_of(text) else { bail!("{text}: {known}") };
+        if transport == "dir" && !rest.is_empty() {
+            return Ok(Self::Directory(PathBuf::from(rest)));
+        }
         let (path, reference) = split_reference(rest);
         if path.is_empty() {
             bail!("{text}: there is no path; {known}");
@@ -84,6 +119,9 @@ impl Destination {
                 }
                 Ok(Self::Archive { path, kind: ArchiveKind::Docker, names: spelled_out })
             }
+            "docker-daemon" | "containers-storage" => bail!(
+                "{text}: nothing is written into the store of another program; write docker-archive:FILE and load that"
+            ),
             "docker" => bail!("{text}: to push to a registry, use --push with --tag"),
             other => bail!("{text}: the transport {other}: is not supported; {known}"),
         }
@@ -111,7 +149,7 @@ pub(crate) fn pushable(name: &str) -> Result<Reference> {
 
 /// `transport:rest` where there is one: host:port/name has none.
 pub(crate) fn transport_of(text: &str) -> Option<(&str, &str)> {
-    const TRANSPORTS: [&str; 8] = [
+    const TRANSPORTS: [&str; 9] = [
         "oci",
         "oci-archive",
         "docker-archive",
@@ -120,6 +158,7 @@ pub(crate) fn transport_of(text: &str) -> Option<(&str, &str)> {
         "docker-daemon",
         "containers-storage",
         "ostree",
+        "sif",
     ];
     text.split_once(':').filter(|(transport, _)| TRANSPORTS.contains(transport))
 }

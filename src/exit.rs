@@ -1,7 +1,6 @@
 //! Exit codes: one for each way out that a script may want to tell apart. `crossdock --help` lists them.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use crossdock_builder::Error as BuildError;
 use crossdock_registry::Error as RegistryError;
@@ -51,13 +50,16 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// The exit code of an error: the first of its chain that has one decides.
-pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
-    ExitCode::from(error.chain().find_map(code_of).unwrap_or(FAILURE))
+pub(crate) fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code_of).unwrap_or(FAILURE)
 }
 
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<UsageError>() {
         return Some(USAGE);
+    }
+    if let Some(error) = cause.downcast_ref::<clap::Error>() {
+        return Some(if error.use_stderr() { USAGE } else { SUCCESS });
     }
     if let Some(Interrupted(signal)) = cause.downcast_ref() {
         return Some(128 + signal);

@@ -7,6 +7,7 @@ mod args;
 mod auth;
 mod bases;
 mod build;
+mod buildah;
 mod destination;
 mod exit;
 mod generate;
@@ -16,6 +17,7 @@ mod inspect;
 mod local;
 mod login;
 mod options;
+mod overrides;
 mod progress;
 mod prune;
 mod pull;
@@ -36,21 +38,36 @@ mod version;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Command, LogLevel};
-use crate::exit::UsageError;
+use crate::buildah::CalledAs;
 
 fn main() -> ExitCode {
-    let cli = match settings::with_defaults(Cli::command()) {
-        Ok(commands) => Cli::from_arg_matches(&commands.get_matches()).unwrap_or_else(|error| error.exit()),
-        Err(error) => return failed(&UsageError(error).into()),
+    let args: Vec<_> = std::env::args_os().collect();
+    let called = args.first().map_or(CalledAs::Crossdock, |program| CalledAs::of(program));
+    let result = buildah::command_line(called, &args).and_then(|(cli, ignored)| {
+        start_logging(cli.log_level);
+        if !ignored.is_empty() {
+            let flags = Vec::from_iter(ignored).join(", ");
+            tracing::debug!("without effect here (see docs/drop-in.md): {flags}");
+        }
+        run(&cli)
+    });
+    let code = match result {
+        Ok(()) => exit::SUCCESS,
+        Err(error) => {
+            show(&error);
+            exit::code(&error)
+        }
     };
-    start_logging(cli.log_level);
+    ExitCode::from(called.exit_code(code))
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
     let root = cli.root.as_deref();
-    let result = match &cli.command {
+    match &cli.command {
         Command::Build(args) => build::run(args, root, &cli.conf),
         Command::Push(args) => push::run(args, root, &cli.conf),
         Command::Pull(args) => pull::run(args, root, &cli.conf),
@@ -67,18 +84,18 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, &cli.conf),
         Command::Completion(args) => generate::completion(args),
         Command::Man(args) => generate::man(args),
-    };
-    match result {
-        Ok(()) => ExitCode::from(exit::SUCCESS),
-        Err(error) => failed(&error),
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    let text = format!("{}\n", report::error(error));
-    // There is nowhere left to say that standard error is closed.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    exit::code(error)
+/// There is nowhere left to say that standard error is closed.
+fn show(error: &anyhow::Error) {
+    let _ = match error.downcast_ref::<clap::Error>() {
+        Some(error) => error.print(),
+        None => {
+            let text = format!("{}\n", report::error(error));
+            std::io::stderr().lock().write_all(text.as_bytes())
+        }
+    };
 }
 
 /// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.

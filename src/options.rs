@@ -8,8 +8,9 @@ use crossdock_registry::Reference;
 use crossdock_storage::{Compression, IoMode, ManifestFormat, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
-use crate::destination::{Destination, pushable};
+use crate::destination::{Destination, pushable, transport_of};
 use crate::local::local_name;
+use crate::overrides::PullPolicy;
 use crate::size::parse_size;
 
 /// A build as it was asked for.
@@ -27,19 +28,29 @@ pub(crate) struct BuildOptions {
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
     pub(crate) labels: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) unset_env: Vec<String>,
+    pub(crate) unset_labels: Vec<String>,
+    pub(crate) inherit_labels: bool,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) platform: Platform,
+    /// The image in the place of the first FROM's.
+    pub(crate) from: Option<String>,
+    pub(crate) pull: PullPolicy,
     pub(crate) target: Option<String>,
     pub(crate) timestamp: Option<u64>,
     pub(crate) format: ManifestFormat,
     pub(crate) ignorefile: Option<PathBuf>,
     pub(crate) squash: bool,
+    pub(crate) omit_history: bool,
     pub(crate) layer_file_size: u64,
     pub(crate) compression: Compression,
     pub(crate) jobs: usize,
     pub(crate) io: IoMode,
     pub(crate) progress: ProgressStyle,
     pub(crate) quiet: bool,
+    /// Where to write what would be printed.
+    pub(crate) logfile: Option<PathBuf>,
     pub(crate) preflight: bool,
 }
 
@@ -63,6 +74,11 @@ impl BuildOptions {
                 args.context.display()
             );
         }
+        for name in &args.tags {
+            if transport_of(name).is_some_and(|(transport, _)| transport != "docker") {
+                bail!("--tag {name}: that is no name but a place: write --output {name}");
+            }
+        }
         let mut destinations = Vec::new();
         if let Some(output) = &args.output {
             destinations.push(
@@ -85,7 +101,13 @@ impl BuildOptions {
                 names.push(reference.to_string());
             }
         }
-        let format: ManifestFormat = args.format.parse().map_err(|e: String| anyhow!("--format: {e}"))?;
+        let format = format(args.format.as_deref(), &env)?;
+        for destination in &destinations {
+            destination.format(Some(format))?;
+        }
+        let overrides = &args.overrides;
+        let mut build_args = overrides.build_args()?;
+        build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
         Ok(Self {
             containerfile: containerfile(args.file.as_deref(), &args.context)?,
             context: args.context.clone(),
@@ -94,20 +116,16 @@ impl BuildOptions {
             memo: !args.no_memo,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
-            build_args: args
-                .build_args
-                .iter()
-                .filter(|text| !text.is_empty())
-                .map(|text| build_arg(text, &env))
-                .collect(),
+            build_args,
             labels: args.labels.iter().map(|text| key_value(text, "--label")).collect::<Result<_>>()?,
+            env: overrides.env(&env)?,
+            unset_env: overrides.unset_env.clone(),
+            unset_labels: overrides.unset_labels.clone(),
+            inherit_labels: overrides.inherit_labels,
             annotations: args
                 .annotations
                 .iter()
-                .map(|text| match text.split_once('=') {
-                    Some(_) => key_value(text, "--annotation"),
-                    None => Err(anyhow!("--annotation {text}: write KEY=VALUE")),
-                })
+                .map(|text| key_value(text, "--annotation"))
                 .collect::<Result<_>>()?,
             platform: match &args.platform {
                 Some(text) if text.contains(',') => {
@@ -116,20 +134,24 @@ impl BuildOptions {
                     )
                 }
                 Some(text) => text.parse().context("--platform")?,
-                None => Platform::host(),
+                None => overrides.platform()?,
             },
+            from: overrides.from.clone(),
+            pull: overrides.pull(),
             target: args.target.clone(),
             timestamp: args.timestamp,
             format,
             ignorefile: args.ignorefile.clone(),
             squash: args.squash,
+            omit_history: overrides.omit_history,
             layer_file_size: parse_size(&args.layer_file_size)
                 .map_err(|e| anyhow!("--layer-file-size: {e}"))?,
             compression: compression(&args.compression_format, args.compression_level)?,
-            jobs: usize::from(args.work.jobs),
+            jobs: args.work.jobs(),
             io: args.work.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
             progress: args.work.progress,
             quiet: args.quiet,
+            logfile: writable(overrides.logfile.as_deref(), "--logfile")?,
             preflight: !args.no_preflight,
         })
     }
@@ -158,6 +180,12 @@ fn containerfile(file: Option<&Path>, context: &Path) -> Result<ContainerfileAt>
     }
     let in_context = context.join(file);
     let path = if !file.exists() && in_context.exists() { in_context } else { file.to_owned() };
+    if path.extension().is_some_and(|extension| extension == "in") {
+        bail!(
+            "--file {}: buildah lets cpp read it first, crossdock does not: run cpp -E and name its output",
+            path.display()
+        );
+    }
     if path.is_dir() {
         bail!("--file {}: it is a directory, name the Containerfile in it", path.display());
     }
@@ -169,6 +197,17 @@ fn containerfile(file: Option<&Path>, context: &Path) -> Result<ContainerfileAt>
         );
     }
     Ok(ContainerfileAt::File(path))
+}
+
+/// `--format`, else what the variable of the environment says that buildah has for it.
+fn format(given: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Result<ManifestFormat> {
+    let variable = env("BUILDAH_FORMAT").filter(|value| !value.is_empty());
+    let (text, name) = match (given, &variable) {
+        (Some(text), _) => (text, "--format"),
+        (None, Some(text)) => (text.as_str(), "BUILDAH_FORMAT"),
+        (None, None) => return Ok(ManifestFormat::Oci),
+    };
+    text.parse().map_err(|e: String| anyhow!("{name}: {e}"))
 }
 
 /// Found out now and not after two hours: the directory of a file that is written at the end must be there.

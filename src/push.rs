@@ -15,7 +15,7 @@ use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::options::{compression, writable};
 use crate::report::Report;
-use crate::session::{block_on, interruptible, print, root_directory, write_digest};
+use crate::session::{block_on, interruptible, print, print_aside, root_directory, write_digest};
 use crate::usage::Usage;
 use crate::{progress, registries};
 
@@ -33,13 +33,17 @@ impl PushOptions {
             Some(format) => Some(format.parse().map_err(|e: String| anyhow!("--format: {e}"))?),
             None => None,
         };
-        let wanted = args.compression_format.as_deref();
+        let wanted = match &args.compression_format {
+            Some(format) => Some(format.as_str()),
+            None => args.disable_compression.then_some("none"),
+        };
+        let destination = destination(args)?;
         Ok(Self {
-            destination: destination(args)?,
             conversion: Conversion {
-                format,
+                format: destination.format(format)?,
                 compression: wanted.map(|format| compression(format, args.compression_level)).transpose()?,
             },
+            destination,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             io: args.work.io.parse().map_err(|e: String| anyhow!("--io: {e}"))?,
         })
@@ -61,11 +65,12 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
     if args.quiet {
         return Ok(());
     }
-    print(&if args.work.progress == ProgressStyle::Json {
+    let text = if args.work.progress == ProgressStyle::Json {
         format!("{}\n", report.json())
     } else {
         report.text()
-    })
+    };
+    if args.report_on_stderr { print_aside(&text) } else { print(&text) }
 }
 
 async fn push(
@@ -86,7 +91,7 @@ async fn push(
     let sink = destination.sink(&registry, !args.no_preflight)?;
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
-        jobs: usize::from(args.work.jobs),
+        jobs: args.work.jobs(),
         memos: root.map(MemoStore::new),
         progress: progress::display(args.work.progress, args.quiet),
     };

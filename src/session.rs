@@ -65,6 +65,11 @@ pub(crate) fn write_digest(file: Option<&Path>, digest: &Digest) -> Result<()> {
     std::fs::write(file, digest.to_string()).with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Writes what a command has to say to standard error, for people alone.
+pub(crate) fn print_aside(text: &str) -> Result<()> {
+    std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write to standard error")
+}
+
 /// Writes what a command has to say.
 pub(crate) fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {

@@ -136,13 +136,13 @@ mod tests {
             panic!()
         };
         assert_eq!(root, Some(PathBuf::from("/r")));
-        assert_eq!((args.work.jobs, args.squash, args.registry.tls_verify), (8, true, Some(false)));
+        assert_eq!((args.work.jobs(), args.squash, args.registry.tls_verify), (8, true, Some(false)));
         assert_eq!(args.labels, ["a=1", "b=2"]);
 
         let typed = ["--root=/t", "build", "--jobs=2", "--label=c=3", "--tls-verify"];
         let Cli { root, command: Chosen::Build(args), .. } = parse(text, &typed).unwrap() else { panic!() };
         assert_eq!(root, Some(PathBuf::from("/t")));
-        assert_eq!((args.work.jobs, args.registry.tls_verify), (2, Some(true)));
+        assert_eq!((args.work.jobs(), args.registry.tls_verify), (2, Some(true)));
         assert_eq!(args.labels, ["c=3"]);
     }
 
@@ -154,7 +154,7 @@ mod tests {
             ("[build]\njob = 8", "[build]: job: build has no option --job"),
             ("[build]\njobs = [8]", "[build]: jobs: it takes one value"),
             ("[build]\njobs = 1.5", "[build]: jobs: a float is no value"),
-            ("[build]\njobs = 0", "invalid value '0' for '--jobs <N>'"),
+            ("[build]\njobs = 65", "invalid value '65' for '--jobs <N>'"),
             ("[build]\ncreds = \"a:b\"", "[build]: creds: keep credentials with `crossdock login`"),
             ("[build\n", "TOML parse error at line 1"),
         ] {

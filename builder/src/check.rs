@@ -189,7 +189,10 @@ impl Check<'_> {
     fn base(&self, index: usize) -> Result<StageBase, Error> {
         let from = &self.file.stages[index].from;
         let expanded = self.global.word(&from.image).map_err(Error::Value)?;
-        let image = expanded.value.trim();
+        let image = match &self.options.from {
+            Some(instead) if index == 0 => instead.trim(),
+            _ => expanded.value.trim(),
+        };
         if image.is_empty() {
             let unset: Vec<String> = expanded.unset.iter().map(|name| format!("{:?}", name.value)).collect();
             let reason =

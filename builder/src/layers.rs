@@ -24,6 +24,8 @@ pub struct LayerOptions {
     pub format: ManifestFormat,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Whether the config has no history, not even the base's.
+    pub omit_history: bool,
 }
 
 /// Splits and encodes the layers of a plan; no file is read.
@@ -67,7 +69,10 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
             });
         }
     }
-    for step in &plan.steps {
+    if options.omit_history {
+        config.history.clear();
+    }
+    for step in plan.steps.iter().filter(|_| !options.omit_history) {
         config.history.extend(history(step, &shards_of));
     }
     Ok(Assembly { layers, config, annotations: options.annotations.clone(), format: options.format })

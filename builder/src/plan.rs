@@ -27,10 +27,16 @@ pub struct PlanOptions {
     pub build_args: BTreeMap<String, Option<String>>,
     /// `--label`, set after all instructions.
     pub labels: Vec<(String, String)>,
+    /// `--inherit-labels`: whether the labels of bases are taken over.
+    pub inherit_labels: bool,
+    /// `--unsetlabel`: labels of bases that are not.
+    pub unset_labels: Vec<String>,
     /// `--env`, set after all instructions.
     pub env: Vec<(String, String)>,
     /// `--unsetenv`: taken away after all instructions.
     pub unset_env: Vec<String>,
+    /// `--from`: what the first FROM names instead.
+    pub from: Option<String>,
     /// What the image is for.
     pub platform: Platform,
     /// What the build runs on: `BUILDPLATFORM` and its like.
@@ -50,8 +56,11 @@ impl PlanOptions {
         Self {
             build_args: BTreeMap::new(),
             labels: Vec::new(),
+            inherit_labels: true,
+            unset_labels: Vec::new(),
             env: Vec::new(),
             unset_env: Vec::new(),
+            from: None,
             build_platform: platform.clone(),
             platform,
             target: None,

@@ -210,6 +210,8 @@ fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
 #[derive(Debug)]
 pub struct LayoutSink {
     directory: PathBuf,
+    /// Where the blobs are, each in a file called as the digest's hexadecimal part.
+    blobs: PathBuf,
     reference: Option<String>,
     /// What this run made, for `abort` to remove: blobs, and directories from the outermost in.
     made: Mutex<Made>,
@@ -226,16 +228,26 @@ impl LayoutSink {
     /// An image called `reference` in `directory`, which is created, or is a layout already.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, reference: Option<String>) -> Self {
-        Self { directory: directory.into(), reference, made: Mutex::default(), writers: Writers::default() }
+        let directory = directory.into();
+        let blobs = directory.join("blobs/sha256");
+        Self { directory, blobs, reference, made: Mutex::default(), writers: Writers::default() }
+    }
+
+    /// Blobs in `directory` itself, for a sink that has other documents beside them.
+    pub(crate) fn flat(directory: PathBuf) -> Self {
+        Self { blobs: directory.clone(), ..Self::new(directory, None) }
     }
 
     fn blobs(&self) -> PathBuf {
-        self.directory.join("blobs/sha256")
+        self.blobs.clone()
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.digest())
     }
 
     fn has(&self, descriptor: &Descriptor) -> bool {
-        fs::metadata(blob_path(&self.directory, descriptor.digest()))
-            .is_ok_and(|m| m.len() == descriptor.size())
+        fs::metadata(self.blob(descriptor.digest())).is_ok_and(|m| m.len() == descriptor.size())
     }
 
     fn temporary(&self) -> Result<NamedTempFile> {
@@ -246,7 +258,7 @@ impl LayoutSink {
     }
 
     fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
-        let path = blob_path(&self.directory, digest);
+        let path = self.blob(digest);
         let new = !path.exists();
         readable(file.as_file()).map_err(|source| Error::Write { path: path.clone(), source })?;
         file.persist(&path).map_err(|error| Error::Write { path: path.clone(), source: error.error })?;
@@ -254,6 +266,28 @@ impl LayoutSink {
             self.made().blobs.push(path);
         }
         Ok(())
+    }
+
+    /// Makes what is missing of the directory of blobs and those it is in.
+    pub(crate) fn make_directories(&self) -> Result<()> {
+        let mut missing = Vec::new();
+        let blobs = self.blobs();
+        let mut at = Some(blobs.as_path());
+        while let Some(path) = at.filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+            missing.push(path.to_path_buf());
+            at = path.parent();
+        }
+        fs::create_dir_all(&blobs).map_err(|source| Error::Write { path: blobs.clone(), source })?;
+        self.made().directories.extend(missing.into_iter().rev());
+        Ok(())
+    }
+
+    /// Writes a document beside the blobs, whole or not at all.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.directory.join(name);
+        write_whole(&path, bytes)
+            .and_then(|()| readable(&fs::File::open(&path)?))
+            .map_err(|source| Error::Write { path, source })
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Made> {
@@ -293,16 +327,7 @@ impl ImageSink for LayoutSink {
                 self.directory.display()
             )));
         }
-        let mut missing = Vec::new();
-        let blobs = self.blobs();
-        let mut at = Some(blobs.as_path());
-        while let Some(path) = at.filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-            missing.push(path.to_path_buf());
-            at = path.parent();
-        }
-        fs::create_dir_all(&blobs).map_err(|source| Error::Write { path: blobs.clone(), source })?;
-        self.made().directories.extend(missing.into_iter().rev());
-        Ok(())
+        self.make_directories()
     }
 
     async fn put_layer(
@@ -373,17 +398,11 @@ impl ImageSink for LayoutSink {
 
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
         self.put_config(manifest, bytes).await?;
-        let write = |name: &str, bytes: &[u8]| {
-            let path = self.directory.join(name);
-            write_whole(&path, bytes)
-                .and_then(|()| readable(&fs::File::open(&path)?))
-                .map_err(|source| Error::Write { path, source })
-        };
         if !self.directory.join("oci-layout").exists() {
-            write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            self.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         let index = with_manifest(self.index()?, manifest, self.reference.as_deref());
-        write("index.json", &crate::canonical_json(&index))
+        self.write("index.json", &crate::canonical_json(&index))
     }
 
     async fn abort(&self, _why: Abort) {

@@ -134,6 +134,7 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
         config.architecture.clone_from(&options.platform.architecture);
         config.variant.clone_from(&options.platform.variant);
     }
+    config.config.labels.retain(|name, _| options.inherit_labels && !options.unset_labels.contains(name));
     Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), tree }
 }
 

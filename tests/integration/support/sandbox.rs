@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -89,6 +89,40 @@ impl Sandbox {
             .arg(self.path("aliases.conf"))
             .args(args);
         command
+    }
+
+    /// Makes crossdock the `buildah` of this sandbox, and says in which directory.
+    pub(crate) fn drop_in(&self) -> PathBuf {
+        let directory = self.path("bin");
+        if !directory.exists() {
+            fs::create_dir(&directory).unwrap();
+            symlink(env!("CARGO_BIN_EXE_crossdock"), directory.join("buildah")).unwrap();
+        }
+        directory
+    }
+
+    /// crossdock, called as buildah.
+    pub(crate) fn buildah_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command_of(&self.drop_in().join("buildah").display().to_string());
+        command.args(args);
+        command
+    }
+
+    /// Runs crossdock, called as buildah.
+    pub(crate) fn buildah(&self, args: &[&str]) -> Run {
+        self.finish(self.buildah_command(args).output().unwrap(), args)
+    }
+
+    /// Runs a script of a pipeline with bash, where `buildah` is crossdock, as a step of a Tekton task does.
+    pub(crate) fn pipeline(&self, script: &str, variables: &[(&str, &str)]) -> Run {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.command_of("bash");
+        command
+            .args(["-euo", "pipefail", "-c", script])
+            .envs(variables.iter().copied())
+            .env("PATH", format!("{}:{path}", self.drop_in().display()))
+            .current_dir(self.context());
+        self.finish(command.output().unwrap(), &[script])
     }
 
     /// Runs crossdock.
