@@ -93,7 +93,6 @@ pub(crate) enum Command {
     Pull(Box<PullArgs>),
 
     /// List the images that were built or pulled here
-    #[command(visible_aliases = ["list", "ls"])]
     Images(ImagesArgs),
 
     /// Show the configuration of an image

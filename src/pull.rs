@@ -31,10 +31,6 @@ Examples:
 A few kilobytes are pulled: the manifest and the config. A FROM and a push of the image read its layers from where it \
 was pulled, so that a registry must keep the repository, and a layout must stay in its place.")]
 pub(crate) struct PullArgs {
-    /// Pull every tag of the repository; not supported
-    #[arg(short, long, hide = true)]
-    all_tags: bool,
-
     /// Platform of the image, as linux/arm64 [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch", "variant"])]
     platform: Option<String>,
@@ -129,9 +125,6 @@ pub(crate) fn run(args: &PullArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
 
 /// What buildah has and is not done here.
 fn refuse(args: &PullArgs) -> Result<()> {
-    if args.all_tags {
-        bail!("--all-tags is not supported: pull each tag by its name");
-    }
     if args.policy == Policy::Newer {
         bail!("--policy newer is not supported: a pull is a few kilobytes, use --policy always");
     }

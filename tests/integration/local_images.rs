@@ -106,9 +106,9 @@ fn images_are_listed() {
     for args in [
         &["images"][..],
         &["images", "--digests", "--no-trunc"],
-        &["ls", "-n"],
+        &["images", "-n"],
         &["images", "-q"],
-        &["list", "--json"],
+        &["images", "--json"],
         &["images", "--json", "--no-trunc", "other"],
         &["images", "llama:1"],
         &["images", "--format", "{{.Name}}:{{.Tag}} {{.ID}}"],
