@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
-    MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageIndex, ImageManifest,
+    ImageSource, MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -69,6 +69,15 @@ impl RegistrySource {
         Err(Error::Answer {
             what: image,
             reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels"),
+        })
+    }
+
+    async fn fetch_index(&self) -> Result<Option<ImageIndex>> {
+        let image = self.reference.to_string();
+        let fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
+        Ok(match fetched.parse(&image)? {
+            Document::Index(index) => Some(*index),
+            Document::Manifest(..) => None,
         })
     }
 
@@ -144,6 +153,10 @@ impl ImageSource for RegistrySource {
 
     fn locator(&self) -> String {
         format!("docker://{}", self.reference)
+    }
+
+    async fn index(&self) -> StorageResult<Option<ImageIndex>> {
+        Ok(self.fetch_index().await?)
     }
 
     #[tracing::instrument(skip_all, fields(image = %self.reference, %platform))]

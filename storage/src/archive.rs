@@ -25,7 +25,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
-use crate::layout::{readable, with_manifest};
+use crate::layout::{check_children, readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{ImageSink, NewLayer, SinkPlan};
@@ -100,12 +100,17 @@ impl ArchiveSink {
         }
     }
 
+    fn has(&self, blob: &Descriptor) -> bool {
+        self.lock().as_ref().is_some_and(|state| state.have.contains(&self.blob_name(blob, None)))
+    }
+
     fn append_small(&self, name: String, bytes: &[u8]) -> Result<Outcome> {
         let mut state = self.take()?;
-        let result = state.append(&name, bytes).map_err(self.write_error());
-        state.have.insert(name);
+        let there = state.have.contains(&name);
+        let result =
+            if there { Ok(()) } else { state.append(&name, bytes).map_err(self.write_error()) };
         self.put_back(state);
-        result.map(|()| Outcome::Written)
+        result.map(|()| if there { Outcome::Present } else { Outcome::Written })
     }
 }
 
@@ -162,7 +167,14 @@ impl ImageSink for ArchiveSink {
         Some(1)
     }
 
+    async fn foresee(&self, _blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        Ok(Outcome::Written)
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
+        if self.lock().is_some() {
+            return Ok(());
+        }
         if self.path.is_dir() {
             return Err(Error::Unusable(format!("{} is a directory: name a file", self.path.display())));
         }
@@ -261,9 +273,19 @@ impl ImageSink for ArchiveSink {
         Ok(outcome)
     }
 
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        match self.kind {
+            ArchiveKind::Oci => self.append_small(self.blob_name(manifest, None), &bytes).map(drop),
+            ArchiveKind::Docker => Err(Error::Unusable(
+                "a docker-archive has no place for a list of images: write an oci-archive".to_owned(),
+            )),
+        }
+    }
+
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
         match self.kind {
             ArchiveKind::Oci => {
+                check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
                 self.append_small(self.blob_name(manifest, None), &bytes)?;
                 self.append_small("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
                 let empty = json!({"schemaVersion": 2, "manifests": []});

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
@@ -109,6 +109,11 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
     /// The repository, where the source is a registry: what a sink on the same registry mounts blobs from.
     fn repository(&self) -> Option<RepositoryName> {
         None
+    }
+
+    /// The index, where the name stands for images of several platforms.
+    async fn index(&self) -> Result<Option<ImageIndex>> {
+        Ok(None)
     }
 
     /// Reads manifest and config of the image for `platform`, through an index where there is one; checks their

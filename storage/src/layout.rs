@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,6 +72,19 @@ impl LayoutSource {
         Ok(bytes)
     }
 
+    /// What the name stands for: a manifest or an index.
+    fn entry(&self) -> Result<Descriptor> {
+        let marker = self.directory.join("oci-layout");
+        fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
+        let path = self.directory.join("index.json");
+        let bytes = fs::read(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
+        self.choose(&parse(&bytes, || path.display().to_string())?)
+    }
+
+    fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {
+        parse(&self.document(descriptor)?, || format!("the index of {}", self.name()))
+    }
+
     fn choose(&self, index: &ImageIndex) -> Result<Descriptor> {
         let name_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(REF_NAME).cloned());
         let names = || {
@@ -113,22 +126,20 @@ impl ImageSource for LayoutSource {
         Self { directory, ..self.clone() }.name()
     }
 
+    async fn index(&self) -> Result<Option<ImageIndex>> {
+        let descriptor = self.entry()?;
+        is_index(descriptor.media_type()).then(|| self.read_index(&descriptor)).transpose()
+    }
+
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let marker = self.directory.join("oci-layout");
-        fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
-        let index_path = self.directory.join("index.json");
-        let index =
-            fs::read(&index_path).map_err(|source| Error::Load { path: index_path.clone(), source })?;
-        let index: ImageIndex = parse(&index, || index_path.display().to_string())?;
-        let mut descriptor = self.choose(&index)?;
+        let mut descriptor = self.entry()?;
         let mut nesting = 0;
         while is_index(descriptor.media_type()) {
             nesting += 1;
             if nesting > MAX_NESTING {
                 return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
             }
-            let index: ImageIndex =
-                parse(&self.document(&descriptor)?, || format!("the index of {}", self.name()))?;
+            let index = self.read_index(&descriptor)?;
             descriptor = select_platform(&index, platform, &self.name())?;
         }
         let manifest_bytes = self.document(&descriptor)?;
@@ -169,7 +180,8 @@ impl ImageSource for LayoutSource {
 }
 
 /// Whether a media type is that of an OCI index or a Docker manifest list.
-pub(crate) fn is_index(media_type: &MediaType) -> bool {
+#[must_use]
+pub fn is_index(media_type: &MediaType) -> bool {
     match media_type {
         MediaType::ImageIndex => true,
         MediaType::Other(other) => other == "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -213,6 +225,7 @@ pub struct LayoutSink {
     reference: Option<String>,
     /// What this run made, for `abort` to remove: blobs, and directories from the outermost in.
     made: Mutex<Made>,
+    prepared: OnceLock<()>,
     writers: Writers,
 }
 
@@ -226,7 +239,13 @@ impl LayoutSink {
     /// An image called `reference` in `directory`, which is created, or is a layout already.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, reference: Option<String>) -> Self {
-        Self { directory: directory.into(), reference, made: Mutex::default(), writers: Writers::default() }
+        Self {
+            directory: directory.into(),
+            reference,
+            made: Mutex::default(),
+            prepared: OnceLock::new(),
+            writers: Writers::default(),
+        }
     }
 
     fn blobs(&self) -> PathBuf {
@@ -285,7 +304,14 @@ impl ImageSink for LayoutSink {
         format!("oci:{}{reference}", self.directory.display())
     }
 
+    async fn foresee(&self, blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        Ok(if blob.is_some_and(|blob| self.has(blob)) { Outcome::Present } else { Outcome::Written })
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
+        if self.prepared.get().is_some() {
+            return Ok(());
+        }
         let not_empty = fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
         if not_empty && !self.directory.join("oci-layout").exists() {
             return Err(Error::Unusable(format!(
@@ -302,6 +328,7 @@ impl ImageSink for LayoutSink {
         }
         fs::create_dir_all(&blobs).map_err(|source| Error::Write { path: blobs.clone(), source })?;
         self.made().directories.extend(missing.into_iter().rev());
+        self.prepared.get_or_init(|| ());
         Ok(())
     }
 
@@ -371,7 +398,12 @@ impl ImageSink for LayoutSink {
         Ok(Outcome::Written)
     }
 
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        self.put_config(manifest, bytes).await.map(drop)
+    }
+
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
         self.put_config(manifest, bytes).await?;
         let write = |name: &str, bytes: &[u8]| {
             let path = self.directory.join(name);
@@ -396,6 +428,26 @@ impl ImageSink for LayoutSink {
         for directory in made.directories.iter().rev() {
             let _ = fs::remove_dir(directory);
         }
+    }
+}
+
+/// An index may name only what is there.
+pub(crate) fn check_children(
+    manifest: &Descriptor,
+    bytes: &[u8],
+    place: &str,
+    has: impl Fn(&Descriptor) -> bool,
+) -> Result<()> {
+    if !is_index(manifest.media_type()) {
+        return Ok(());
+    }
+    let index: ImageIndex = parse(bytes, || "the index to write".to_owned())?;
+    match index.manifests().iter().find(|child| !has(child)) {
+        None => Ok(()),
+        Some(child) => Err(Error::Unusable(format!(
+            "the image {} of the list is not in {place}: send the images too, with --all",
+            child.digest()
+        ))),
     }
 }
 

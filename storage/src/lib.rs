@@ -47,13 +47,17 @@ pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, Res
 pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
-pub use layout::{LayoutSink, LayoutSource};
+pub use layout::{LayoutSink, LayoutSource, is_index};
 pub use memo::{MemoStore, is_settled, layer_identity};
-pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+pub use oci_spec::image::{
+    Arch, Descriptor, ImageIndex, ImageManifest, MediaType, Os, Platform as OciPlatform, PlatformBuilder,
+};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use reader::{LayerReader, ReadOptions};
-pub use record::{ImageRecord, RecordStore, RecordedLayer, RecordedOrigin, Records};
+pub use record::{
+    ImageList, ImageRecord, ListEntry, ListedPlace, RecordStore, RecordedLayer, RecordedOrigin, Records,
+};
 pub use resume::{Checkpoint, Checkpoints};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
 pub use sink::{DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
