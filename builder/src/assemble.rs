@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, Error, ImageConfig, ImageSink, ManifestFormat, OciPlatform, Result, SinkPlan,
+    Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry, ManifestFormat, Result, SinkPlan,
     canonical_json,
 };
 
@@ -114,10 +114,8 @@ pub async fn send(
 pub struct Listed<T> {
     /// The image.
     pub image: T,
-    /// What the index says it is for.
-    pub platform: Option<OciPlatform>,
-    /// What else the index says of it.
-    pub annotations: BTreeMap<String, String>,
+    /// What the index says of it.
+    pub details: EntryDetails,
 }
 
 /// An index that is where it belongs.
@@ -150,25 +148,24 @@ pub async fn assemble_index(
 pub async fn send_index(
     images: &[Listed<Sealed>],
     conversion: Conversion,
+    format: ManifestFormat,
     sink: &dyn ImageSink,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
     let jobs = images.iter().map(|listed| listed.with(Job::of_sealed(&listed.image, conversion))).collect();
-    put_index(jobs, conversion.format.unwrap_or_default(), sink, options).await
+    put_index(jobs, format, sink, options).await
 }
 
-/// Puts an index alone into `sink`, which must have its images: `manifests` are their descriptors with what the index
-/// says of them.
+/// Puts an index alone into `sink`, which must have its images: `manifests` are its entries.
 ///
 /// # Errors
 /// Those of the sink; where one of the images is not there.
 pub async fn send_index_alone(
-    manifests: &[Descriptor],
+    manifests: &[ManifestEntry],
     format: ManifestFormat,
     sink: &dyn ImageSink,
 ) -> Result<AssembledIndex> {
-    let annotated = manifests.iter().any(|m| m.annotations().as_ref().is_some_and(|a| !a.is_empty()));
-    check_entries(format, annotated)?;
+    check_entries(format, manifests.iter().any(|entry| !entry.details.annotations.is_empty()))?;
     cleanly(sink, async {
         sink.prepare(&SinkPlan { format, ..SinkPlan::default() }).await?;
         let (index, bytes) = index(format, manifests);
@@ -267,16 +264,7 @@ impl<'a> Job<'a> {
 
 impl<T> Listed<T> {
     fn with<U>(&self, image: U) -> Listed<U> {
-        Listed { image, platform: self.platform.clone(), annotations: self.annotations.clone() }
-    }
-
-    /// The descriptor of its manifest, as the index has it.
-    fn entry(&self, manifest: &Descriptor) -> Descriptor {
-        let mut entry = manifest.clone();
-        entry.set_platform(self.platform.clone());
-        let annotations = (!self.annotations.is_empty()).then(|| self.annotations.clone().into_iter().collect());
-        entry.set_annotations(annotations);
-        entry
+        Listed { image, details: self.details.clone() }
     }
 }
 
@@ -297,7 +285,7 @@ async fn put_index(
     sink: &dyn ImageSink,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
-    check_entries(format, listed.iter().any(|listed| !listed.annotations.is_empty()))?;
+    check_entries(format, listed.iter().any(|listed| !listed.details.annotations.is_empty()))?;
     listed.iter().try_for_each(|listed| listed.image.check())?;
     let (entries, jobs): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|listed| (listed.with(()), listed.image)).unzip();
@@ -307,7 +295,11 @@ async fn put_index(
             sink.put_manifest(&image.manifest, image.manifest_bytes.clone()).await?;
         }
         let manifests: Vec<_> =
-            entries.iter().zip(&images).map(|(entry, image)| entry.entry(&image.manifest)).collect();
+            entries
+            .into_iter()
+            .zip(&images)
+            .map(|(entry, image)| ManifestEntry::new(&image.manifest, entry.details))
+            .collect();
         let (index, bytes) = index(format, &manifests);
         sink.commit(&index, bytes).await?;
         Ok(AssembledIndex { index, images })

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ManifestFormat, MediaType, Result, canonical_json,
+    Compression, Descriptor, Error, Hasher, ManifestEntry, ManifestFormat, MediaType, Result,
+    canonical_json,
 };
 use serde_json::json;
 
@@ -105,7 +106,7 @@ pub(crate) fn manifest<'a>(
 }
 
 /// The bytes of an image index or manifest list, and their descriptor.
-pub(crate) fn index(format: ManifestFormat, manifests: &[Descriptor]) -> (Descriptor, Bytes) {
+pub(crate) fn index(format: ManifestFormat, manifests: &[ManifestEntry]) -> (Descriptor, Bytes) {
     let media_type = match format {
         ManifestFormat::Oci => OCI_INDEX,
         ManifestFormat::Docker => DOCKER_LIST,

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    BlobStream, Descriptor, ImageIndex, ImageSource, Platform, RepositoryName, ResolvedImage,
+    BlobStream, Descriptor, ImageSource, ManifestEntry, Platform, RepositoryName, ResolvedImage,
     Result as StorageResult,
 };
 
@@ -89,7 +89,7 @@ impl ImageSource for MirroredSource {
         self.source().map_or_else(|| format!("docker://{}", self.name), ImageSource::locator)
     }
 
-    async fn index(&self) -> StorageResult<Option<ImageIndex>> {
+    async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
         self.anywhere(|source| source.index()).await
     }
 

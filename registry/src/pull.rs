@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageIndex, ImageManifest,
-    ImageSource, MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest,
+    ImageSource, ManifestEntry, MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -72,13 +72,15 @@ impl RegistrySource {
         })
     }
 
-    async fn fetch_index(&self) -> Result<Option<ImageIndex>> {
+    async fn fetch_index(&self) -> Result<Option<Vec<ManifestEntry>>> {
         let image = self.reference.to_string();
         let fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
-        Ok(match fetched.parse(&image)? {
-            Document::Index(index) => Some(*index),
-            Document::Manifest(..) => None,
-        })
+        match fetched.parse(&image)? {
+            Document::Index(_) => ManifestEntry::of_index(&fetched.bytes)
+                .map(Some)
+                .map_err(|source| Error::Malformed { what: format!("the manifest of {image}"), source }),
+            Document::Manifest(..) => Ok(None),
+        }
     }
 
     async fn with_config(
@@ -155,7 +157,7 @@ impl ImageSource for RegistrySource {
         format!("docker://{}", self.reference)
     }
 
-    async fn index(&self) -> StorageResult<Option<ImageIndex>> {
+    async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
         Ok(self.fetch_index().await?)
     }
 

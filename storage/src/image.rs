@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageManifest};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
 use crate::encode::Compression;
+use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layer::VirtualLayer;
@@ -111,8 +112,8 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
         None
     }
 
-    /// The index, where the name stands for images of several platforms.
-    async fn index(&self) -> Result<Option<ImageIndex>> {
+    /// The entries of the index, where the name stands for one.
+    async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
         Ok(None)
     }
 

@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
+use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
@@ -126,9 +127,15 @@ impl ImageSource for LayoutSource {
         Self { directory, ..self.clone() }.name()
     }
 
-    async fn index(&self) -> Result<Option<ImageIndex>> {
+    async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
         let descriptor = self.entry()?;
-        is_index(descriptor.media_type()).then(|| self.read_index(&descriptor)).transpose()
+        if !is_index(descriptor.media_type()) {
+            return Ok(None);
+        }
+        let entries = ManifestEntry::of_index(&self.document(&descriptor)?);
+        entries
+            .map(Some)
+            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {

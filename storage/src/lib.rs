@@ -12,6 +12,7 @@ mod config;
 mod decode;
 mod digest;
 mod encode;
+mod entries;
 mod entry;
 mod error;
 mod hash;
@@ -40,6 +41,7 @@ pub use archive::{ArchiveKind, ArchiveSink};
 pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};
 pub use digest::{DiffId, Digest};
 pub use encode::{Compression, ManifestFormat};
+pub use entries::{EntryDetails, EntryPlatform, ManifestEntry};
 pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::{Hasher, hash_layers};
@@ -49,9 +51,7 @@ pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource, is_index};
 pub use memo::{MemoStore, is_settled, layer_identity};
-pub use oci_spec::image::{
-    Arch, Descriptor, ImageIndex, ImageManifest, MediaType, Os, Platform as OciPlatform, PlatformBuilder,
-};
+pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use reader::{LayerReader, ReadOptions};

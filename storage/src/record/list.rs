@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oci_spec::image::{Descriptor, Platform as OciPlatform};
 use serde::{Deserialize, Serialize};
 
 use super::{RecordStore, damaged, read_name};
 use crate::digest::Digest;
+use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::memo::write_whole;
@@ -34,8 +34,8 @@ pub struct ImageList {
 /// An image of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListEntry {
-    /// The manifest's descriptor, with the platform and the annotations that the index will have for it.
-    pub descriptor: Descriptor,
+    /// As the index will have it.
+    pub manifest: ManifestEntry,
     /// Where the image is.
     pub place: ListedPlace,
 }
@@ -53,41 +53,27 @@ pub enum ListedPlace {
 impl ImageList {
     /// Adds an image, in the place of the same one.
     pub fn add(&mut self, entry: ListEntry) {
-        self.entries.retain(|other| other.descriptor.digest() != entry.descriptor.digest());
+        self.entries.retain(|other| other.manifest.digest != entry.manifest.digest);
         self.entries.push(entry);
+    }
+
+    /// Adds an image that was just built: it takes the place of those that were there for its platform, which who pulls
+    /// would find first.
+    pub fn renew(&mut self, entry: ListEntry) {
+        self.entries.retain(|other| other.manifest.platform() != entry.manifest.platform());
+        self.add(entry);
     }
 
     /// The entry of this digest.
     pub fn entry(&mut self, digest: &Digest) -> Option<&mut ListEntry> {
-        self.entries.iter_mut().find(|entry| entry.descriptor.digest() == digest)
+        self.entries.iter_mut().find(|entry| entry.manifest.digest == *digest)
     }
 
     /// The image for a platform.
     #[must_use]
     pub fn select(&self, wanted: &Platform) -> Option<&ListEntry> {
-        let offered = |entry: &ListEntry| entry.descriptor.platform().as_ref().map(ours);
-        let accepts =
-            |entry: &&ListEntry| offered(entry).is_some_and(|platform| wanted.accepts(&platform));
-        let exact = |entry: &&ListEntry| {
-            offered(entry).is_some_and(|p| p.normalised() == wanted.clone().normalised())
-        };
-        self.entries.iter().find(exact).or_else(|| self.entries.iter().find(accepts))
-    }
-}
-
-impl ListEntry {
-    /// What the image is for, where the list says so.
-    #[must_use]
-    pub fn platform(&self) -> Option<Platform> {
-        self.descriptor.platform().as_ref().map(ours)
-    }
-}
-
-fn ours(platform: &OciPlatform) -> Platform {
-    Platform {
-        os: platform.os().to_string(),
-        architecture: platform.architecture().to_string(),
-        variant: platform.variant().clone(),
+        let chosen = ManifestEntry::select(self.entries.iter().map(|entry| &entry.manifest), wanted)?;
+        self.entries.iter().find(|entry| entry.manifest.digest == chosen.digest)
     }
 }
 
@@ -109,16 +95,34 @@ impl RecordStore {
                 None => Err(Error::Unusable(format!("{name} is the name of an image: choose another"))),
             };
         }
+        self.write_new_list(Vec::new(), [name])
+    }
+
+    /// Makes a list of these images, and moves `names` to it.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn put_list<'a>(
+        &self,
+        entries: Vec<ListEntry>,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ImageList> {
+        let _lock = self.lock()?;
+        self.write_new_list(entries, names)
+    }
+
+    fn write_new_list<'a>(
+        &self,
+        entries: Vec<ListEntry>,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ImageList> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unique = format!("list {name} {} {}", now.as_nanos(), std::process::id());
-        let list = ImageList {
-            version: VERSION,
-            id: Hasher::digest(unique.as_bytes()),
-            recorded: now.as_secs(),
-            entries: Vec::new(),
-        };
+        // The lock keeps others from the same moment, and the process from those of another machine.
+        let unique = format!("list {} {} {}", now.as_nanos(), std::process::id(), self.root.display());
+        let id = Hasher::digest(unique.as_bytes());
+        let list = ImageList { version: VERSION, id, recorded: now.as_secs(), entries };
         self.write_list(&list)?;
-        self.write_name(name, &list.id)?;
+        names.into_iter().try_for_each(|name| self.write_name(name, &list.id))?;
         Ok(list)
     }
 
