@@ -1,5 +1,6 @@
 //! `crossdock build`: Containerfile and context to an image at its destinations.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +9,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan, to_assembly,
+    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions, PlannedStage,
+    assemble, assemble_index, base_references, plan, to_assembly,
 };
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, ImageSink, IndexStore, MemoStore, Platform, ReadOptions};
+use crossdock_storage::{
+    Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore, ListEntry,
+    ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+};
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ProgressStyle};
@@ -20,10 +25,10 @@ use crate::destination::Destination;
 use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
-use crate::report::Report;
+use crate::report::{ListReport, ListedReport, Report};
 use crate::session::{block_on, interruptible, print, root_directory, write_digest};
 use crate::usage::Usage;
-use crate::{progress, registries};
+use crate::{dry_run, progress, registries};
 
 /// Runs the command.
 ///
@@ -39,8 +44,19 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, registries_conf: Option
     let registry =
         registries::registry(&args.registry, conf, destination, Arc::clone(&counters), root.as_deref())
             .map_err(UsageError)?;
-    let report = block_on(build(&options, &registry, root.as_deref(), counters))?;
-    finish(&options, &report)
+    if options.dry_run {
+        return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
+    }
+    match block_on(build(&options, &registry, root.as_deref(), counters))? {
+        Done::Image(report) => finish(&options, &report),
+        Done::List(report) => finish_list(&options, &report),
+    }
+}
+
+/// What came out.
+enum Done {
+    Image(Report),
+    List(ListReport),
 }
 
 async fn build(
@@ -48,7 +64,7 @@ async fn build(
     registry: &Registry,
     root: Option<&Path>,
     counters: Arc<Counters>,
-) -> Result<Report> {
+) -> Result<Done> {
     let began = Instant::now();
     let local = LocalImages::new(root);
     let bases = Bases {
@@ -61,7 +77,8 @@ async fn build(
         .iter()
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
-    let mut assembly = plan_image(options, &bases, &sinks).await?;
+    let planned = plan_images(options, &bases, &sinks).await?;
+    let mut images: Vec<_> = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
@@ -70,43 +87,143 @@ async fn build(
     };
     let mut last = None;
     for sink in &sinks {
-        let assembled = interruptible(sink.as_ref(), assemble(&assembly, sink.as_ref(), &settings)).await?;
-        assembly.learn(&assembled);
+        let assembled = interruptible(sink.as_ref(), put(options, &images, sink.as_ref(), &settings)).await?;
+        for ((_, assembly), image) in images.iter_mut().zip(&assembled.1) {
+            assembly.learn(image);
+        }
         last = Some(assembled);
     }
-    let assembled = last.context("there is no destination")?;
+    let (index, assembled) = last.context("there is no destination")?;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
     let recorded = match (&local, options.records()) {
-        (Ok(local), true) => {
-            local.record(&assembly, &assembled, &options.names)?;
-            names.clone_from(&options.names);
-            true
-        }
+        (Ok(local), true) => Some(record(options, local, &images, &assembled)?),
         (Err(_), true) => {
             tracing::warn!("the image is not remembered: give --root DIR, or set HOME");
-            false
+            None
         }
-        (_, false) => false,
+        (_, false) => None,
     };
-    Ok(Report {
-        names,
-        recorded,
-        digest: assembled.manifest.digest().clone(),
-        image_id: assembled.config.digest().clone(),
-        layers: assembled.layers,
-        read: counters.read(),
-        sent: counters.sent(),
-        received: counters.received(),
-        usage: Usage::now(),
-        elapsed: began.elapsed(),
+    if recorded.is_some() {
+        names = options.manifest.iter().filter(|_| options.listed).chain(&options.names).cloned().collect();
+    }
+    let (read, sent, received) = (counters.read(), counters.sent(), counters.received());
+    let (usage, elapsed) = (Usage::now(), began.elapsed());
+    Ok(match index {
+        Some(index) => Done::List(ListReport {
+            names,
+            recorded: recorded.flatten(),
+            digest: index.digest().clone(),
+            images: images
+                .into_iter()
+                .zip(assembled)
+                .map(|((platform, _), image)| ListedReport::new(Some(&platform), image))
+                .collect(),
+            read,
+            sent,
+            received,
+            usage,
+            elapsed,
+        }),
+        None => {
+            let image = assembled.into_iter().next().context("there is no image")?;
+            Done::Image(Report {
+                names,
+                recorded: recorded.is_some(),
+                digest: image.manifest.digest().clone(),
+                image_id: image.config.digest().clone(),
+                layers: image.layers,
+                read,
+                sent,
+                received,
+                usage,
+                elapsed,
+            })
+        }
     })
 }
 
-async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn ImageSink>]) -> Result<Assembly> {
+/// Puts the image, or the list of them.
+async fn put(
+    options: &BuildOptions,
+    images: &[(Platform, Assembly)],
+    sink: &dyn ImageSink,
+    settings: &AssembleOptions,
+) -> StorageResult<(Option<Descriptor>, Vec<Assembled>)> {
+    if let ([(_, image)], false) = (images, options.listed) {
+        return Ok((None, vec![assemble(image, sink, settings).await?]));
+    }
+    let images: Vec<_> = images
+        .iter()
+        .map(|(platform, image)| Listed { image, details: details(platform) })
+        .collect();
+    let done = assemble_index(&images, options.format, sink, settings).await?;
+    Ok((Some(done.index), done.images))
+}
+
+fn details(platform: &Platform) -> EntryDetails {
+    EntryDetails { platform: Some(platform.into()), ..EntryDetails::default() }
+}
+
+/// Remembers what was built; of a list its ID comes back.
+fn record(
+    options: &BuildOptions,
+    local: &LocalImages,
+    images: &[(Platform, Assembly)],
+    assembled: &[Assembled],
+) -> Result<Option<Digest>> {
+    // The names of a build for one platform are its image's, as buildah has it, and the list's is its own.
+    let one = images.len() == 1 && (options.manifest.is_some() || !options.listed);
+    for ((_, assembly), image) in images.iter().zip(assembled) {
+        local.record(assembly, image, if one { &options.names } else { &[] })?;
+    }
+    if !options.listed {
+        return Ok(None);
+    }
+    let entries = images.iter().zip(assembled).map(|((platform, _), image)| ListEntry {
+        manifest: ManifestEntry::new(&image.manifest, details(platform)),
+        place: ListedPlace::Record,
+    });
+    let store = local.store();
+    let list = match &options.manifest {
+        Some(name) => {
+            let list = store.create_list(name, true)?;
+            store.change_list(&list.id, |list| {
+                entries.for_each(|entry| list.renew(entry));
+                Ok(())
+            })?;
+            list
+        }
+        None => store.put_list(entries.collect(), [])?,
+    };
+    if !one {
+        options.names.iter().try_for_each(|name| store.tag(&list.id, name))?;
+    }
+    Ok(Some(list.id))
+}
+
+/// The plan for one platform.
+pub(crate) struct PlannedPlatform {
+    pub(crate) platform: Platform,
+    pub(crate) stages: Vec<PlannedStage>,
+    pub(crate) assembly: Assembly,
+}
+
+/// Plans the image for each platform; the first question to the destinations is whether they may be written to.
+pub(crate) async fn plan_images(
+    options: &BuildOptions,
+    bases: &Bases,
+    sinks: &[Box<dyn ImageSink>],
+) -> Result<Vec<PlannedPlatform>> {
     let file = containerfile(&options.containerfile)?;
-    let plan_options = plan_options(options);
     // What is refused is refused before the context is looked at.
-    crossdock_builder::check(&file, &plan_options)?;
+    let mut wanted = options.platforms.clone();
+    if options.all_platforms {
+        wanted = all_platforms(&file, &plan_options(options, &Platform::host()), bases).await?;
+    }
+    let plans: Vec<_> = wanted.iter().map(|platform| plan_options(options, platform)).collect();
+    for plan in &plans {
+        crossdock_builder::check(&file, plan)?;
+    }
     let given = match &options.containerfile {
         ContainerfileAt::File(path) => Some(path.as_path()),
         ContainerfileAt::StandardInput => None,
@@ -117,17 +234,6 @@ async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn Imag
     for sink in sinks {
         sink.admit().await?;
     }
-    let image = plan(&file, &context, &plan_options, bases).await?;
-    if !options.quiet {
-        for warning in file
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .chain(image.warnings.iter().map(ToString::to_string))
-        {
-            tracing::warn!("{warning}");
-        }
-    }
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
         mtime: options.timestamp.unwrap_or(0),
@@ -135,7 +241,48 @@ async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn Imag
         format: options.format,
         annotations: options.annotations.clone(),
     };
-    Ok(to_assembly(image, &layer_options)?)
+    let mut warnings: BTreeSet<String> = BTreeSet::new();
+    let mut planned = Vec::with_capacity(plans.len());
+    for (platform, plan_options) in wanted.into_iter().zip(&plans) {
+        let mut image = plan(&file, &context, plan_options, bases).await?;
+        let of_image = file.warnings.iter().map(ToString::to_string);
+        for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
+            if !options.quiet && warnings.insert(warning.clone()) {
+                tracing::warn!("{warning}");
+            }
+        }
+        let stages = std::mem::take(&mut image.stages);
+        planned.push(PlannedPlatform { platform, stages, assembly: to_assembly(image, &layer_options)? });
+    }
+    Ok(planned)
+}
+
+/// The platforms that all bases are there for.
+async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Bases) -> Result<Vec<Platform>> {
+    let mut common: Option<Vec<Platform>> = None;
+    for reference in base_references(file, options)? {
+        let Some(offered) = bases.platforms(&reference).await? else {
+            return Err(StorageError::Unusable(format!(
+                "--all-platforms: {reference} is one image and not a list of them; name platforms with --platform"
+            ))
+            .into());
+        };
+        common = Some(match common {
+            None => offered,
+            Some(common) => common.into_iter().filter(|platform| offered.contains(platform)).collect(),
+        });
+    }
+    match common {
+        Some(platforms) if !platforms.is_empty() => Ok(platforms),
+        Some(_) => {
+            let text = "--all-platforms: the base images have no platform in common".to_owned();
+            Err(StorageError::Unusable(text).into())
+        }
+        None => {
+            let text = "--all-platforms: no base image says which there are; name them with --platform".to_owned();
+            Err(StorageError::Unusable(text).into())
+        }
+    }
 }
 
 fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
@@ -158,12 +305,12 @@ fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
     Containerfile::parse(name, &text).map_err(|error| crossdock_builder::Error::from(error).into())
 }
 
-fn plan_options(options: &BuildOptions) -> PlanOptions {
+fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     let now = match options.timestamp {
         Some(seconds) => i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
         None => Some(Timestamp::now()),
     };
-    let mut plan = PlanOptions::new(options.platform.clone());
+    let mut plan = PlanOptions::new(platform.clone());
     plan.build_args.clone_from(&options.build_args);
     plan.labels.clone_from(&options.labels);
     plan.build_platform = Platform::host();
@@ -183,6 +330,23 @@ fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
             format!("{}\n", report.image_id.digest())
         } else {
             format!("{}\n", report.digest)
+        }
+    } else if options.progress == ProgressStyle::Json {
+        format!("{}\n", report.json())
+    } else {
+        report.text()
+    })
+}
+
+/// As [`finish`], for a list of images: its ID takes the place of the image's where it is remembered, as buildah has it.
+fn finish_list(options: &BuildOptions, report: &ListReport) -> Result<()> {
+    let id = report.recorded.as_ref().unwrap_or(&report.digest);
+    write_digest(options.digestfile.as_deref(), &report.digest)?;
+    write_digest(options.iidfile.as_deref(), id)?;
+    print(&if options.quiet {
+        match &report.recorded {
+            Some(id) => format!("{}\n", id.digest()),
+            None => format!("{}\n", report.digest),
         }
     } else if options.progress == ProgressStyle::Json {
         format!("{}\n", report.json())

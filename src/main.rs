@@ -8,9 +8,11 @@ mod auth;
 mod bases;
 mod build;
 mod destination;
+mod dry_run;
 mod exit;
 mod local;
 mod login;
+mod manifest;
 mod options;
 mod progress;
 mod push;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
+        Command::Manifest(args) => manifest::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
         Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
         Command::Logout(args) => login::run_logout(args),
         Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),
+        // Nothing to say beside the exit code.
+        Err(error) if error.is::<exit::Absent>() => exit::code(&error),
         Err(error) => {
             let text = format!("{}\n", report::error(&error));
             // There is nowhere left to say that standard error is closed.

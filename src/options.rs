@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_registry::Reference;
-use crossdock_storage::{Compression, IoMode, ManifestFormat, Platform};
+use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
 use crate::destination::Destination;
@@ -28,7 +28,15 @@ pub(crate) struct BuildOptions {
     pub(crate) build_args: BTreeMap<String, Option<String>>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) platform: Platform,
+    /// At least one.
+    pub(crate) platforms: Vec<Platform>,
+    /// Instead of those: whatever the bases are there for.
+    pub(crate) all_platforms: bool,
+    /// The list that the images are added to where they are remembered.
+    pub(crate) manifest: Option<String>,
+    /// Whether a list of images comes out, and not one image.
+    pub(crate) listed: bool,
+    pub(crate) dry_run: bool,
     pub(crate) target: Option<String>,
     pub(crate) timestamp: Option<u64>,
     pub(crate) format: ManifestFormat,
@@ -68,8 +76,10 @@ impl BuildOptions {
                 args.context.display()
             );
         }
+        // A list that is sent has all names; one that is remembered is found by its own.
+        let tags: Vec<String> = args.tags.iter().chain(args.manifest.iter().filter(|_| args.push)).cloned().collect();
         let references = || {
-            let references = args.tags.iter().map(|name| {
+            let references = tags.iter().map(|name| {
                 let text = name.strip_prefix("docker://").unwrap_or(name);
                 let parsed = match alias(text)? {
                     Some(reference) => (true, reference),
@@ -77,7 +87,7 @@ impl BuildOptions {
                 };
                 Ok::<_, anyhow::Error>(parsed)
             });
-            let named = references.zip(&args.tags);
+            let named = references.zip(&tags);
             named
                 .map(|(parsed, name)| parsed.with_context(|| format!("--tag {name}")))
                 .collect::<Result<Vec<_>>>()
@@ -88,10 +98,10 @@ impl BuildOptions {
         }
         let mut names = Vec::new();
         if args.push {
-            if args.tags.is_empty() {
+            if tags.is_empty() {
                 bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
             }
-            destinations.extend(by_repository(&args.tags, references()?)?);
+            destinations.extend(by_repository(&tags, references()?)?);
         } else if args.output.is_none() {
             destinations.push(Destination::Record);
             for name in &args.tags {
@@ -101,6 +111,26 @@ impl BuildOptions {
                 }
                 names.push(reference.to_string());
             }
+        }
+        let platforms = platforms(&args.platforms)?;
+        let manifest = match &args.manifest {
+            Some(name) if args.push || args.output.is_some() => {
+                local_name(name).with_context(|| format!("--manifest {name}"))?;
+                None
+            }
+            Some(name) => {
+                Some(local_name(name).with_context(|| format!("--manifest {name}"))?.to_string())
+            }
+            None => None,
+        };
+        let several = platforms.len() > 1 || args.all_platforms;
+        let records = destinations.iter().any(|destination| matches!(destination, Destination::Record));
+        if several && records && names.is_empty() && manifest.is_none() && !args.dry_run {
+            bail!("a list of images for several platforms needs a name: add --manifest NAME or --tag NAME");
+        }
+        let in_docker_archive = |d: &Destination| matches!(d, Destination::Archive { kind: ArchiveKind::Docker, .. });
+        if (several || args.manifest.is_some()) && destinations.iter().any(in_docker_archive) {
+            bail!("--output: a docker-archive has no place for a list of images; write an oci-archive");
         }
         let format: ManifestFormat = args.format.parse().map_err(|e: String| anyhow!("--format: {e}"))?;
         Ok(Self {
@@ -126,15 +156,11 @@ impl BuildOptions {
                     None => Err(anyhow!("--annotation {text}: write KEY=VALUE")),
                 })
                 .collect::<Result<_>>()?,
-            platform: match &args.platform {
-                Some(text) if text.contains(',') => {
-                    bail!(
-                        "--platform {text}: one platform a build for now; several at once are not supported"
-                    )
-                }
-                Some(text) => text.parse().context("--platform")?,
-                None => Platform::host(),
-            },
+            platforms,
+            all_platforms: args.all_platforms,
+            manifest,
+            listed: several || args.manifest.is_some(),
+            dry_run: args.dry_run,
             target: args.target.clone(),
             timestamp: args.timestamp,
             format,
@@ -155,6 +181,18 @@ impl BuildOptions {
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
+}
+
+/// The platforms that were named, each once; this machine's where there are none.
+fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in texts {
+        let platform = text.parse().context("--platform")?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(if platforms.is_empty() { vec![Platform::host()] } else { platforms })
 }
 
 /// `-f`, else Containerfile or Dockerfile in the context; a relative FILE that is not in the current directory is

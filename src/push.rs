@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_builder::{AssembleOptions, Conversion, send};
 use crossdock_registry::{Reference, RegistriesConf};
-use crossdock_storage::{Counters, ImageRecord, IoMode, MemoStore, ReadOptions};
+use crossdock_storage::{Counters, ImageRecord, IoMode, MemoStore, Platform, ReadOptions};
 
 use crate::args::{ProgressStyle, PushArgs};
 use crate::destination::{Destination, transport_of};
@@ -17,6 +17,7 @@ use crate::options::{compression, writable};
 use crate::report::Report;
 use crate::session::{block_on, interruptible, print, root_directory, write_digest};
 use crate::usage::Usage;
+use crate::manifest::{ListPush, push_list};
 use crate::{progress, registries};
 
 /// A push as it was asked for.
@@ -35,7 +36,7 @@ impl PushOptions {
         };
         let wanted = args.compression_format.as_deref();
         Ok(Self {
-            destination: destination(args, conf)?,
+            destination: destination(&args.image, args.destination.as_deref(), conf)?,
             conversion: Conversion {
                 format,
                 compression: wanted.map(|format| compression(format, args.compression_level)).transpose()?,
@@ -54,7 +55,29 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, registries_conf: Option<
     let conf = registries::conf(registries_conf).map_err(UsageError)?;
     let root = root_directory(root);
     let local = LocalImages::new(root.as_deref())?;
-    let image = local.find(&args.image)?;
+    let image = match local.find_list(&args.image)? {
+        Some(list) if args.all => {
+            let options = PushOptions::new(args, &conf).map_err(UsageError)?;
+            let push = ListPush {
+                name: &args.image,
+                destination: args.destination.as_deref(),
+                all: true,
+                format: args.format.as_deref(),
+                compression: options.conversion.compression,
+                digestfile: args.digestfile.as_deref(),
+                preflight: !args.no_preflight,
+                registry: &args.registry,
+                work: &args.work,
+                quiet: args.quiet,
+            };
+            return push_list(&push, &local, &list, root.as_deref(), conf);
+        }
+        // As buildah does: the one that runs here.
+        Some(list) => local.member(list.select(&Platform::host()).with_context(|| {
+            format!("the list {} has no image for this machine: use --all to push all of it", args.image)
+        })?)?,
+        None => local.find(&args.image)?,
+    };
     let options = PushOptions::new(args, &conf).map_err(UsageError)?;
     let report = block_on(push(args, &options, &local, &image, root.as_deref(), conf))?;
     write_digest(options.digestfile.as_deref(), &report.digest)?;
@@ -108,8 +131,12 @@ async fn push(
 }
 
 /// Where the image goes; by its own name where nothing is said.
-fn destination(args: &PushArgs, conf: &RegistriesConf) -> Result<Destination> {
-    let text = args.destination.as_deref().unwrap_or(&args.image);
+pub(crate) fn destination(
+    image: &str,
+    destination: Option<&str>,
+    conf: &RegistriesConf,
+) -> Result<Destination> {
+    let text = destination.unwrap_or(image);
     let name = match transport_of(text) {
         None => text,
         Some(("docker", rest)) => {
@@ -121,8 +148,7 @@ fn destination(args: &PushArgs, conf: &RegistriesConf) -> Result<Destination> {
         Some(reference) => reference,
         None if has_host(name) => name.parse()?,
         None => bail!(
-            "{name} names no registry to push to: write `crossdock push {} docker://HOST[:PORT]/REPOSITORY:TAG`",
-            args.image
+            "{name} names no registry to push to: write `crossdock push {image} docker://HOST[:PORT]/REPOSITORY:TAG`"
         ),
     };
     if reference.digest().is_some() {

@@ -39,6 +39,6 @@ pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use plan::{
     BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage, PlannedStep, Warning,
-    check, plan,
+    base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

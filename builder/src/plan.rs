@@ -172,6 +172,16 @@ pub fn check(file: &Containerfile, options: &PlanOptions) -> Result<(), Error> {
     check_stages(file, options).map(drop)
 }
 
+/// The images that the needed stages begin with, as they are named, for the platform of the options.
+///
+/// # Errors
+/// As [`check`].
+pub fn base_references(file: &Containerfile, options: &PlanOptions) -> Result<Vec<String>, Error> {
+    let checked = check_stages(file, options)?;
+    let of_target = checked.images().filter(|(_, _, platform)| **platform == options.platform);
+    Ok(of_target.map(|(_, reference, _)| reference.to_owned()).collect())
+}
+
 /// Plans the image.
 ///
 /// # Errors
