@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions, PlannedStage,
-    assemble, assemble_index, base_references, plan, to_assembly,
+    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
+    PlannedStage, assemble, assemble_index, base_references, plan, to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
@@ -78,7 +78,8 @@ async fn build(
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let planned = plan_images(options, &bases, &sinks).await?;
-    let mut images: Vec<_> = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    let mut images: Vec<_> =
+        planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
@@ -152,10 +153,8 @@ async fn put(
     if let ([(_, image)], false) = (images, options.listed) {
         return Ok((None, vec![assemble(image, sink, settings).await?]));
     }
-    let images: Vec<_> = images
-        .iter()
-        .map(|(platform, image)| Listed { image, details: details(platform) })
-        .collect();
+    let images: Vec<_> =
+        images.iter().map(|(platform, image)| Listed { image, details: details(platform) }).collect();
     let done = assemble_index(&images, options.format, sink, settings).await?;
     Ok((Some(done.index), done.images))
 }
@@ -279,7 +278,8 @@ async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Base
             Err(StorageError::Unusable(text).into())
         }
         None => {
-            let text = "--all-platforms: no base image says which there are; name them with --platform".to_owned();
+            let text =
+                "--all-platforms: no base image says which there are; name them with --platform".to_owned();
             Err(StorageError::Unusable(text).into())
         }
     }

@@ -78,7 +78,8 @@ pub(crate) async fn run(
                 "remembered without a name".to_owned()
             }
             Destination::Record => {
-                let names: Vec<_> = options.manifest.iter().chain(&options.names).map(String::as_str).collect();
+                let names: Vec<_> =
+                    options.manifest.iter().chain(&options.names).map(String::as_str).collect();
                 format!("remembered as {}", names.join(", "))
             }
             other => other.names().join(", "),
@@ -119,7 +120,7 @@ impl ForeseenDestination {
     fn sums(&self) -> Sums {
         use crossdock_storage::Outcome;
         let mut sums = Sums::default();
-        for layer in self.layers.iter().flatten() {
+        for layer in self.layers.iter().flatten().filter(|layer| !layer.shared) {
             sums.read += layer.read;
             sums.received += layer.received;
             match layer.outcome {
@@ -183,7 +184,8 @@ impl DryRun {
             HumanBytes(self.buildah.written)
         );
         if self.received > 0 {
-            let _ = writeln!(text, "received {} of the base, to see what it holds", HumanBytes(self.received));
+            let _ =
+                writeln!(text, "received {} of the base, to see what it holds", HumanBytes(self.received));
         }
         text += "nothing was read of the files, and nothing was written\n";
         text
@@ -199,7 +201,8 @@ impl DryRun {
         });
         let destinations = self.destinations.iter().map(|destination| {
             let sums = destination.sums();
-            let layers = destination.layers.iter().map(|image| image.iter().map(layer_json).collect::<Vec<_>>());
+            let layers =
+                destination.layers.iter().map(|image| image.iter().map(layer_json).collect::<Vec<_>>());
             json!({
                 "name": destination.name,
                 "layers": layers.collect::<Vec<_>>(),
@@ -262,6 +265,7 @@ fn layer_line(layer: &ForeseenLayer) -> String {
 fn would_be(layer: &ForeseenLayer) -> String {
     use crossdock_storage::Outcome;
     match &layer.outcome {
+        _ if layer.shared => "shared with an earlier image".to_owned(),
         Outcome::Sent if layer.archive.is_none() => "to be sent, streamed from where the base is".to_owned(),
         Outcome::Sent => "to be read and sent".to_owned(),
         Outcome::Mounted { from } => format!("to be mounted from {from}"),
@@ -280,6 +284,7 @@ fn layer_json(layer: &ForeseenLayer) -> Value {
         "digest": layer.digest.as_ref().map(ToString::to_string),
         "bytes": layer.bytes,
         "outcome": outcome_name(&layer.outcome),
+        "shared": layer.shared,
         "bytes_read": layer.read,
         "bytes_received": layer.received,
         "entries": layer.entries.entries.iter().map(entry_json).collect::<Vec<_>>(),

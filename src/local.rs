@@ -10,7 +10,8 @@ use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
     BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, LayerOrigin, LayerStream,
-    LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Records, ResolvedImage,
+    LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore, RecordedLayer,
+    RecordedOrigin, Records, ResolvedImage,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -113,7 +114,8 @@ impl LocalImages {
         if prefix.len() < 7 || !prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Ok(None);
         }
-        let mut lists = self.store.list()?.lists.into_iter().filter(|list| list.id.digest().starts_with(prefix));
+        let mut lists =
+            self.store.list()?.lists.into_iter().filter(|list| list.id.digest().starts_with(prefix));
         Ok(lists.next().filter(|_| lists.next().is_none()))
     }
 
@@ -137,7 +139,13 @@ impl LocalImages {
                 Sealed {
                     layers: layers.collect(),
                     config: image.manifest.config().clone(),
-                    annotations: image.manifest.annotations().clone().unwrap_or_default().into_iter().collect(),
+                    annotations: image
+                        .manifest
+                        .annotations()
+                        .clone()
+                        .unwrap_or_default()
+                        .into_iter()
+                        .collect(),
                     manifest: image.descriptor,
                     manifest_bytes: image.manifest_bytes,
                     config_bytes: image.config_bytes,

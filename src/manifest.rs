@@ -372,10 +372,9 @@ impl DetailArgs {
             platform.os_features.clone_from(&self.os_features);
         }
         if platform.architecture.is_empty() || platform.os.is_empty() {
-            return Err(UsageError(anyhow!(
-                "the image does not say what it is for: give --os and --arch"
-            ))
-            .into());
+            return Err(
+                UsageError(anyhow!("the image does not say what it is for: give --os and --arch")).into()
+            );
         }
         Ok(())
     }

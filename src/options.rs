@@ -77,7 +77,8 @@ impl BuildOptions {
             );
         }
         // A list that is sent has all names; one that is remembered is found by its own.
-        let tags: Vec<String> = args.tags.iter().chain(args.manifest.iter().filter(|_| args.push)).cloned().collect();
+        let tags: Vec<String> =
+            args.tags.iter().chain(args.manifest.iter().filter(|_| args.push)).cloned().collect();
         let references = || {
             let references = tags.iter().map(|name| {
                 let text = name.strip_prefix("docker://").unwrap_or(name);
@@ -118,9 +119,7 @@ impl BuildOptions {
                 local_name(name).with_context(|| format!("--manifest {name}"))?;
                 None
             }
-            Some(name) => {
-                Some(local_name(name).with_context(|| format!("--manifest {name}"))?.to_string())
-            }
+            Some(name) => Some(local_name(name).with_context(|| format!("--manifest {name}"))?.to_string()),
             None => None,
         };
         let several = platforms.len() > 1 || args.all_platforms;
@@ -128,7 +127,8 @@ impl BuildOptions {
         if several && records && names.is_empty() && manifest.is_none() && !args.dry_run {
             bail!("a list of images for several platforms needs a name: add --manifest NAME or --tag NAME");
         }
-        let in_docker_archive = |d: &Destination| matches!(d, Destination::Archive { kind: ArchiveKind::Docker, .. });
+        let in_docker_archive =
+            |d: &Destination| matches!(d, Destination::Archive { kind: ArchiveKind::Docker, .. });
         if (several || args.manifest.is_some()) && destinations.iter().any(in_docker_archive) {
             bail!("--output: a docker-archive has no place for a list of images; write an oci-archive");
         }

@@ -13,11 +13,11 @@ use crate::args::{ProgressStyle, PushArgs};
 use crate::destination::{Destination, transport_of};
 use crate::exit::UsageError;
 use crate::local::{LocalImages, has_host};
+use crate::manifest::{ListPush, push_list};
 use crate::options::{compression, writable};
 use crate::report::Report;
 use crate::session::{block_on, interruptible, print, root_directory, write_digest};
 use crate::usage::Usage;
-use crate::manifest::{ListPush, push_list};
 use crate::{progress, registries};
 
 /// A push as it was asked for.

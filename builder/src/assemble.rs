@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry, ManifestFormat, Result, SinkPlan,
-    canonical_json,
+    Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry, ManifestFormat,
+    Result, SinkPlan, canonical_json,
 };
 
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
@@ -294,8 +294,7 @@ async fn put_index(
         for image in &images {
             sink.put_manifest(&image.manifest, image.manifest_bytes.clone()).await?;
         }
-        let manifests: Vec<_> =
-            entries
+        let manifests: Vec<_> = entries
             .into_iter()
             .zip(&images)
             .map(|(entry, image)| ManifestEntry::new(&image.manifest, entry.details))

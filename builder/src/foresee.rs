@@ -1,7 +1,7 @@
 //! What putting images into a sink would come to, found out without reading a file or writing anything.
 
 use crossdock_storage::{
-    Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
 };
 
 use crate::assemble::Assembly;
@@ -23,8 +23,10 @@ pub struct ForeseenLayer {
     pub bytes: u64,
     /// Bytes of the uncompressed archive; `None` for a layer that is a blob elsewhere.
     pub archive: Option<u64>,
-    /// What would happen to it at the sink. An image that has a layer in common with an earlier one finds it there.
+    /// What would happen to it at the sink.
     pub outcome: Outcome,
+    /// Whether an earlier image has the layer too: nothing more happens to it then.
+    pub shared: bool,
     /// Bytes that would be read from files.
     pub read: u64,
     /// Bytes that would come from the base's registry.
@@ -59,7 +61,7 @@ pub async fn foresee(
             let mut seen = ForeseenLayer { title: layer.title.clone(), ..foreseen[place].clone() };
             seen.media_type = layer_media_type(&seen.media_type, image.format)?;
             if std::mem::replace(&mut taken[place], true) {
-                (seen.read, seen.received) = (0, 0);
+                (seen.shared, seen.read, seen.received) = (true, 0, 0);
                 if seen.outcome != Outcome::Digested {
                     seen.outcome = Outcome::Present;
                 }
@@ -106,7 +108,7 @@ async fn foresee_layer(
             (descriptor.size(), None, descriptor.media_type().clone(), LayerIndex::default())
         }
         LayerContent::Files { layer, compression, .. } => (
-            descriptor.map_or(layer.len(), |descriptor| descriptor.size()),
+            descriptor.map_or(layer.len(), Descriptor::size),
             Some(layer.len()),
             compression.media_type(),
             LayerIndex::of_files(layer)?,
@@ -126,6 +128,7 @@ async fn foresee_layer(
         read: if moved || known.is_none() { file_bytes } else { 0 },
         received: if moved && archive.is_none() { bytes } else { 0 },
         outcome,
+        shared: false,
         entries,
     })
 }

@@ -26,8 +26,8 @@ mod stage_files;
 mod tree;
 
 pub use assemble::{
-    Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send, send_index,
-    send_index_alone,
+    Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
+    send_index, send_index_alone,
 };
 pub use base::base_tree;
 pub use containerfile::{Containerfile, Diagnostic, ParseError};

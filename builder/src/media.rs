@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ManifestEntry, ManifestFormat, MediaType, Result,
-    canonical_json,
+    Compression, Descriptor, Error, Hasher, ManifestEntry, ManifestFormat, MediaType, Result, canonical_json,
 };
 use serde_json::json;
 

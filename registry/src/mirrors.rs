@@ -90,7 +90,7 @@ impl ImageSource for MirroredSource {
     }
 
     async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
-        self.anywhere(|source| source.index()).await
+        self.anywhere(ImageSource::index).await
     }
 
     async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest,
-    ImageSource, ManifestEntry, MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
+    ManifestEntry, MediaType, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageSink, ImageSource,
-    Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
+    BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageSink,
+    ImageSource, Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
 };
 use futures_util::stream;
 use tokio::sync::OnceCell;

@@ -18,7 +18,8 @@ impl BuildahDisk {
         let mut disk = Self::default();
         let mut stored = 0;
         for layers in images {
-            let new: u64 = layers.iter().filter(|layer| !layer.from_base).filter_map(|layer| layer.archive).sum();
+            let new: u64 =
+                layers.iter().filter(|layer| !layer.from_base).filter_map(|layer| layer.archive).sum();
             // Each layer of the base is in the store with all that is below it.
             let (mut base, mut chain) = (0, 0);
             for layer in layers.iter().filter(|layer| layer.from_base) {
@@ -54,6 +55,7 @@ mod tests {
             bytes,
             archive: (!from_base).then_some(bytes),
             outcome: Outcome::Sent,
+            shared: false,
             read: 0,
             received: 0,
             entries: LayerIndex::default(),

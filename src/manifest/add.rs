@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_registry::{Reference, RegistriesConf, Registry};
 use crossdock_storage::{
-    Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource, ListEntry, ListedPlace,
-    ManifestEntry, Platform, is_index,
+    Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource, ListEntry,
+    ListedPlace, ManifestEntry, Platform, is_index,
 };
 
 use super::{AddArgs, AnnotateArgs, CreateArgs, DetailArgs, not_in, wanted};
@@ -21,7 +21,8 @@ pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesCon
     if name.digest().is_some() {
         return Err(UsageError(anyhow::anyhow!("{}: a list has a tag and not a digest", args.list)).into());
     }
-    let registry = registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
+    let registry =
+        registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
     // Whatever cannot be added is known before there is a list.
     let entries = block_on(async {
         let mut entries = Vec::new();
@@ -39,7 +40,8 @@ pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesCon
 
 pub(super) fn add(args: &AddArgs, local: &LocalImages, conf: RegistriesConf) -> Result<()> {
     let list = wanted(local, &args.list)?;
-    let registry = registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
+    let registry =
+        registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
     let platform = chosen(&args.details);
     let mut entries = block_on(find(local, &registry, &args.image, &platform, args.all))?;
     // What is said of one image is not true of all of a list.

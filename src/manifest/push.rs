@@ -30,9 +30,8 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 /// of them.
 pub(super) fn format_of<'a>(mut entries: impl Iterator<Item = &'a ManifestEntry> + Clone) -> ManifestFormat {
     let some = entries.clone().next().is_some();
-    let docker = entries.all(|entry| {
-        entry.media_type.to_string() == DOCKER_MANIFEST && entry.details.annotations.is_empty()
-    });
+    let docker = entries
+        .all(|entry| entry.media_type.to_string() == DOCKER_MANIFEST && entry.details.annotations.is_empty());
     if some && docker { ManifestFormat::Docker } else { ManifestFormat::Oci }
 }
 

@@ -104,11 +104,10 @@ impl ArchiveSink {
         self.lock().as_ref().is_some_and(|state| state.have.contains(&self.blob_name(blob, None)))
     }
 
-    fn append_small(&self, name: String, bytes: &[u8]) -> Result<Outcome> {
+    fn append_small(&self, name: &str, bytes: &[u8]) -> Result<Outcome> {
         let mut state = self.take()?;
-        let there = state.have.contains(&name);
-        let result =
-            if there { Ok(()) } else { state.append(&name, bytes).map_err(self.write_error()) };
+        let there = state.have.contains(name);
+        let result = if there { Ok(()) } else { state.append(name, bytes).map_err(self.write_error()) };
         self.put_back(state);
         result.map(|()| if there { Outcome::Present } else { Outcome::Written })
     }
@@ -266,7 +265,7 @@ impl ImageSink for ArchiveSink {
 
     async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome> {
         let name = self.blob_name(config, None);
-        let outcome = self.append_small(name.clone(), &bytes)?;
+        let outcome = self.append_small(&name, &bytes)?;
         let mut state = self.take()?;
         state.config = Some((name, bytes));
         self.put_back(state);
@@ -275,7 +274,7 @@ impl ImageSink for ArchiveSink {
 
     async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
         match self.kind {
-            ArchiveKind::Oci => self.append_small(self.blob_name(manifest, None), &bytes).map(drop),
+            ArchiveKind::Oci => self.append_small(&self.blob_name(manifest, None), &bytes).map(drop),
             ArchiveKind::Docker => Err(Error::Unusable(
                 "a docker-archive has no place for a list of images: write an oci-archive".to_owned(),
             )),
@@ -286,11 +285,11 @@ impl ImageSink for ArchiveSink {
         match self.kind {
             ArchiveKind::Oci => {
                 check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
-                self.append_small(self.blob_name(manifest, None), &bytes)?;
-                self.append_small("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+                self.append_small(&self.blob_name(manifest, None), &bytes)?;
+                self.append_small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
                 let empty = json!({"schemaVersion": 2, "manifests": []});
                 let index = with_manifest(empty, manifest, self.names.first().map(String::as_str));
-                self.append_small("index.json".to_owned(), &crate::canonical_json(&index))?;
+                self.append_small("index.json", &crate::canonical_json(&index))?;
             }
             ArchiveKind::Docker => {
                 let (name, config) = self
@@ -302,7 +301,7 @@ impl ImageSink for ArchiveSink {
                     .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
                 let layers: Vec<_> = config.rootfs.diff_ids.iter().map(layer_name).collect();
                 let list = json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]);
-                self.append_small("manifest.json".to_owned(), &crate::canonical_json(&list))?;
+                self.append_small("manifest.json", &crate::canonical_json(&list))?;
             }
         }
         let mut state = self.take()?;

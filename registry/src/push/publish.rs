@@ -35,8 +35,7 @@ impl RegistrySink {
             self.ask_again_in_time(bytes).await?;
         }
         for reference in &self.references {
-            if let Err(error) =
-                self.put(reference.selector(), &reference.to_string(), manifest, bytes).await
+            if let Err(error) = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await
             {
                 return Err(preflight::explain_manifest(&self.repository, error).await);
             }

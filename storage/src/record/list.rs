@@ -138,11 +138,7 @@ impl RecordStore {
     ///
     /// # Errors
     /// Those of `change`; [`Error::Unusable`] where there is no such list any more; [`Error::Write`].
-    pub fn change_list<T>(
-        &self,
-        id: &Digest,
-        change: impl FnOnce(&mut ImageList) -> Result<T>,
-    ) -> Result<T> {
+    pub fn change_list<T>(&self, id: &Digest, change: impl FnOnce(&mut ImageList) -> Result<T>) -> Result<T> {
         let _lock = self.lock()?;
         let mut list = read(&self.list_path(id))?
             .ok_or_else(|| Error::Unusable(format!("the list {id} is not recorded any more")))?;
