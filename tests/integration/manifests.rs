@@ -139,7 +139,7 @@ fn a_list_of_a_build_is_remembered_pushed_and_read_by_others() {
     assert_eq!(digests(&String::from_utf8(output.stdout).unwrap()), second);
     let mut inspect = sandbox.command_of("podman");
     inspect.args(["--storage-driver=vfs", "--root", "store", "--runroot", "run"]);
-    inspect.args(["manifest", "inspect", "--tls-verify=false", &name]);
+    inspect.args(["manifest", "inspect", &name]).env("CONTAINERS_REGISTRIES_CONF", &conf);
     let output = inspect.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(digests(&String::from_utf8(output.stdout).unwrap()), second);
