@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
     AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
-    PlannedStage, assemble, assemble_index, base_references, plan, to_assembly,
+    PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore, ListEntry,
+    Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore, ListEntry,
     ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
 };
 use jiff::Timestamp;
@@ -112,8 +112,15 @@ async fn build(
     Ok(match index {
         Some(index) => Done::List(ListReport {
             names,
-            recorded: recorded.flatten(),
-            digest: index.digest().clone(),
+            // The list may have had images before.
+            digest: match &recorded {
+                Some(Some(list)) => {
+                    let entries: Vec<_> = list.entries.iter().map(|entry| entry.manifest.clone()).collect();
+                    describe_index(options.format, &entries).digest().clone()
+                }
+                _ => index.digest().clone(),
+            },
+            recorded: recorded.flatten().map(|list| list.id),
             images: images
                 .into_iter()
                 .zip(assembled)
@@ -163,13 +170,13 @@ fn details(platform: &Platform) -> EntryDetails {
     EntryDetails { platform: Some(platform.into()), ..EntryDetails::default() }
 }
 
-/// Remembers what was built; of a list its ID comes back.
+/// Remembers what was built; the list comes back, where there is one.
 fn record(
     options: &BuildOptions,
     local: &LocalImages,
     images: &[(Platform, Assembly)],
     assembled: &[Assembled],
-) -> Result<Option<Digest>> {
+) -> Result<Option<ImageList>> {
     // The names of a build for one platform are its image's, as buildah has it, and the list's is its own.
     let one = images.len() == 1 && (options.manifest.is_some() || !options.listed);
     for ((_, assembly), image) in images.iter().zip(assembled) {
@@ -188,16 +195,15 @@ fn record(
             let list = store.create_list(name, true)?;
             store.change_list(&list.id, |list| {
                 entries.for_each(|entry| list.renew(entry));
-                Ok(())
-            })?;
-            list
+                Ok(list.clone())
+            })?
         }
         None => store.put_list(entries.collect(), [])?,
     };
     if !one {
         options.names.iter().try_for_each(|name| store.tag(&list.id, name))?;
     }
-    Ok(Some(list.id))
+    Ok(Some(list))
 }
 
 /// The plan for one platform.

@@ -37,6 +37,7 @@ pub use foresee::{ForeseenLayer, foresee};
 pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
+pub use media::describe_index;
 pub use plan::{
     BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage, PlannedStep, Warning,
     base_references, check, plan,

@@ -104,6 +104,12 @@ pub(crate) fn manifest<'a>(
     (describe(media_type, &bytes), bytes)
 }
 
+/// The descriptor that an index of these images has.
+#[must_use]
+pub fn describe_index(format: ManifestFormat, manifests: &[ManifestEntry]) -> Descriptor {
+    index(format, manifests).0
+}
+
 /// The bytes of an image index or manifest list, and their descriptor.
 pub(crate) fn index(format: ManifestFormat, manifests: &[ManifestEntry]) -> (Descriptor, Bytes) {
     let media_type = match format {

@@ -112,7 +112,9 @@ fn a_list_of_a_build_is_remembered_pushed_and_read_by_others() {
 
     // Built again for one platform: its image takes the place of the old one, the other stays.
     sandbox.write("bin/arm64", "other");
-    sandbox.build(&[&["--platform", "linux/arm64"][..], &list].concat()).done();
+    let args = [&["--platform", "linux/arm64"][..], &list, &["--progress", "json"]].concat();
+    let last: Value =
+        serde_json::from_str(sandbox.build(&args).done().stdout.lines().last().unwrap()).unwrap();
     let second = digests(&manifest(&sandbox, &["inspect", "llama"]));
     assert_eq!(second.len(), 2);
     assert_eq!(second[0], first[0]);
@@ -124,6 +126,7 @@ fn a_list_of_a_build_is_remembered_pushed_and_read_by_others() {
     manifest(&sandbox, &args);
     let text = raw(&name);
     assert_eq!(digests(&text), second, "the images are as they were built");
+    assert_eq!(last["digest"], digest_of(text.as_bytes()), "the build said what the list will be");
     assert_eq!(fs::read_to_string(sandbox.path("digest")).unwrap(), digest_of(text.as_bytes()));
     assert_eq!(*Image::pull_for(&name, "arm64").node("bin/serve"), Node::file(b"other", 0o644));
 
