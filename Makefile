@@ -1,6 +1,6 @@
 # What there is to do here. Each target is one script under scripts/, which can be run by itself.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench microbench clean
+.PHONY: help build demo image test lint bench microbench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ build: ## Build the crossdock program: target/release/crossdock
 
 demo: ## Build a real model image, push it to a local registry, check every byte of it
 	@scripts/demo
+
+image: ## Build the builder image with crossdock itself: target/image/crossdock.tar (see scripts/image)
+	@scripts/image
 
 test: ## Run all tests (installs the registry and the tools they need)
 	@scripts/test

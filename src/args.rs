@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::AuthArgs;
+use crate::generate::{CompletionArgs, ManArgs};
 use crate::login::{LoginArgs, LogoutArgs};
 use crate::manifest::ManifestArgs;
 use crate::transfer::{Upload, parse_chunk_size, parse_duration};
@@ -78,6 +79,12 @@ pub(crate) enum Command {
     /// Look whether an image on a registry is there, whole and unchanged
     #[command(after_help = VERIFY_CODES)]
     Verify(Box<VerifyArgs>),
+
+    /// Print a script that completes crossdock's options in a shell
+    Completion(CompletionArgs),
+
+    /// Write man pages of all commands
+    Man(ManArgs),
 }
 
 const BUILD_EXAMPLES: &str = "\

@@ -80,7 +80,7 @@ impl LocalImages {
         }
         let names: Vec<_> = records.names.keys().map(String::as_str).collect();
         Err(unusable(match names.as_slice() {
-            [] => format!("no image {text} here: build it with `crossdock build -t {text}`"),
+            [] => format!("no image {text} here: nothing was built or pulled below this --root"),
             names if names.len() <= 8 => format!("no image {text} here: there are {}", names.join(", ")),
             names => format!("no image {text} here: `crossdock images` lists the {} there are", names.len()),
         }))

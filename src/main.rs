@@ -10,6 +10,7 @@ mod build;
 mod destination;
 mod dry_run;
 mod exit;
+mod generate;
 mod local;
 mod login;
 mod manifest;
@@ -19,6 +20,7 @@ mod push;
 mod registries;
 mod report;
 mod session;
+mod settings;
 mod size;
 mod transfer;
 mod usage;
@@ -27,35 +29,44 @@ mod verify;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Command, LogLevel};
+use crate::exit::UsageError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match settings::with_defaults(Cli::command()) {
+        Ok(commands) => Cli::from_arg_matches(&commands.get_matches()).unwrap_or_else(|error| error.exit()),
+        Err(error) => return failed(&UsageError(error).into()),
+    };
     start_logging(cli.log_level);
+    let (root, registries_conf) = (cli.root.as_deref(), cli.registries_conf.as_deref());
     let result = match &cli.command {
-        Command::Build(args) => build::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Push(args) => push::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Manifest(args) => manifest::run(args, cli.root.as_deref(), cli.registries_conf.as_deref()),
-        Command::Login(args) => login::run(args, cli.registries_conf.as_deref()),
+        Command::Build(args) => build::run(args, root, registries_conf),
+        Command::Push(args) => push::run(args, root, registries_conf),
+        Command::Manifest(args) => manifest::run(args, root, registries_conf),
+        Command::Login(args) => login::run(args, registries_conf),
         Command::Logout(args) => login::run_logout(args),
-        Command::Auth(args) => auth::run(args, cli.registries_conf.as_deref()),
-        Command::Verify(args) => verify::run(args, cli.registries_conf.as_deref()),
+        Command::Auth(args) => auth::run(args, registries_conf),
+        Command::Verify(args) => verify::run(args, registries_conf),
+        Command::Completion(args) => generate::completion(args),
+        Command::Man(args) => generate::man(args),
     };
     match result {
         Ok(()) => ExitCode::from(exit::SUCCESS),
         // Nothing to say beside the exit code.
         Err(error) if error.is::<exit::Absent>() => exit::code(&error),
-        Err(error) => {
-            let text = format!("{}\n", report::error(&error));
-            // There is nowhere left to say that standard error is closed.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-            exit::code(&error)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let text = format!("{}\n", report::error(error));
+    // There is nowhere left to say that standard error is closed.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    exit::code(error)
 }
 
 /// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.

@@ -95,7 +95,9 @@ impl BuildOptions {
         };
         let mut destinations = Vec::new();
         if let Some(output) = &args.output {
-            destinations.push(Destination::on_disk(output, &args.tags).context("--output")?);
+            destinations.push(
+                Destination::on_disk(output, &args.tags).map_err(|error| anyhow!("--output {error:#}"))?,
+            );
         }
         let mut names = Vec::new();
         if args.push {

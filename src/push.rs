@@ -107,7 +107,6 @@ async fn push(
             .map_err(UsageError)?;
     let sealed = local.sealed(image, &registry)?;
     let sink = destination.sink(&registry, !args.no_preflight)?;
-    sink.admit().await?;
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: usize::from(args.work.jobs),

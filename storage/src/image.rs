@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
 use crate::encode::Compression;
-use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layer::VirtualLayer;
+use crate::manifest_entry::ManifestEntry;
 use crate::platform::Platform;
 
 /// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.

@@ -15,10 +15,10 @@ use tempfile::NamedTempFile;
 
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
-use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
+use crate::manifest_entry::ManifestEntry;
 use crate::memo::write_whole;
 use crate::platform::Platform;
 use crate::progress::{LayerWatch, Outcome, Phase};

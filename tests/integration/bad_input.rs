@@ -248,7 +248,10 @@ fn command_lines_that_cannot_be_understood() {
     let name = table.registry.name("model:1");
     let cases: &[(&[&str], i32)] = &[
         (&["build", "--push", "context"], 2),
-        (&["build", "-t", &name, "context"], 2),
+        (&["build", "-t", "Model:1", "context"], 2),
+        (&["build", "-t", &format!("model@sha256:{}", "0".repeat(64)), "context"], 2),
+        (&["push", "model:1"], 3),
+        (&["push", &format!("sha256:{}", "0".repeat(64)), "docker://x/y"], 3),
         (&["build", "--push", "-t", "model:1", "context"], 2),
         (&["build", "--push", "-t", &format!("{host}/Model:1"), "context"], 2),
         (&["build", "--push", "-t", &format!("{host}/model:"), "context"], 2),

@@ -49,9 +49,9 @@ fn with_a_timestamp_the_manifest_is_the_same() {
     let without = one.built(&[]);
     assert_ne!(without.digest(), first.digest(), "`created` is the real time, and files have the time 0");
 
-    let mut command = other.command(&["build", "-q", "--annotation=a=2", "--annotation=z=1", "context"]);
-    let run = command.env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
-    assert_eq!(other.finish(run, &[]).done().stdout.trim_end(), first.digest());
+    let args = ["build", "-q", "-o", "oci:o", "--annotation=a=2", "--annotation=z=1", "context"];
+    let run = other.command(&args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
+    assert_eq!(other.finish(run, &args).done().stdout.trim_end(), first.digest());
 }
 
 #[test]

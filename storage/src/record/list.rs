@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RecordStore, damaged, read_name};
 use crate::digest::Digest;
-use crate::entries::ManifestEntry;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
+use crate::manifest_entry::ManifestEntry;
 use crate::memo::write_whole;
 use crate::platform::Platform;
 

@@ -210,7 +210,7 @@ pub(crate) struct Built {
 
 impl Built {
     #[track_caller]
-    fn of(run: Run) -> Self {
+    pub(crate) fn of(run: Run) -> Self {
         let mut events: Vec<Value> =
             run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let image = events.pop().unwrap();

@@ -1,0 +1,183 @@
+//! The config file: defaults of options, under their own names. It is laid under the command line before that is read,
+//! so that `--help` shows what holds here, and whatever is typed counts more.
+//!
+//! ```toml
+//! root = "/var/lib/crossdock"     # an option of all commands
+//!
+//! [build]
+//! jobs = 8
+//! label = ["team=models"]
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgAction, Command};
+use toml::{Table, Value};
+
+/// Names another file, or with no value none.
+const VARIABLE: &str = "CROSSDOCK_CONFIG";
+
+/// Options that have no place in a file which others may read, or that say what one run is for.
+const REFUSED: [(&str, &str); 5] = [
+    ("creds", "keep credentials with `crossdock login`"),
+    ("username", "keep credentials with `crossdock login`"),
+    ("password", "keep credentials with `crossdock login`"),
+    ("help", "it is no setting"),
+    ("version", "it is no setting"),
+];
+
+/// The commands with the defaults of the user's config file.
+///
+/// # Errors
+/// Where the file cannot be read, or has a setting that is no option; with the file's name and the setting's.
+pub(crate) fn with_defaults(commands: Command) -> Result<Command> {
+    let Some(file) = file(|name| std::env::var_os(name))? else { return Ok(commands) };
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    apply(commands, &text).with_context(|| file.display().to_string())
+}
+
+/// Where the config file is, if there is one.
+fn file(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Option<PathBuf>> {
+    if let Some(named) = env(VARIABLE) {
+        let named = PathBuf::from(named);
+        if named.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        if !named.is_file() {
+            bail!("{VARIABLE}={}: there is no such file", named.display());
+        }
+        return Ok(Some(named));
+    }
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    Ok(directory.map(|directory| directory.join("crossdock/config.toml")).filter(|file| Path::is_file(file)))
+}
+
+fn apply(mut commands: Command, text: &str) -> Result<Command> {
+    let table: Table = text.parse()?;
+    for (name, value) in table {
+        commands = match value {
+            Value::Table(settings) => {
+                if commands.find_subcommand(&name).is_none() {
+                    bail!("[{name}]: there is no such command");
+                }
+                let set = |command: Command| {
+                    settings.into_iter().try_fold(command, |command, (option, value)| {
+                        set(command, &option, value).with_context(|| format!("[{name}]"))
+                    })
+                };
+                let mut failed = None;
+                let changed = commands.mut_subcommand(&name, |command| match set(command.clone()) {
+                    Ok(command) => command,
+                    Err(error) => {
+                        failed = Some(error);
+                        command
+                    }
+                });
+                match failed {
+                    Some(error) => return Err(error),
+                    None => changed,
+                }
+            }
+            value => set(commands, &name, value)?,
+        };
+    }
+    Ok(commands)
+}
+
+/// Sets the default of an option.
+fn set(command: Command, option: &str, value: Value) -> Result<Command> {
+    if let Some((_, reason)) = REFUSED.iter().find(|(name, _)| *name == option) {
+        bail!("{option}: {reason}");
+    }
+    let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(option)) else {
+        bail!("{option}: {} has no option --{option}", command.get_name());
+    };
+    let id = arg.get_id().clone();
+    let values = texts(arg, value).with_context(|| option.to_owned())?;
+    Ok(command.mut_arg(id, |arg| arg.default_values(values)))
+}
+
+fn texts(arg: &Arg, value: Value) -> Result<Vec<String>> {
+    let several = matches!(arg.get_action(), ArgAction::Append);
+    match value {
+        Value::Array(values) if several => values.into_iter().map(text).collect(),
+        Value::Array(_) => bail!("it takes one value"),
+        value => Ok(vec![text(value)?]),
+    }
+}
+
+fn text(value: Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Boolean(yes) => Ok(yes.to_string()),
+        other => bail!("a {} is no value of an option", other.type_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::args::{Cli, Command as Chosen};
+
+    fn parse(text: &str, args: &[&str]) -> Result<Cli> {
+        let matches = apply(Cli::command(), text)?.try_get_matches_from([&["crossdock"], args].concat())?;
+        Ok(Cli::from_arg_matches(&matches)?)
+    }
+
+    #[test]
+    fn a_setting_is_an_options_default_and_what_is_typed_counts_more() {
+        let text = "root = \"/r\"\n[build]\njobs = 8\nlabel = [\"a=1\", \"b=2\"]\ntls-verify = false\nsquash = true\n";
+        let Cli { root, command: Chosen::Build(args), .. } = parse(text, &["build"]).unwrap() else {
+            panic!()
+        };
+        assert_eq!(root, Some(PathBuf::from("/r")));
+        assert_eq!((args.work.jobs, args.squash, args.registry.tls_verify), (8, true, Some(false)));
+        assert_eq!(args.labels, ["a=1", "b=2"]);
+
+        let typed = ["--root=/t", "build", "--jobs=2", "--label=c=3", "--tls-verify"];
+        let Cli { root, command: Chosen::Build(args), .. } = parse(text, &typed).unwrap() else { panic!() };
+        assert_eq!(root, Some(PathBuf::from("/t")));
+        assert_eq!((args.work.jobs, args.registry.tls_verify), (2, Some(true)));
+        assert_eq!(args.labels, ["c=3"]);
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused_by_name() {
+        for (text, expected) in [
+            ("jobs = 8", "jobs: crossdock has no option --jobs"),
+            ("[biuld]\njobs = 8", "[biuld]: there is no such command"),
+            ("[build]\njob = 8", "[build]: job: build has no option --job"),
+            ("[build]\njobs = [8]", "[build]: jobs: it takes one value"),
+            ("[build]\njobs = 1.5", "[build]: jobs: a float is no value"),
+            ("[build]\njobs = 0", "invalid value '0' for '--jobs <N>'"),
+            ("[build]\ncreds = \"a:b\"", "[build]: creds: keep credentials with `crossdock login`"),
+            ("[build\n", "TOML parse error at line 1"),
+        ] {
+            let error = format!("{:#}", parse(text, &["build"]).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_found_where_the_xdg_specification_has_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".config/crossdock/config.toml");
+        let found = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            file(move |name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.into()))
+        };
+        let home_text = home.path().display().to_string();
+        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), None);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), Some(path.clone()));
+        assert_eq!(found(&[("HOME", &home_text), ("XDG_CONFIG_HOME", "/nowhere")]).unwrap(), None);
+        assert_eq!(found(&[("HOME", &home_text), (VARIABLE, "")]).unwrap(), None);
+        assert!(found(&[("HOME", &home_text), (VARIABLE, "/nowhere")]).is_err());
+    }
+}
