@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(found(&[("HOME", &home_text)]).unwrap(), None);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "").unwrap();
-        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), Some(path.clone()));
+        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), Some(path));
         assert_eq!(found(&[("HOME", &home_text), ("XDG_CONFIG_HOME", "/nowhere")]).unwrap(), None);
         assert_eq!(found(&[("HOME", &home_text), (VARIABLE, "")]).unwrap(), None);
         assert!(found(&[("HOME", &home_text), (VARIABLE, "/nowhere")]).is_err());

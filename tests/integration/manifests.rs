@@ -102,11 +102,12 @@ fn a_list_of_a_build_is_remembered_pushed_and_read_by_others() {
         let entries = list["manifests"].as_array().unwrap();
         entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
     };
-    let list = ["--manifest", "llama", "--iidfile", "id", "--timestamp", "0"];
+    let list = ["--manifest", "llama", "--iidfile", "id", "--timestamp", "0", "--layer-file-size", "2MiB"];
     let report = report(sandbox.build(&[&BOTH[..], &list, &["--progress", "json"]].concat()));
     assert_eq!(report["names"], json!(["localhost/llama:latest"]));
     assert_eq!(report["recorded"], true);
     assert_eq!(report["bytes_sent"], 0);
+    assert_eq!(report["bytes_read"], (3 << 20) + "amd64arm64".len(), "what they share is hashed once");
     assert_eq!(report["list_id"], fs::read_to_string(sandbox.path("id")).unwrap());
     let first = digests(&manifest(&sandbox, &["inspect", "llama"]));
 
