@@ -11,6 +11,7 @@ use crate::images::ImagesArgs;
 use crate::info::InfoArgs;
 use crate::inspect::InspectArgs;
 use crate::login::{LoginArgs, LogoutArgs};
+use crate::manifest::ManifestArgs;
 use crate::overrides::Overrides;
 use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
@@ -112,6 +113,8 @@ pub(crate) enum Command {
 
     /// Show the version
     Version(VersionArgs),
+    /// Make lists of images, one for each platform, and send them where they belong
+    Manifest(Box<ManifestArgs>),
 
     /// Keep a user name and password for a registry, after the registry took them
     Login(Box<LoginArgs>),
@@ -150,6 +153,9 @@ Examples:
 
   Into an OCI layout on disk, no registry at all:
       crossdock build -o oci:./layout:v1 ./model
+
+  For two kinds of machine, the model read, hashed and sent once:
+      crossdock build --push --platform linux/amd64,linux/arm64 -t registry.example.com/models/llama:1 .
 
   A Containerfile for a model car is as short as this:
       FROM registry.access.redhat.com/ubi9/ubi-micro
@@ -204,9 +210,23 @@ pub(crate) struct BuildArgs {
     #[arg(long = "annotation", value_name = "KEY[=VALUE]")]
     pub(crate) annotations: Vec<String>,
 
-    /// Platform to build for, as linux/arm64 [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
+    /// Platform to build for, as linux/arm64; several give a list of images with its name from --manifest or --tag
+    /// [default: this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT],...", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+
+    /// Build for all platforms that the base images are there for
+    #[arg(long, conflicts_with = "platforms")]
+    pub(crate) all_platforms: bool,
+
+    /// List that the image is added to; it is made where there is none. An image of the same platform that was in it
+    /// goes out
+    #[arg(long, value_name = "LIST")]
+    pub(crate) manifest: Option<String>,
+
+    /// Show what the build would do, and what of it would be read and sent. No file is read and nothing is written
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) dry_run: bool,
 
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE")]
@@ -278,6 +298,10 @@ pub(crate) struct PushArgs {
     /// docker-archive:FILE[:NAME[:TAG]] or dir:DIR [default: the registry that IMAGE names]
     #[arg(value_name = "DESTINATION")]
     pub(crate) destination: Option<String>,
+
+    /// Of a list of images, send all of them and the list, and not the one for this machine
+    #[arg(long)]
+    pub(crate) all: bool,
 
     /// Write the digest of the manifest to this file
     #[arg(long, value_name = "FILE")]

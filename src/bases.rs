@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
 use crossdock_registry::Registry;
-use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform};
+use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::LocalImages;
@@ -28,17 +28,8 @@ pub(crate) struct Bases {
 impl BaseResolver for Bases {
     async fn resolve(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
         let source: Arc<dyn ImageSource> = match transport_of(reference) {
-            Some(("oci", rest)) => {
-                let (directory, name) = split_reference(rest);
-                Arc::new(LayoutSource::new(PathBuf::from(directory), name.map(str::to_owned)))
-            }
-            Some(("docker", rest)) => self.registry_source(rest.strip_prefix("//").unwrap_or(rest))?,
-            Some((transport, _)) => {
-                return Err(Error::Unusable(format!(
-                    "the transport {transport}: is not supported for a base: name an image on a registry, or oci:DIR[:ref]"
-                )));
-            }
             None => return self.named(reference, platform).await,
+            Some((transport, rest)) => self.transported(transport, rest)?,
         };
         let image = source.resolve(platform).await?;
         Ok(PlannedBase { reference: reference.to_owned(), source, image })
@@ -50,6 +41,39 @@ impl BaseResolver for Bases {
 }
 
 impl Bases {
+    /// The platforms that a base is there for; `None` for an image that is of one alone.
+    pub(crate) async fn platforms(&self, reference: &str) -> Result<Option<Vec<Platform>>, Error> {
+        if transport_of(reference).is_none()
+            && let Some(local) = &self.local
+            && let Some(list) = local.find_list(reference).map_err(failed)?
+        {
+            return Ok(Some(list.entries.iter().filter_map(|entry| entry.manifest.platform()).collect()));
+        }
+        let source = match transport_of(reference) {
+            None => self.registry_source(reference)?,
+            Some((transport, rest)) => self.transported(transport, rest)?,
+        };
+        Ok(source.index().await?.map(|entries| {
+            let platforms = entries.iter().filter_map(ManifestEntry::platform);
+            // Attestations stand beside the images under a platform that is none.
+            platforms.filter(|platform| platform.os != "unknown").collect()
+        }))
+    }
+
+    /// An image that is named with its transport.
+    fn transported(&self, transport: &str, rest: &str) -> Result<Arc<dyn ImageSource>, Error> {
+        match transport {
+            "oci" => {
+                let (directory, name) = split_reference(rest);
+                Ok(Arc::new(LayoutSource::new(PathBuf::from(directory), name.map(str::to_owned))))
+            }
+            "docker" => self.registry_source(rest.strip_prefix("//").unwrap_or(rest)),
+            _ => Err(Error::Unusable(format!(
+                "the transport {transport}: is not supported for a base: name an image on a registry, or oci:DIR[:ref]"
+            ))),
+        }
+    }
+
     /// An image without a transport: of this machine or a registry, as the policy says.
     async fn named(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
         let planned = |source: Arc<dyn ImageSource>| async move {
@@ -58,7 +82,7 @@ impl Bases {
         };
         let local = match self.pull {
             PullPolicy::Always => None,
-            _ => self.local_source(reference)?,
+            _ => self.local_source(reference, platform)?,
         };
         match (self.pull, local) {
             (PullPolicy::Newer, Some(local)) if !reference.starts_with("localhost/") => {
@@ -82,17 +106,23 @@ impl Bases {
         }
     }
 
-    fn local_source(&self, reference: &str) -> Result<Option<Arc<dyn ImageSource>>, Error> {
+    fn local_source(
+        &self,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<Option<Arc<dyn ImageSource>>, Error> {
         let Some(local) = &self.local else { return Ok(None) };
-        let failed = |error: anyhow::Error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::Unusable(format!("{error:#}")),
-        };
-        let Some(image) = local.find_named(reference).map_err(failed)? else { return Ok(None) };
-        Ok(Some(Arc::new(local.source(&image, reference.to_owned(), &self.registry).map_err(failed)?)))
+        local.base(reference, platform, &self.registry).map_err(failed)
     }
 
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
         Ok(Arc::new(self.registry.image(reference).map_err(Error::backend)?))
+    }
+}
+
+fn failed(error: anyhow::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => Error::Unusable(format!("{error:#}")),
     }
 }

@@ -1,5 +1,6 @@
 //! `crossdock build`: Containerfile and context to an image at its destinations.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +9,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, PlanOptions, assemble, plan,
-    to_assembly,
+    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
+    PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
 };
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, ImageSink, IndexStore, MemoStore, Platform, ReadOptions};
+use crossdock_storage::{
+    Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore, ListEntry,
+    ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+};
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
@@ -21,10 +25,10 @@ use crate::destination::Destination;
 use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
-use crate::report::Report;
+use crate::report::{ListReport, ListedReport, Report};
 use crate::session::{block_on, interruptible, print, root_directory, write_digest};
 use crate::usage::Usage;
-use crate::{progress, registries};
+use crate::{dry_run, progress, registries};
 
 /// Runs the command.
 ///
@@ -39,8 +43,19 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Res
     let registry =
         registries::registry(&args.registry, conf, destination, Arc::clone(&counters), root.as_deref())
             .map_err(UsageError)?;
-    let report = block_on(build(&options, &registry, root.as_deref(), counters))?;
-    finish(&options, &report)
+    if options.dry_run {
+        return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
+    }
+    match block_on(build(&options, &registry, root.as_deref(), counters))? {
+        Done::Image(report) => finish(&options, &report),
+        Done::List(report) => finish_list(&options, &report),
+    }
+}
+
+/// What came out.
+enum Done {
+    Image(Report),
+    List(ListReport),
 }
 
 async fn build(
@@ -48,7 +63,7 @@ async fn build(
     registry: &Registry,
     root: Option<&Path>,
     counters: Arc<Counters>,
-) -> Result<Report> {
+) -> Result<Done> {
     let began = Instant::now();
     let local = LocalImages::new(root);
     let bases = Bases {
@@ -62,10 +77,12 @@ async fn build(
         .iter()
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
-    let mut assembly = plan_image(options, &bases, &sinks).await?;
+    let planned = plan_images(options, &bases, &sinks).await?;
     if options.records() {
         recordable(options, &local)?;
     }
+    let mut images: Vec<_> =
+        planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
@@ -74,28 +91,79 @@ async fn build(
     };
     let mut last = None;
     for sink in &sinks {
-        let assembled = interruptible(sink.as_ref(), assemble(&assembly, sink.as_ref(), &settings)).await?;
-        assembly.learn(&assembled);
+        let assembled = interruptible(sink.as_ref(), put(options, &images, sink.as_ref(), &settings)).await?;
+        for ((_, assembly), image) in images.iter_mut().zip(&assembled.1) {
+            assembly.learn(image);
+        }
         last = Some(assembled);
     }
-    let assembled = last.context("there is no destination")?;
+    let (index, assembled) = last.context("there is no destination")?;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
-    let recorded = options.records() && record(options, &local, &assembly, &assembled)?;
-    if recorded {
-        names.clone_from(&options.names);
+    let recorded = if options.records() { remember(options, &local, &images, &assembled)? } else { None };
+    if recorded.is_some() {
+        names = options.manifest.iter().filter(|_| options.listed).chain(&options.names).cloned().collect();
     }
-    Ok(Report {
-        names,
-        recorded,
-        digest: assembled.manifest.digest().clone(),
-        image_id: assembled.config.digest().clone(),
-        layers: assembled.layers,
-        read: counters.read(),
-        sent: counters.sent(),
-        received: counters.received(),
-        usage: Usage::now(),
-        elapsed: began.elapsed(),
+    let (read, sent, received) = (counters.read(), counters.sent(), counters.received());
+    let (usage, elapsed) = (Usage::now(), began.elapsed());
+    Ok(match index {
+        Some(index) => Done::List(ListReport {
+            names,
+            // The list may have had images before.
+            digest: match &recorded {
+                Some(Some(list)) => {
+                    let entries: Vec<_> = list.entries.iter().map(|entry| entry.manifest.clone()).collect();
+                    describe_index(options.format, &entries).digest().clone()
+                }
+                _ => index.digest().clone(),
+            },
+            recorded: recorded.flatten().map(|list| list.id),
+            images: images
+                .into_iter()
+                .zip(assembled)
+                .map(|((platform, _), image)| ListedReport::new(Some(&platform), image))
+                .collect(),
+            read,
+            sent,
+            received,
+            usage,
+            elapsed,
+        }),
+        None => {
+            let image = assembled.into_iter().next().context("there is no image")?;
+            Done::Image(Report {
+                names,
+                recorded: recorded.is_some(),
+                digest: image.manifest.digest().clone(),
+                image_id: image.config.digest().clone(),
+                layers: image.layers,
+                read,
+                sent,
+                received,
+                usage,
+                elapsed,
+            })
+        }
     })
+}
+
+/// Puts the image, or the list of them.
+async fn put(
+    options: &BuildOptions,
+    images: &[(Platform, Assembly)],
+    sink: &dyn ImageSink,
+    settings: &AssembleOptions,
+) -> StorageResult<(Option<Descriptor>, Vec<Assembled>)> {
+    if let ([(_, image)], false) = (images, options.listed) {
+        return Ok((None, vec![assemble(image, sink, settings).await?]));
+    }
+    let images: Vec<_> =
+        images.iter().map(|(platform, image)| Listed { image, details: details(platform) }).collect();
+    let done = assemble_index(&images, options.format, sink, settings).await?;
+    Ok((Some(done.index), done.images))
+}
+
+fn details(platform: &Platform) -> EntryDetails {
+    EntryDetails { platform: Some(platform.into()), ..EntryDetails::default() }
 }
 
 /// An image that was given a name must be remembered: where that cannot be, it is said before a file is read.
@@ -105,7 +173,7 @@ fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()>
         Err(error) => Err(anyhow::anyhow!("{error}")),
     };
     match writable {
-        Err(error) if !options.names.is_empty() => Err(error.context("the image cannot be remembered")),
+        Err(error) if options.is_named() => Err(error.context("the image cannot be remembered")),
         // Its digests are all that comes out.
         Err(error) => {
             tracing::warn!("the image is not remembered: {error:#}");
@@ -115,29 +183,83 @@ fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()>
     }
 }
 
-/// Whether the image is remembered now.
-fn record(
+/// Remembers what was built, where that can be; the list, where there is one.
+fn remember(
     options: &BuildOptions,
     local: &Result<LocalImages>,
-    assembly: &Assembly,
-    assembled: &Assembled,
-) -> Result<bool> {
-    let Ok(local) = local else { return Ok(false) };
-    match local.record(assembly, assembled, &options.names) {
-        Ok(()) => Ok(true),
-        Err(error) if options.names.is_empty() => {
+    images: &[(Platform, Assembly)],
+    assembled: &[Assembled],
+) -> Result<Option<Option<ImageList>>> {
+    let Ok(local) = local else { return Ok(None) };
+    match record(options, local, images, assembled) {
+        Ok(list) => Ok(Some(list)),
+        Err(error) if !options.is_named() => {
             tracing::debug!("the image is not remembered: {error:#}");
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(error.context("the image cannot be remembered")),
     }
 }
 
-async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn ImageSink>]) -> Result<Assembly> {
+/// Remembers what was built; the list comes back, where there is one.
+fn record(
+    options: &BuildOptions,
+    local: &LocalImages,
+    images: &[(Platform, Assembly)],
+    assembled: &[Assembled],
+) -> Result<Option<ImageList>> {
+    // The names of a build for one platform are its image's, as buildah has it, and the list's is its own.
+    let one = images.len() == 1 && (options.manifest.is_some() || !options.listed);
+    for ((_, assembly), image) in images.iter().zip(assembled) {
+        local.record(assembly, image, if one { &options.names } else { &[] })?;
+    }
+    if !options.listed {
+        return Ok(None);
+    }
+    let entries = images.iter().zip(assembled).map(|((platform, _), image)| ListEntry {
+        manifest: ManifestEntry::new(&image.manifest, details(platform)),
+        place: ListedPlace::Record,
+    });
+    let store = local.store();
+    let list = match &options.manifest {
+        Some(name) => {
+            let list = store.create_list(name, true)?;
+            store.change_list(&list.id, |list| {
+                entries.for_each(|entry| list.renew(entry));
+                Ok(list.clone())
+            })?
+        }
+        None => store.put_list(entries.collect(), [])?,
+    };
+    if !one {
+        options.names.iter().try_for_each(|name| store.tag(&list.id, name))?;
+    }
+    Ok(Some(list))
+}
+
+/// The plan for one platform.
+pub(crate) struct PlannedPlatform {
+    pub(crate) platform: Platform,
+    pub(crate) stages: Vec<PlannedStage>,
+    pub(crate) assembly: Assembly,
+}
+
+/// Plans the image for each platform; the first question to the destinations is whether they may be written to.
+pub(crate) async fn plan_images(
+    options: &BuildOptions,
+    bases: &Bases,
+    sinks: &[Box<dyn ImageSink>],
+) -> Result<Vec<PlannedPlatform>> {
     let file = containerfile(&options.containerfile)?;
-    let plan_options = plan_options(options);
     // What is refused is refused before the context is looked at.
-    crossdock_builder::check(&file, &plan_options)?;
+    let mut wanted = options.platforms.clone();
+    if options.all_platforms {
+        wanted = all_platforms(&file, &plan_options(options, &Platform::host()), bases).await?;
+    }
+    let plans: Vec<_> = wanted.iter().map(|platform| plan_options(options, platform)).collect();
+    for plan in &plans {
+        crossdock_builder::check(&file, plan)?;
+    }
     let given = match &options.containerfile {
         ContainerfileAt::File(path) => Some(path.as_path()),
         ContainerfileAt::StandardInput => None,
@@ -148,17 +270,6 @@ async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn Imag
     for sink in sinks {
         sink.admit().await?;
     }
-    let image = plan(&file, &context, &plan_options, bases).await?;
-    if !options.quiet {
-        for warning in file
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .chain(image.warnings.iter().map(ToString::to_string))
-        {
-            tracing::warn!("{warning}");
-        }
-    }
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
         mtime: options.timestamp.unwrap_or(0),
@@ -167,7 +278,49 @@ async fn plan_image(options: &BuildOptions, bases: &Bases, sinks: &[Box<dyn Imag
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
     };
-    Ok(to_assembly(image, &layer_options)?)
+    let mut warnings: BTreeSet<String> = BTreeSet::new();
+    let mut planned = Vec::with_capacity(plans.len());
+    for (platform, plan_options) in wanted.into_iter().zip(&plans) {
+        let mut image = plan(&file, &context, plan_options, bases).await?;
+        let of_image = file.warnings.iter().map(ToString::to_string);
+        for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
+            if !options.quiet && warnings.insert(warning.clone()) {
+                tracing::warn!("{warning}");
+            }
+        }
+        let stages = std::mem::take(&mut image.stages);
+        planned.push(PlannedPlatform { platform, stages, assembly: to_assembly(image, &layer_options)? });
+    }
+    Ok(planned)
+}
+
+/// The platforms that all bases are there for.
+async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Bases) -> Result<Vec<Platform>> {
+    let mut common: Option<Vec<Platform>> = None;
+    for reference in base_references(file, options)? {
+        let Some(offered) = bases.platforms(&reference).await? else {
+            return Err(StorageError::Unusable(format!(
+                "--all-platforms: {reference} is one image and not a list of them; name platforms with --platform"
+            ))
+            .into());
+        };
+        common = Some(match common {
+            None => offered,
+            Some(common) => common.into_iter().filter(|platform| offered.contains(platform)).collect(),
+        });
+    }
+    match common {
+        Some(platforms) if !platforms.is_empty() => Ok(platforms),
+        Some(_) => {
+            let text = "--all-platforms: the base images have no platform in common".to_owned();
+            Err(StorageError::Unusable(text).into())
+        }
+        None => {
+            let text =
+                "--all-platforms: no base image says which there are; name them with --platform".to_owned();
+            Err(StorageError::Unusable(text).into())
+        }
+    }
 }
 
 fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
@@ -190,12 +343,12 @@ fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
     Containerfile::parse(name, &text).map_err(|error| crossdock_builder::Error::from(error).into())
 }
 
-fn plan_options(options: &BuildOptions) -> PlanOptions {
+fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     let now = match options.timestamp {
         Some(seconds) => i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
         None => Some(Timestamp::now()),
     };
-    let mut plan = PlanOptions::new(options.platform.clone());
+    let mut plan = PlanOptions::new(platform.clone());
     plan.build_args.clone_from(&options.build_args);
     plan.labels.clone_from(&options.labels);
     plan.env.clone_from(&options.env);
@@ -214,17 +367,36 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
 fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
     write_digest(options.digestfile.as_deref(), &report.digest)?;
     write_digest(options.iidfile.as_deref(), &report.image_id)?;
+    // What a script goes on with: the image where it is, or the one to push.
+    let name =
+        if options.records() { report.image_id.digest().to_owned() } else { report.digest.to_string() };
+    tell(options, &name, || report.json(), || report.text())
+}
+
+/// As [`finish`], for a list of images: its ID takes the place of the image's where it is remembered, as buildah has it.
+fn finish_list(options: &BuildOptions, report: &ListReport) -> Result<()> {
+    let id = report.recorded.as_ref().unwrap_or(&report.digest);
+    write_digest(options.digestfile.as_deref(), &report.digest)?;
+    write_digest(options.iidfile.as_deref(), id)?;
+    let name = match &report.recorded {
+        Some(id) => id.digest().to_owned(),
+        None => report.digest.to_string(),
+    };
+    tell(options, &name, || report.json(), || report.text())
+}
+
+fn tell(
+    options: &BuildOptions,
+    name: &str,
+    json: impl FnOnce() -> serde_json::Value,
+    text: impl FnOnce() -> String,
+) -> Result<()> {
     let text = if options.quiet {
-        // What a script goes on with: the image where it is, or the one to push.
-        if options.records() {
-            format!("{}\n", report.image_id.digest())
-        } else {
-            format!("{}\n", report.digest)
-        }
+        format!("{name}\n")
     } else if options.progress == ProgressStyle::Json {
-        format!("{}\n", report.json())
+        format!("{}\n", json())
     } else {
-        report.text()
+        text()
     };
     match &options.logfile {
         Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),

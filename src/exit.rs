@@ -49,6 +49,18 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// What was asked for is not there, and the exit code is the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Absent;
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is none")
+    }
+}
+
+impl std::error::Error for Absent {}
+
 /// The exit code of an error: the first of its chain that has one decides.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(FAILURE)

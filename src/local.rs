@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use async_trait::async_trait;
-use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Sealed};
+use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed, Sealed};
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error, ImageRecord, ImageSource, LayerOrigin, LayerStream, LayerWatch,
-    LayoutSource, Platform, ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Records, ResolvedImage,
+    BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, LayerOrigin, LayerStream,
+    LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore, RecordedLayer,
+    RecordedOrigin, Records, ResolvedImage,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -70,6 +71,11 @@ impl LocalImages {
         if let Some(image) = self.find_named(text)? {
             return Ok(image);
         }
+        if self.find_list(text)?.is_some() {
+            return Err(unusable(format!(
+                "{text} is a list of images, and one image is wanted: see `crossdock manifest --help`"
+            )));
+        }
         let records = self.store.list()?;
         if let Some(image) = by_id(text, &records)? {
             return Ok(image);
@@ -116,6 +122,100 @@ impl LocalImages {
             }
         }
         Ok(None)
+    }
+
+    /// The list of images that a user means: by name, or by the beginning of its ID.
+    pub(crate) fn find_list(&self, text: &str) -> Result<Option<ImageList>> {
+        for reference in candidates(text).iter().filter(|reference| reference.digest().is_none()) {
+            if let Some(id) = self.store.named(&reference.to_string())?
+                && let Some(list) = self.store.image_list(&id)?
+            {
+                return Ok(Some(list));
+            }
+        }
+        // Shorter ones are names more often than IDs.
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        if prefix.len() < 7 || !prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(None);
+        }
+        let mut lists =
+            self.store.list()?.lists.into_iter().filter(|list| list.id.digest().starts_with(prefix));
+        Ok(lists.next().filter(|_| lists.next().is_none()))
+    }
+
+    /// An image of a list, as it can be sent on.
+    ///
+    /// # Errors
+    /// Where it is not remembered any more, or cannot be had; as [`sealed`](Self::sealed).
+    pub(crate) async fn listed(&self, entry: &ListEntry, registry: &Registry) -> Result<Listed<Sealed>> {
+        let details = entry.manifest.details.clone();
+        let image = match &entry.place {
+            ListedPlace::Record => self.sealed(&self.member(entry)?, registry)?,
+            ListedPlace::Image(name) => {
+                let source = locate(name, registry)?;
+                let platform = entry.manifest.platform().unwrap_or_else(Platform::host);
+                let image = source.resolve(&platform).await?;
+                let layers = image.layers(&source.name())?.into_iter().map(|layer| AssemblyLayer {
+                    from_base: true,
+                    title: source.name(),
+                    content: LayerContent::Blob { layer, source: Arc::clone(&source) },
+                });
+                Sealed {
+                    layers: layers.collect(),
+                    config: image.manifest.config().clone(),
+                    annotations: image
+                        .manifest
+                        .annotations()
+                        .clone()
+                        .unwrap_or_default()
+                        .into_iter()
+                        .collect(),
+                    manifest: image.descriptor,
+                    manifest_bytes: image.manifest_bytes,
+                    config_bytes: image.config_bytes,
+                }
+            }
+        };
+        Ok(Listed { image, details })
+    }
+
+    /// The recorded image of a list's entry.
+    ///
+    /// # Errors
+    /// Where it is on a registry, or not remembered any more.
+    pub(crate) fn member(&self, entry: &ListEntry) -> Result<ImageRecord> {
+        let digest = &entry.manifest.digest;
+        if let ListedPlace::Image(name) = &entry.place {
+            bail!("the image {digest} of the list is not here, but at {name}");
+        }
+        self.store.image(digest)?.ok_or_else(|| {
+            unusable(format!(
+                "the image {digest} of the list is not remembered any more: build it again, or take it off the list \
+                 with `crossdock manifest remove`"
+            ))
+        })
+    }
+
+    /// What a name stands for, as a base: the image, or the one of the list that is for `platform`.
+    pub(crate) fn base(
+        &self,
+        text: &str,
+        platform: &Platform,
+        registry: &Registry,
+    ) -> Result<Option<Arc<dyn ImageSource>>> {
+        if let Some(image) = self.find_named(text)? {
+            return Ok(Some(Arc::new(self.source(&image, text.to_owned(), registry)?)));
+        }
+        let Some(list) = self.find_list(text)? else { return Ok(None) };
+        let entry = list.select(platform).ok_or_else(|| {
+            let there: Vec<_> =
+                list.entries.iter().filter_map(|e| e.manifest.platform()).map(|p| p.to_string()).collect();
+            unusable(format!("the list {text} has no image for {platform}: it has {}", there.join(", ")))
+        })?;
+        Ok(Some(match &entry.place {
+            ListedPlace::Image(name) => locate(name, registry)?,
+            ListedPlace::Record => Arc::new(self.source(&self.member(entry)?, text.to_owned(), registry)?),
+        }))
     }
 
     /// An image as it can be sent on, its files looked at again.

@@ -9,6 +9,7 @@ mod bases;
 mod build;
 mod buildah;
 mod destination;
+mod dry_run;
 mod exit;
 mod generate;
 mod images;
@@ -16,6 +17,7 @@ mod info;
 mod inspect;
 mod local;
 mod login;
+mod manifest;
 mod options;
 mod overrides;
 mod progress;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     });
     let code = match result {
         Ok(()) => exit::SUCCESS,
+        // Nothing to say beside the exit code.
+        Err(error) if error.is::<exit::Absent>() => exit::code(&error),
         Err(error) => {
             show(&error);
             exit::code(&error)
@@ -70,6 +74,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Build(args) => build::run(args, root, &cli.conf),
         Command::Push(args) => push::run(args, root, &cli.conf),
+        Command::Manifest(args) => manifest::run(args, root, &cli.conf),
         Command::Pull(args) => pull::run(args, root, &cli.conf),
         Command::Images(args) => images::run(args, root),
         Command::Inspect(args) => inspect::run(args, root),

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_registry::Reference;
-use crossdock_storage::{Compression, IoMode, ManifestFormat, Platform};
+use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
 use crate::destination::{Destination, pushable, transport_of};
 use crate::local::local_name;
-use crate::overrides::PullPolicy;
+use crate::overrides::{Overrides, PullPolicy};
 use crate::size::parse_size;
 
 /// A build as it was asked for.
@@ -33,7 +33,15 @@ pub(crate) struct BuildOptions {
     pub(crate) unset_labels: Vec<String>,
     pub(crate) inherit_labels: bool,
     pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) platform: Platform,
+    /// At least one.
+    pub(crate) platforms: Vec<Platform>,
+    /// Instead of those: whatever the bases are there for.
+    pub(crate) all_platforms: bool,
+    /// The list that the images are added to where they are remembered.
+    pub(crate) manifest: Option<String>,
+    /// Whether a list of images comes out, and not one image.
+    pub(crate) listed: bool,
+    pub(crate) dry_run: bool,
     /// The image in the place of the first FROM's.
     pub(crate) from: Option<String>,
     pub(crate) pull: PullPolicy,
@@ -79,6 +87,9 @@ impl BuildOptions {
                 bail!("--tag {name}: that is no name but a place: write --output {name}");
             }
         }
+        // A list that is sent has all names; one that is remembered is found by its own.
+        let tags: Vec<String> =
+            args.tags.iter().chain(args.manifest.iter().filter(|_| args.push)).cloned().collect();
         let mut destinations = Vec::new();
         if let Some(output) = &args.output {
             destinations.push(
@@ -87,10 +98,10 @@ impl BuildOptions {
         }
         let mut names = Vec::new();
         if args.push {
-            if args.tags.is_empty() {
+            if tags.is_empty() {
                 bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
             }
-            destinations.extend(by_repository(&args.tags)?);
+            destinations.extend(by_repository(&tags)?);
         } else if args.output.is_none() {
             destinations.push(Destination::Record);
             for name in &args.tags {
@@ -101,11 +112,36 @@ impl BuildOptions {
                 names.push(reference.to_string());
             }
         }
+        let overrides = &args.overrides;
+        let platforms = platforms(&args.platforms, overrides)?;
+        let manifest = match &args.manifest {
+            Some(name) if args.push || args.output.is_some() => {
+                local_name(name).with_context(|| format!("--manifest {name}"))?;
+                None
+            }
+            Some(name) => Some(local_name(name).with_context(|| format!("--manifest {name}"))?.to_string()),
+            None => None,
+        };
+        let several = platforms.len() > 1 || args.all_platforms;
+        let records = destinations.iter().any(|destination| matches!(destination, Destination::Record));
+        if several && records && names.is_empty() && manifest.is_none() && !args.dry_run {
+            bail!("a list of images for several platforms needs a name: add --manifest NAME or --tag NAME");
+        }
+        let one_image = |d: &&Destination| {
+            matches!(d, Destination::Archive { kind: ArchiveKind::Docker, .. } | Destination::Directory(_))
+        };
+        if (several || args.manifest.is_some())
+            && let Some(destination) = destinations.iter().find(one_image)
+        {
+            bail!(
+                "--output: {} has no place for a list of images; write an oci-archive",
+                destination.names().join(", ")
+            );
+        }
         let format = format(args.format.as_deref(), &env)?;
         for destination in &destinations {
             destination.format(Some(format))?;
         }
-        let overrides = &args.overrides;
         let mut build_args = overrides.build_args()?;
         build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
         Ok(Self {
@@ -127,15 +163,11 @@ impl BuildOptions {
                 .iter()
                 .map(|text| key_value(text, "--annotation"))
                 .collect::<Result<_>>()?,
-            platform: match &args.platform {
-                Some(text) if text.contains(',') => {
-                    bail!(
-                        "--platform {text}: one platform a build for now; several at once are not supported"
-                    )
-                }
-                Some(text) => text.parse().context("--platform")?,
-                None => overrides.platform()?,
-            },
+            platforms,
+            all_platforms: args.all_platforms,
+            manifest,
+            listed: several || args.manifest.is_some(),
+            dry_run: args.dry_run,
             from: overrides.from.clone(),
             pull: overrides.pull(),
             target: args.target.clone(),
@@ -156,10 +188,30 @@ impl BuildOptions {
         })
     }
 
+    /// Whether somebody will ask for what is built by a name.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.names.is_empty() || self.manifest.is_some()
+    }
+
     /// Whether the image is remembered here and sent nowhere yet.
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
+}
+
+/// The platforms that were named, each once; this machine's where there are none.
+fn platforms(texts: &[String], overrides: &Overrides) -> Result<Vec<Platform>> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in texts {
+        let platform = text.parse().context("--platform")?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(overrides.platform()?);
+    }
+    Ok(platforms)
 }
 
 /// `-f`, else Containerfile or Dockerfile in the context; a relative FILE that is not in the current directory is

@@ -7,12 +7,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_builder::{AssembleOptions, Conversion, send};
 use crossdock_registry::RegistriesConf;
-use crossdock_storage::{Counters, ImageRecord, IoMode, MemoStore, ReadOptions};
+use crossdock_storage::{Counters, ImageRecord, IoMode, MemoStore, Platform, ReadOptions};
 
 use crate::args::{ConfArgs, ProgressStyle, PushArgs};
 use crate::destination::{Destination, pushable, transport_of};
 use crate::exit::UsageError;
 use crate::local::LocalImages;
+use crate::manifest::{ListPush, push_list};
 use crate::options::{compression, writable};
 use crate::report::Report;
 use crate::session::{block_on, interruptible, print, print_aside, root_directory, write_digest};
@@ -37,7 +38,7 @@ impl PushOptions {
             Some(format) => Some(format.as_str()),
             None => args.disable_compression.then_some("none"),
         };
-        let destination = destination(args)?;
+        let destination = destination(&args.image, args.destination.as_deref())?;
         Ok(Self {
             conversion: Conversion {
                 format: destination.format(format)?,
@@ -58,7 +59,30 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
     let conf = registries::conf(conf).map_err(UsageError)?;
     let root = root_directory(root);
     let local = LocalImages::new(root.as_deref())?;
-    let image = local.find(&args.image)?;
+    let image = match local.find_list(&args.image)? {
+        Some(list) if args.all => {
+            let options = PushOptions::new(args).map_err(UsageError)?;
+            let push = ListPush {
+                name: &args.image,
+                destination: args.destination.as_deref(),
+                all: true,
+                format: args.format.as_deref(),
+                compression: options.conversion.compression,
+                digestfile: args.digestfile.as_deref(),
+                preflight: !args.no_preflight,
+                registry: &args.registry,
+                work: &args.work,
+                quiet: args.quiet,
+                report_on_stderr: args.report_on_stderr,
+            };
+            return push_list(&push, &local, &list, root.as_deref(), conf);
+        }
+        // As buildah does: the one that runs here.
+        Some(list) => local.member(list.select(&Platform::host()).with_context(|| {
+            format!("the list {} has no image for this machine: use --all to push all of it", args.image)
+        })?)?,
+        None => local.find(&args.image)?,
+    };
     let options = PushOptions::new(args).map_err(UsageError)?;
     let report = block_on(push(args, &options, &local, &image, root.as_deref(), conf))?;
     write_digest(options.digestfile.as_deref(), &report.digest)?;
@@ -112,8 +136,8 @@ async fn push(
 }
 
 /// Where the image goes; by its own name where nothing is said.
-fn destination(args: &PushArgs) -> Result<Destination> {
-    let text = args.destination.as_deref().unwrap_or(&args.image);
+pub(crate) fn destination(image: &str, destination: Option<&str>) -> Result<Destination> {
+    let text = destination.unwrap_or(image);
     if let Some((transport, rest)) = transport_of(text) {
         if transport != "docker" {
             return Destination::on_disk(text, &[]);

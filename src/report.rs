@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::usage::Usage;
 
+mod list;
+
+pub(crate) use list::{ListReport, ListedReport};
+
 /// A build that is done.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -50,30 +54,12 @@ impl Report {
         line(format_args!("digest   {}", self.digest));
         line(format_args!("id       {}", self.image_id));
         line(format_args!("layers"));
-        let width = self.layers.iter().map(|l| outcome(&l.outcome).chars().count()).max().unwrap_or(0);
-        for layer in &self.layers {
-            let descriptor = &layer.layer.descriptor;
-            let size = HumanBytes(descriptor.size()).to_string();
-            let outcome = outcome(&layer.outcome);
-            line(format_args!(
-                "  {}  {size:>11}  {outcome:<width$}  {}",
-                short(descriptor.digest()),
-                layer.title.trim()
-            ));
-        }
-        line(format_args!("read     {} of the context's files", HumanBytes(self.read)));
-        line(format_args!("sent     {}", HumanBytes(self.sent)));
-        if self.received > 0 {
-            line(format_args!("received {} of the base", HumanBytes(self.received)));
-        }
-        match self.usage.written {
-            Some(bytes) => line(format_args!("written  {} to local disk", HumanBytes(bytes))),
-            None => line(format_args!("written  unknown: the kernel does not say")),
-        }
-        if let Some(peak) = self.usage.peak_memory {
-            line(format_args!("memory   {} at most", HumanBytes(peak)));
-        }
-        line(format_args!("time     {:.2} s{}", self.elapsed.as_secs_f64(), self.rate()));
+        layer_lines(&self.layers, "  ").iter().for_each(|text| line(format_args!("{text}")));
+        let rate = rate(self.layers.iter(), self.elapsed);
+        let figures = (self.read, self.sent, self.received);
+        effort_lines(figures, &self.usage, self.elapsed, &rate)
+            .iter()
+            .for_each(|text| line(format_args!("{text}")));
         if self.recorded {
             // The last line by itself, as buildah has it: what a script goes on with.
             line(format_args!("{}", self.image_id.digest()));
@@ -83,28 +69,13 @@ impl Report {
 
     /// For machines: one object, documented in docs/progress.md.
     pub(crate) fn json(&self) -> Value {
-        let layers: Vec<_> = self
-            .layers
-            .iter()
-            .map(|layer| {
-                json!({
-                    "title": layer.title.trim(),
-                    "digest": layer.layer.descriptor.digest().to_string(),
-                    "diff_id": layer.layer.diff_id.to_string(),
-                    "size": layer.layer.descriptor.size(),
-                    "media_type": layer.layer.descriptor.media_type().to_string(),
-                    "outcome": outcome_name(&layer.outcome),
-                    "from_base": layer.from_base,
-                })
-            })
-            .collect();
         json!({
             "event": "image",
             "names": self.names,
             "recorded": self.recorded,
             "digest": self.digest.to_string(),
             "image_id": self.image_id.to_string(),
-            "layers": layers,
+            "layers": layers_json(&self.layers),
             "bytes_read": self.read,
             "bytes_sent": self.sent,
             "bytes_received": self.received,
@@ -113,33 +84,83 @@ impl Report {
             "seconds": self.elapsed.as_secs_f64(),
         })
     }
+}
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "for people"
-    )]
-    fn rate(&self) -> String {
-        let worked = |layer: &&AssembledLayer| {
-            !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
-        };
-        let bytes: u64 = self.layers.iter().filter(worked).map(|l| l.layer.descriptor.size()).sum();
-        if bytes == 0 || self.elapsed.is_zero() {
-            return String::new();
-        }
-        format!(
-            ", {}/s of the image's new layers",
-            HumanBytes((bytes as f64 / self.elapsed.as_secs_f64()) as u64)
-        )
+/// A line for each layer.
+fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
+    let width = layers.iter().map(|l| outcome(&l.outcome).chars().count()).max().unwrap_or(0);
+    let line = |layer: &AssembledLayer| {
+        let descriptor = &layer.layer.descriptor;
+        let size = HumanBytes(descriptor.size()).to_string();
+        let outcome = outcome(&layer.outcome);
+        let title = layer.title.trim();
+        format!("{indent}{}  {size:>11}  {outcome:<width$}  {title}", short(descriptor.digest()))
+    };
+    layers.iter().map(line).collect()
+}
+
+fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
+    let layer = |layer: &AssembledLayer| {
+        json!({
+            "title": layer.title.trim(),
+            "digest": layer.layer.descriptor.digest().to_string(),
+            "diff_id": layer.layer.diff_id.to_string(),
+            "size": layer.layer.descriptor.size(),
+            "media_type": layer.layer.descriptor.media_type().to_string(),
+            "outcome": outcome_name(&layer.outcome),
+            "from_base": layer.from_base,
+        })
+    };
+    layers.iter().map(layer).collect()
+}
+
+/// What it took; of bytes those read, sent and received.
+fn effort_lines(
+    (read, sent, received): (u64, u64, u64),
+    usage: &Usage,
+    elapsed: Duration,
+    rate: &str,
+) -> Vec<String> {
+    let mut lines = vec![
+        format!("read     {} of the context's files", HumanBytes(read)),
+        format!("sent     {}", HumanBytes(sent)),
+    ];
+    if received > 0 {
+        lines.push(format!("received {} of the base", HumanBytes(received)));
     }
+    lines.push(match usage.written {
+        Some(bytes) => format!("written  {} to local disk", HumanBytes(bytes)),
+        None => "written  unknown: the kernel does not say".to_owned(),
+    });
+    if let Some(peak) = usage.peak_memory {
+        lines.push(format!("memory   {} at most", HumanBytes(peak)));
+    }
+    lines.push(format!("time     {:.2} s{rate}", elapsed.as_secs_f64()));
+    lines
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "for people"
+)]
+fn rate<'a>(layers: impl Iterator<Item = &'a AssembledLayer>, elapsed: Duration) -> String {
+    let worked = |layer: &&AssembledLayer| {
+        !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
+    };
+    let bytes: u64 = layers.filter(worked).map(|l| l.layer.descriptor.size()).sum();
+    if bytes == 0 || elapsed.is_zero() {
+        return String::new();
+    }
+    format!(", {}/s of the image's new layers", HumanBytes((bytes as f64 / elapsed.as_secs_f64()) as u64))
 }
 
 fn outcome(outcome: &Outcome) -> String {
     outcome.to_string()
 }
 
-fn outcome_name(outcome: &Outcome) -> &'static str {
+pub(crate) fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Sent => "sent",
         Outcome::Mounted { .. } => "mounted",
@@ -150,7 +171,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn short(digest: &Digest) -> String {
+pub(crate) fn short(digest: &Digest) -> String {
     digest.digest().chars().take(12).collect()
 }
 

@@ -1,15 +1,18 @@
-//! Layers and config become an image at a sink: blobs in parallel, then config, then manifest, the tag last. On the
-//! first error the other lanes stop, the sink cleans up, and no tag has moved.
+//! Layers and config become an image at a sink: blobs in parallel, then config, then manifest, the tag last. Several
+//! images become one index: what they share is put once, and the tag names the index. On the first error the other lanes
+//! stop, the sink cleans up, and no tag has moved.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Abort, Compression, Descriptor, ImageConfig, ImageSink, ManifestFormat, Result, canonical_json,
+    Abort, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
+    ManifestFormat, Result, SinkPlan, canonical_json,
 };
 
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
-use crate::media::{check_format, config_descriptor, format_of, manifest};
+use crate::media::{check_format, config_descriptor, format_of, index, layer_media_type, manifest};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -63,20 +66,7 @@ pub async fn assemble(
     sink: &dyn ImageSink,
     options: &AssembleOptions,
 ) -> Result<Assembled> {
-    let Assembly { layers, config, annotations, format } = assembly;
-    check_format(*format, compressions(layers), annotations)?;
-    cleanly(sink, async {
-        sink.prepare(&sink_plan(layers, *format, length(annotations))).await?;
-        let layers = put_layers(layers, *format, sink, options).await?;
-        let mut config = config.clone();
-        config.rootfs.diff_ids = layers.iter().map(|layer| layer.layer.diff_id.clone()).collect();
-        let config_bytes = Bytes::from(canonical_json(&config));
-        let config = config_descriptor(*format, &config_bytes);
-        let (manifest, manifest_bytes) =
-            manifest(*format, &config, layers.iter().map(|layer| &layer.layer.descriptor), annotations);
-        finish(sink, Assembled { manifest, manifest_bytes, config, config_bytes, layers }).await
-    })
-    .await
+    put_one(Job::of_assembly(assembly), sink, options).await
 }
 
 /// An image that has its documents, and layers that are elsewhere: in files that were recorded, or in another place.
@@ -116,42 +106,233 @@ pub async fn send(
     sink: &dyn ImageSink,
     options: &AssembleOptions,
 ) -> Result<Assembled> {
-    let is = format_of(image.manifest.media_type());
-    let format = conversion.format.unwrap_or(is);
-    let mut layers = image.layers.clone();
-    let mut as_it_is = format == is;
-    if let Some(wanted) = conversion.compression {
-        for layer in &mut layers {
-            if let LayerContent::Files { compression, known, .. } = &mut layer.content
-                && *compression != wanted
-            {
-                (*compression, *known, as_it_is) = (wanted, None, false);
-            }
-        }
-    }
-    check_format(format, compressions(&layers), &image.annotations)?;
+    put_one(Job::of_sealed(image, conversion), sink, options).await
+}
+
+/// An image of an index.
+#[derive(Debug, Clone)]
+pub struct Listed<T> {
+    /// The image.
+    pub image: T,
+    /// What the index says of it.
+    pub details: EntryDetails,
+}
+
+/// An index that is where it belongs.
+#[derive(Debug, Clone)]
+pub struct AssembledIndex {
+    /// The index's descriptor.
+    pub index: Descriptor,
+    /// The images, in the index's order; none where the index alone was put.
+    pub images: Vec<Assembled>,
+}
+
+/// Puts an index of images into `sink`: what they share once, each image's manifest, and the index last.
+///
+/// # Errors
+/// As [`assemble`], before anything is read for every image.
+pub async fn assemble_index(
+    images: &[Listed<&Assembly>],
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+) -> Result<AssembledIndex> {
+    let jobs = images.iter().map(|listed| listed.with(Job::of_assembly(listed.image))).collect();
+    put_index(jobs, format, sink, options).await
+}
+
+/// Puts an index of images into `sink` that have their documents, as they are or in another form.
+///
+/// # Errors
+/// As [`assemble_index`].
+pub async fn send_index(
+    images: &[Listed<Sealed>],
+    conversion: Conversion,
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+) -> Result<AssembledIndex> {
+    let jobs = images.iter().map(|listed| listed.with(Job::of_sealed(&listed.image, conversion))).collect();
+    put_index(jobs, format, sink, options).await
+}
+
+/// Puts an index alone into `sink`, which must have its images: `manifests` are its entries.
+///
+/// # Errors
+/// Those of the sink; where one of the images is not there.
+pub async fn send_index_alone(
+    manifests: &[ManifestEntry],
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+) -> Result<AssembledIndex> {
+    check_entries(format, manifests.iter().any(|entry| !entry.details.annotations.is_empty()))?;
     cleanly(sink, async {
-        sink.prepare(&sink_plan(&layers, format, length(&image.annotations))).await?;
-        let layers = put_layers(&layers, format, sink, options).await?;
-        let config_bytes = image.config_bytes.clone();
-        let (config, (manifest, manifest_bytes)) = if as_it_is {
-            (image.config.clone(), (image.manifest.clone(), image.manifest_bytes.clone()))
-        } else {
-            let config = config_descriptor(format, &config_bytes);
-            let descriptors = layers.iter().map(|layer| &layer.layer.descriptor);
-            let documents = manifest(format, &config, descriptors, &image.annotations);
-            (config, documents)
-        };
-        finish(sink, Assembled { manifest, manifest_bytes, config, config_bytes, layers }).await
+        sink.prepare(&SinkPlan { format, ..SinkPlan::default() }).await?;
+        let (index, bytes) = index(format, manifests);
+        sink.commit(&index, bytes).await?;
+        Ok(AssembledIndex { index, images: Vec::new() })
     })
     .await
 }
 
-/// The last two steps.
-async fn finish(sink: &dyn ImageSink, image: Assembled) -> Result<Assembled> {
-    sink.put_config(&image.config, image.config_bytes.clone()).await?;
-    sink.commit(&image.manifest, image.manifest_bytes.clone()).await?;
-    Ok(image)
+/// An image on its way.
+struct Job<'a> {
+    layers: Cow<'a, [AssemblyLayer]>,
+    format: ManifestFormat,
+    annotations: &'a BTreeMap<String, String>,
+    documents: Documents<'a>,
+}
+
+/// Where an image's documents come from.
+enum Documents<'a> {
+    /// They are made: the config's diff IDs come out of the layers.
+    New(&'a ImageConfig),
+    /// The config stays, and the manifest is made.
+    Converted(&'a Sealed),
+    /// They are there.
+    Kept(&'a Sealed),
+}
+
+impl<'a> Job<'a> {
+    fn of_assembly(assembly: &'a Assembly) -> Self {
+        Self {
+            layers: Cow::Borrowed(&assembly.layers),
+            format: assembly.format,
+            annotations: &assembly.annotations,
+            documents: Documents::New(&assembly.config),
+        }
+    }
+
+    fn of_sealed(image: &'a Sealed, conversion: Conversion) -> Self {
+        let is = format_of(image.manifest.media_type());
+        let format = conversion.format.unwrap_or(is);
+        let mut layers = Cow::Borrowed(image.layers.as_slice());
+        let mut as_it_is = format == is;
+        if let Some(wanted) = conversion.compression {
+            for layer in layers.to_mut() {
+                if let LayerContent::Files { compression, known, .. } = &mut layer.content
+                    && *compression != wanted
+                {
+                    (*compression, *known, as_it_is) = (wanted, None, false);
+                }
+            }
+        }
+        let documents = if as_it_is { Documents::Kept(image) } else { Documents::Converted(image) };
+        Self { layers, format, annotations: &image.annotations, documents }
+    }
+
+    /// Refuses what the format has no place for: known now, and not after the layers were sent.
+    fn check(&self) -> Result<()> {
+        check_format(self.format, compressions(&self.layers), self.annotations)?;
+        for layer in &*self.layers {
+            if let LayerContent::Blob { layer, .. } = &layer.content {
+                layer_media_type(layer.descriptor.media_type(), self.format)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The image's documents, its layers being there.
+    fn finish(&self, mut layers: Vec<AssembledLayer>) -> Result<Assembled> {
+        for layer in &mut layers {
+            let descriptor = &mut layer.layer.descriptor;
+            descriptor.set_media_type(layer_media_type(descriptor.media_type(), self.format)?);
+        }
+        let config_bytes = match &self.documents {
+            Documents::New(config) => {
+                let mut config = ImageConfig::clone(config);
+                config.rootfs.diff_ids = layers.iter().map(|layer| layer.layer.diff_id.clone()).collect();
+                Bytes::from(canonical_json(&config))
+            }
+            Documents::Converted(image) | Documents::Kept(image) => image.config_bytes.clone(),
+        };
+        if let Documents::Kept(image) = &self.documents {
+            return Ok(Assembled {
+                manifest: image.manifest.clone(),
+                manifest_bytes: image.manifest_bytes.clone(),
+                config: image.config.clone(),
+                config_bytes,
+                layers,
+            });
+        }
+        let config = config_descriptor(self.format, &config_bytes);
+        let descriptors = layers.iter().map(|layer| &layer.layer.descriptor);
+        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, self.annotations);
+        Ok(Assembled { manifest, manifest_bytes, config, config_bytes, layers })
+    }
+}
+
+impl<T> Listed<T> {
+    fn with<U>(&self, image: U) -> Listed<U> {
+        Listed { image, details: self.details.clone() }
+    }
+}
+
+async fn put_one(job: Job<'_>, sink: &dyn ImageSink, options: &AssembleOptions) -> Result<Assembled> {
+    job.check()?;
+    cleanly(sink, async {
+        let images = put_blobs(std::slice::from_ref(&job), sink, options).await?;
+        let Some(image) = images.into_iter().next() else { return Err(Error::Interrupted) };
+        sink.commit(&image.manifest, image.manifest_bytes.clone()).await?;
+        Ok(image)
+    })
+    .await
+}
+
+async fn put_index(
+    listed: Vec<Listed<Job<'_>>>,
+    format: ManifestFormat,
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+) -> Result<AssembledIndex> {
+    check_entries(format, listed.iter().any(|listed| !listed.details.annotations.is_empty()))?;
+    listed.iter().try_for_each(|listed| listed.image.check())?;
+    let (entries, jobs): (Vec<_>, Vec<_>) =
+        listed.into_iter().map(|listed| (listed.with(()), listed.image)).unzip();
+    cleanly(sink, async {
+        let images = put_blobs(&jobs, sink, options).await?;
+        for image in &images {
+            sink.put_manifest(&image.manifest, image.manifest_bytes.clone()).await?;
+        }
+        let manifests: Vec<_> = entries
+            .into_iter()
+            .zip(&images)
+            .map(|(entry, image)| ManifestEntry::new(&image.manifest, entry.details))
+            .collect();
+        let (index, bytes) = index(format, &manifests);
+        sink.commit(&index, bytes).await?;
+        Ok(AssembledIndex { index, images })
+    })
+    .await
+}
+
+/// Layers and configs of some images; their manifests are not put yet.
+async fn put_blobs(
+    jobs: &[Job<'_>],
+    sink: &dyn ImageSink,
+    options: &AssembleOptions,
+) -> Result<Vec<Assembled>> {
+    for job in jobs {
+        sink.prepare(&sink_plan(&job.layers, job.format, length(job.annotations))).await?;
+    }
+    let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
+    let put = put_layers(&layers, sink, options).await?;
+    let mut images = Vec::with_capacity(jobs.len());
+    for (job, layers) in jobs.iter().zip(put) {
+        let image = job.finish(layers)?;
+        sink.put_config(&image.config, image.config_bytes.clone()).await?;
+        images.push(image);
+    }
+    Ok(images)
+}
+
+fn check_entries(format: ManifestFormat, annotated: bool) -> Result<()> {
+    if format == ManifestFormat::Docker && annotated {
+        return Err(Error::Unusable(
+            "a manifest list of the docker format has no annotations: use --format oci".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Tells the sink to clean up where `work` fails.

@@ -1,16 +1,15 @@
 //! The layers of an image on their way to a sink, some side by side; their results come back in declaration order, so
 //! that the image does not depend on which lane was faster.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossdock_storage::{
     Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_identity,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-
-use crate::media::layer_media_type;
 
 /// How layers are read, and put somewhere.
 #[derive(Debug, Clone)]
@@ -58,6 +57,15 @@ pub enum LayerContent {
 }
 
 impl LayerContent {
+    /// Bytes that are put: of a blob as it is stored, of files before they are compressed.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        match self {
+            Self::Blob { layer, .. } => layer.descriptor.size(),
+            Self::Files { layer, .. } => layer.len(),
+        }
+    }
+
     /// A layer of an image that has its digests.
     #[must_use]
     pub fn of(layer: Layer, source: &Arc<dyn ImageSource>) -> Self {
@@ -100,46 +108,81 @@ pub(crate) fn sink_plan(layers: &[AssemblyLayer], format: ManifestFormat, annota
     plan
 }
 
-/// Puts the layers into `sink`; their descriptors come back in the media types of `format`.
+/// Puts the layers of some images into `sink`, image by image as they come back. A layer that an earlier image has too is
+/// put once.
 pub(crate) async fn put_layers(
-    layers: &[AssemblyLayer],
-    format: ManifestFormat,
+    images: &[&[AssemblyLayer]],
     sink: &dyn ImageSink,
     options: &AssembleOptions,
-) -> Result<Vec<AssembledLayer>> {
+) -> Result<Vec<Vec<AssembledLayer>>> {
+    let (layers, places) = distinct(images);
     for (index, layer) in layers.iter().enumerate() {
-        let bytes = match &layer.content {
-            LayerContent::Blob { layer, .. } => {
-                // Known now, and not after the other layers were sent.
-                layer_media_type(layer.descriptor.media_type(), format)?;
-                layer.descriptor.size()
-            }
-            LayerContent::Files { layer, .. } => layer.len(),
-        };
-        options.progress.announce(index, &layer.title, bytes);
+        options.progress.announce(index, &layer.title, layer.content.stored());
     }
     let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
     let mut done: Vec<(usize, AssembledLayer)> = stream::iter(layers.iter().enumerate())
         .map(|(index, layer)| async move {
             let watch = LayerWatch::new(index, Arc::clone(&options.progress));
-            Ok::<_, Error>((index, put_layer(layer, format, sink, options, &watch).await?))
+            Ok::<_, Error>((index, put_layer(layer, sink, options, &watch).await?))
         })
         .buffer_unordered(jobs)
         .try_collect()
         .await?;
     done.sort_by_key(|(index, _)| *index);
-    Ok(done.into_iter().map(|(_, layer)| layer).collect())
+    let mut taken = vec![false; done.len()];
+    let mut take = |(place, layer): (usize, &AssemblyLayer)| {
+        let put = &done[place].1;
+        let outcome = match (std::mem::replace(&mut taken[place], true), &put.outcome) {
+            (false, outcome) | (true, outcome @ Outcome::Digested) => outcome.clone(),
+            (true, _) => Outcome::Present,
+        };
+        let (title, from_base) = (layer.title.clone(), layer.from_base);
+        AssembledLayer { title, from_base, layer: put.layer.clone(), outcome }
+    };
+    Ok(images
+        .iter()
+        .zip(places)
+        .map(|(image, places)| places.into_iter().zip(*image).map(&mut take).collect())
+        .collect())
+}
+
+/// The layers of all images, those that an earlier image has left out; and for each image the places of its layers.
+pub(crate) fn distinct<'a>(images: &[&'a [AssemblyLayer]]) -> (Vec<&'a AssemblyLayer>, Vec<Vec<usize>>) {
+    if let [only] = images {
+        return (only.iter().collect(), vec![(0..only.len()).collect()]);
+    }
+    let mut layers = Vec::new();
+    let mut of_earlier: HashMap<String, usize> = HashMap::new();
+    let places = images.iter().map(|image| {
+        let mut of_this = HashMap::new();
+        let places = image.iter().map(|layer| {
+            let key = match &layer.content {
+                LayerContent::Blob { layer, .. } => layer.descriptor.digest().to_string(),
+                LayerContent::Files { layer, compression, .. } => layer_identity(layer, *compression),
+            };
+            let place = of_earlier.get(&key).copied().unwrap_or_else(|| {
+                layers.push(layer);
+                layers.len() - 1
+            });
+            of_this.entry(key).or_insert(place);
+            place
+        });
+        let places = places.collect();
+        of_earlier.extend(of_this);
+        places
+    });
+    let places = places.collect();
+    (layers, places)
 }
 
 async fn put_layer(
     layer: &AssemblyLayer,
-    format: ManifestFormat,
     sink: &dyn ImageSink,
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<AssembledLayer> {
     let AssemblyLayer { title, from_base, content } = layer;
-    let (mut put, outcome) = match content {
+    let (put, outcome) = match content {
         LayerContent::Blob { layer, source } => {
             let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &**source, watch).await?;
             (layer.clone(), outcome)
@@ -154,7 +197,6 @@ async fn put_layer(
             put_files(new, sink, options, watch).await?
         }
     };
-    put.descriptor.set_media_type(layer_media_type(put.descriptor.media_type(), format)?);
     Ok(AssembledLayer { title: title.clone(), from_base: *from_base, layer: put, outcome })
 }
 

@@ -13,6 +13,7 @@ mod check;
 mod context;
 mod error;
 mod eval;
+mod foresee;
 mod ignore;
 mod lanes;
 mod layers;
@@ -24,15 +25,21 @@ mod scope;
 mod stage_files;
 mod tree;
 
-pub use assemble::{Assembled, Assembly, Conversion, Sealed, assemble, send};
+pub use assemble::{
+    Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
+    send_index, send_index_alone,
+};
 pub use base::base_tree;
 pub use containerfile::{Containerfile, Diagnostic, ParseError};
 pub use context::Context;
 pub use error::Error;
+pub use foresee::{ForeseenLayer, foresee};
 pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
+pub use media::describe_index;
 pub use plan::{
-    BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStep, Warning, check, plan,
+    BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage, PlannedStep, Warning,
+    base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

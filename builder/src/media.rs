@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, Descriptor, Error, Hasher, ManifestFormat, MediaType, Result, canonical_json,
+    Compression, Descriptor, Error, Hasher, ManifestEntry, ManifestFormat, MediaType, Result, canonical_json,
 };
 use serde_json::json;
 
@@ -14,6 +14,8 @@ const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
@@ -64,7 +66,7 @@ pub(crate) fn layer_media_type(media_type: &MediaType, format: ManifestFormat) -
 /// The family that a manifest's media type belongs to.
 pub(crate) fn format_of(manifest: &MediaType) -> ManifestFormat {
     match manifest {
-        MediaType::Other(other) if other == DOCKER_MANIFEST => ManifestFormat::Docker,
+        MediaType::Other(other) if other == DOCKER_MANIFEST || other == DOCKER_LIST => ManifestFormat::Docker,
         _ => ManifestFormat::Oci,
     }
 }
@@ -99,6 +101,23 @@ pub(crate) fn manifest<'a>(
         manifest["annotations"] = json!(annotations);
     }
     let bytes = Bytes::from(canonical_json(&manifest));
+    (describe(media_type, &bytes), bytes)
+}
+
+/// The descriptor that an index of these images has.
+#[must_use]
+pub fn describe_index(format: ManifestFormat, manifests: &[ManifestEntry]) -> Descriptor {
+    index(format, manifests).0
+}
+
+/// The bytes of an image index or manifest list, and their descriptor.
+pub(crate) fn index(format: ManifestFormat, manifests: &[ManifestEntry]) -> (Descriptor, Bytes) {
+    let media_type = match format {
+        ManifestFormat::Oci => OCI_INDEX,
+        ManifestFormat::Docker => DOCKER_LIST,
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
+    let bytes = Bytes::from(canonical_json(&index));
     (describe(media_type, &bytes), bytes)
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use crossdock_storage::{Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
+use crossdock_storage::{Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
 
 use crate::check::{Checked, StageBase, check_stages};
 use crate::containerfile::{Containerfile, Diagnostic};
@@ -121,6 +121,21 @@ pub struct PlannedStep {
     pub layer: Option<usize>,
 }
 
+/// A stage that the image needs.
+#[derive(Debug, Clone)]
+pub struct PlannedStage {
+    /// Its place in the Containerfile, from 0.
+    pub index: usize,
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// What FROM names, as written.
+    pub from: String,
+    /// The digest of the image's manifest and its platform, where it begins with an image.
+    pub base: Option<(Digest, Platform)>,
+    /// Its instructions, without FROM.
+    pub instructions: usize,
+}
+
 /// The plan of an image.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -135,6 +150,8 @@ pub struct PlannedImage {
     pub steps: Vec<PlannedStep>,
     /// What is most likely not as it was meant.
     pub warnings: Vec<Warning>,
+    /// The stages that were carried out, in order.
+    pub stages: Vec<PlannedStage>,
 }
 
 /// What is most likely not as it was meant, and does not stop the build.
@@ -164,6 +181,16 @@ pub fn check(file: &Containerfile, options: &PlanOptions) -> Result<(), Error> {
     check_stages(file, options).map(drop)
 }
 
+/// The images that the needed stages begin with, as they are named, for the platform of the options.
+///
+/// # Errors
+/// As [`check`].
+pub fn base_references(file: &Containerfile, options: &PlanOptions) -> Result<Vec<String>, Error> {
+    let checked = check_stages(file, options)?;
+    let of_target = checked.images().filter(|(_, _, platform)| **platform == options.platform);
+    Ok(of_target.map(|(_, reference, _)| reference.to_owned()).collect())
+}
+
 /// Plans the image.
 ///
 /// # Errors
@@ -182,7 +209,24 @@ pub async fn plan(
     }
     let (built, mut warnings) = evaluation.finish();
     warnings.extend(checked.unused_build_args.iter().cloned().map(Warning::UnusedBuildArg));
-    Ok(finish(built, options, warnings))
+    let stages = checked.needed().map(|index| {
+        let stage = &file.stages[index];
+        let base = match (bases.get(&index), checked.base(index)) {
+            (Some((base, _)), Some(StageBase::Image { platform, .. })) => {
+                Some((base.image.descriptor.digest().clone(), platform.clone()))
+            }
+            _ => None,
+        };
+        PlannedStage {
+            index,
+            name: stage.from.name.as_ref().map(|name| name.value.clone()),
+            from: stage.from.image.value.clone(),
+            base,
+            instructions: stage.instructions.len(),
+        }
+    });
+    let stages = stages.collect();
+    Ok(PlannedImage { stages, ..finish(built, options, warnings) })
 }
 
 /// The bases of the needed stages by index; an image that several stages name is asked for once.
@@ -261,7 +305,7 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
     config.config.env.retain(|line| !options.unset_env.iter().any(|name| name_of(line) == name));
     let layers: Vec<PlannedLayer> = layers.into_iter().map(Arc::unwrap_or_clone).collect();
     let (layers, steps) = if options.squash { squash(layers, steps) } else { (layers, steps) };
-    PlannedImage { base, layers, config, steps, warnings }
+    PlannedImage { base, layers, config, steps, warnings, stages: Vec::new() }
 }
 
 /// One layer of all: a later entry takes the place of an earlier one, and a hard link whose target is gone becomes

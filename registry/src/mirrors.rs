@@ -1,11 +1,13 @@
 //! `MirroredSource`: an image that may be at several places. The first that has it is the one all its bytes are from.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    BlobStream, Descriptor, ImageSource, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    BlobStream, Descriptor, ImageSource, ManifestEntry, Platform, RepositoryName, ResolvedImage,
+    Result as StorageResult,
 };
 
 use crate::error::Error;
@@ -38,6 +40,38 @@ impl MirroredSource {
     }
 }
 
+impl MirroredSource {
+    /// Asks one place after the other.
+    async fn anywhere<'a, T, F: Future<Output = StorageResult<T>> + Send>(
+        &'a self,
+        ask: impl Fn(&'a RegistrySource) -> F + Send,
+    ) -> StorageResult<T> {
+        let mut tried = Vec::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            let place = source.reference().to_string();
+            // A place that is down is waited for only where there is no other.
+            let result = match source.reachable().await {
+                Err(error) if at + 1 < self.sources.len() => Err(error.into()),
+                _ => ask(source).await,
+            };
+            match result {
+                Ok(found) => {
+                    tracing::debug!(image = self.name, place, "found");
+                    // Who looked first and found it elsewhere has bytes from there: they are the same, or none.
+                    let _ = self.found.set(at);
+                    return Ok(found);
+                }
+                Err(error) if self.sources.len() == 1 => return Err(error),
+                Err(error) => {
+                    tracing::debug!(image = self.name, place, %error, "not there");
+                    tried.push((place, error));
+                }
+            }
+        }
+        Err(Error::Everywhere { image: self.name.clone(), tried }.into())
+    }
+}
+
 #[async_trait]
 impl ImageSource for MirroredSource {
     fn name(&self) -> String {
@@ -55,30 +89,12 @@ impl ImageSource for MirroredSource {
         self.source().map_or_else(|| format!("docker://{}", self.name), ImageSource::locator)
     }
 
+    async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
+        self.anywhere(ImageSource::index).await
+    }
+
     async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
-        let mut tried = Vec::new();
-        for (at, source) in self.sources.iter().enumerate() {
-            let place = source.reference().to_string();
-            // A place that is down is waited for only where there is no other.
-            let result = match source.reachable().await {
-                Err(error) if at + 1 < self.sources.len() => Err(error.into()),
-                _ => source.resolve(platform).await,
-            };
-            match result {
-                Ok(image) => {
-                    tracing::debug!(image = self.name, place, "found");
-                    // Who looked first and found it elsewhere has bytes from there: they are the same, or none.
-                    let _ = self.found.set(at);
-                    return Ok(image);
-                }
-                Err(error) if self.sources.len() == 1 => return Err(error),
-                Err(error) => {
-                    tracing::debug!(image = self.name, place, %error, "not there");
-                    tried.push((place, error));
-                }
-            }
-        }
-        Err(Error::Everywhere { image: self.name.clone(), tried }.into())
+        self.anywhere(|source| source.resolve(platform)).await
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
     BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
-    Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    ManifestEntry, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -67,6 +67,17 @@ impl RegistrySource {
             what: image,
             reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels"),
         })
+    }
+
+    async fn fetch_index(&self) -> Result<Option<Vec<ManifestEntry>>> {
+        let image = self.reference.to_string();
+        let fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
+        match fetched.parse(&image)? {
+            Document::Index(_) => ManifestEntry::of_index(&fetched.bytes)
+                .map(Some)
+                .map_err(|source| Error::Malformed { what: format!("the manifest of {image}"), source }),
+            Document::Manifest(..) => Ok(None),
+        }
     }
 
     async fn with_config(
@@ -132,6 +143,10 @@ impl ImageSource for RegistrySource {
 
     fn locator(&self) -> String {
         format!("docker://{}", self.reference)
+    }
+
+    async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
+        Ok(self.fetch_index().await?)
     }
 
     #[tracing::instrument(skip_all, fields(image = %self.reference, %platform))]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    Abort, BlobStream, Compression, Descriptor, DiffId, Error as StorageError, Hasher, ImageSink,
+    Abort, BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageSink,
     ImageSource, Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
 };
 use futures_util::stream;
@@ -44,6 +44,8 @@ pub struct RegistrySink {
     /// Bytes of all new layers, uncompressed.
     planned: OnceLock<u64>,
     claims: Claims,
+    /// Manifests of an index that this push has put.
+    manifests: Mutex<HashSet<Digest>>,
 }
 
 impl RegistrySink {
@@ -58,6 +60,7 @@ impl RegistrySink {
             sizes_there: Mutex::default(),
             planned: OnceLock::new(),
             claims: Claims::default(),
+            manifests: Mutex::default(),
         }
     }
 
@@ -80,11 +83,14 @@ impl RegistrySink {
 
     /// Whether we may write there, and what the destination has: nothing is read of the layers before.
     async fn look(&self, plan: &SinkPlan) -> Result<()> {
-        self.began.get_or_init(Instant::now);
         self.planned.get_or_init(|| plan.new_layers.iter().map(|layer| layer.bytes).sum());
         self.admitted().await?;
         if self.preflight {
             preflight::check_limits(&self.repository, plan)?;
+        }
+        if self.began.set(Instant::now()).is_err() {
+            // The first image of several has looked.
+            return Ok(());
         }
         if let Some(reference) = self.references.first() {
             match fetch(self.host(), &self.repository.access, reference.selector(), &reference.to_string())
@@ -183,6 +189,22 @@ impl ImageSink for RegistrySink {
         Ok(self.admitted().await?)
     }
 
+    async fn foresee(
+        &self,
+        blob: Option<&Descriptor>,
+        from: Option<&dyn ImageSource>,
+    ) -> StorageResult<Outcome> {
+        let Some(blob) = blob else { return Ok(Outcome::Sent) };
+        if self.repository.has(blob.digest(), blob.size()).await? {
+            return Ok(Outcome::Present);
+        }
+        let neighbour = from.and_then(|from| self.neighbour(from)).or_else(|| self.known_elsewhere(blob));
+        Ok(match neighbour {
+            Some(neighbour) => Outcome::Mounted { from: format!("{}/{neighbour}", self.host().registry()) },
+            None => Outcome::Sent,
+        })
+    }
+
     #[tracing::instrument(skip_all, fields(destination = self.name()))]
     async fn prepare(&self, plan: &SinkPlan) -> StorageResult<()> {
         Ok(self.look(plan).await?)
@@ -228,6 +250,11 @@ impl ImageSink for RegistrySink {
         };
         let (outcome, _) = self.claimed(config, send).await?;
         Ok(outcome)
+    }
+
+    #[tracing::instrument(skip_all, fields(digest = %manifest.digest()))]
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> StorageResult<()> {
+        Ok(self.publish_unnamed(manifest, &bytes).await?)
     }
 
     #[tracing::instrument(skip_all, fields(digest = %manifest.digest()))]

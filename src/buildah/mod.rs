@@ -128,8 +128,12 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     let words = std::iter::once(program).chain(line.command).chain(line.args);
     let matches = commands.try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    if let (CalledAs::Buildah, Command::Push(push)) = (called, &mut cli.command) {
-        push.report_on_stderr = true;
+    if called == CalledAs::Buildah {
+        match &mut cli.command {
+            Command::Push(push) => push.report_on_stderr = true,
+            Command::Manifest(manifest) => manifest.report_on_stderr(),
+            _ => {}
+        }
     }
     Ok((cli, line.ignored))
 }

@@ -25,7 +25,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
-use crate::layout::{readable, with_manifest};
+use crate::layout::{check_children, readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
@@ -100,12 +100,16 @@ impl ArchiveSink {
         }
     }
 
-    fn append_small(&self, name: String, bytes: &[u8]) -> Result<Outcome> {
+    fn has(&self, blob: &Descriptor) -> bool {
+        self.lock().as_ref().is_some_and(|state| state.have.contains(&self.blob_name(blob, None)))
+    }
+
+    fn append_small(&self, name: &str, bytes: &[u8]) -> Result<Outcome> {
         let mut state = self.take()?;
-        let result = state.append(&name, bytes).map_err(self.write_error());
-        state.have.insert(name);
+        let there = state.have.contains(name);
+        let result = if there { Ok(()) } else { state.append(name, bytes).map_err(self.write_error()) };
         self.put_back(state);
-        result.map(|()| Outcome::Written)
+        result.map(|()| if there { Outcome::Present } else { Outcome::Written })
     }
 }
 
@@ -162,7 +166,14 @@ impl ImageSink for ArchiveSink {
         Some(1)
     }
 
+    async fn foresee(&self, _blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        Ok(Outcome::Written)
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
+        if self.lock().is_some() {
+            return Ok(());
+        }
         if self.path.is_dir() {
             return Err(Error::Unusable(format!("{} is a directory: name a file", self.path.display())));
         }
@@ -258,21 +269,31 @@ impl ImageSink for ArchiveSink {
 
     async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome> {
         let name = self.blob_name(config, None);
-        let outcome = self.append_small(name.clone(), &bytes)?;
+        let outcome = self.append_small(&name, &bytes)?;
         let mut state = self.take()?;
         state.config = Some((name, bytes));
         self.put_back(state);
         Ok(outcome)
     }
 
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        match self.kind {
+            ArchiveKind::Oci => self.append_small(&self.blob_name(manifest, None), &bytes).map(drop),
+            ArchiveKind::Docker => Err(Error::Unusable(
+                "a docker-archive has no place for a list of images: write an oci-archive".to_owned(),
+            )),
+        }
+    }
+
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
         match self.kind {
             ArchiveKind::Oci => {
-                self.append_small(self.blob_name(manifest, None), &bytes)?;
-                self.append_small("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+                check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
+                self.append_small(&self.blob_name(manifest, None), &bytes)?;
+                self.append_small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
                 let empty = json!({"schemaVersion": 2, "manifests": []});
                 let index = with_manifest(empty, manifest, self.names.first().map(String::as_str));
-                self.append_small("index.json".to_owned(), &crate::canonical_json(&index))?;
+                self.append_small("index.json", &crate::canonical_json(&index))?;
             }
             ArchiveKind::Docker => {
                 let (name, config) = self
@@ -284,7 +305,7 @@ impl ImageSink for ArchiveSink {
                     .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
                 let layers: Vec<_> = config.rootfs.diff_ids.iter().map(layer_name).collect();
                 let list = json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]);
-                self.append_small("manifest.json".to_owned(), &crate::canonical_json(&list))?;
+                self.append_small("manifest.json", &crate::canonical_json(&list))?;
             }
         }
         let mut state = self.take()?;

@@ -63,6 +63,10 @@ impl ImageSink for DirSink {
         format!("dir:{}", self.directory.display())
     }
 
+    async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        self.blobs.foresee(blob, from).await
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
         let not_empty = fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
         if not_empty && !self.directory.join(MARKER).exists() {
@@ -95,6 +99,10 @@ impl ImageSink for DirSink {
 
     async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome> {
         self.blobs.put_config(config, bytes).await
+    }
+
+    async fn put_manifest(&self, _manifest: &Descriptor, _bytes: Bytes) -> Result<()> {
+        Err(Error::Unusable(format!("{} has no place for a list of images", self.name())))
     }
 
     async fn commit(&self, _manifest: &Descriptor, bytes: Bytes) -> Result<()> {

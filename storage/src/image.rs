@@ -17,6 +17,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layer::VirtualLayer;
+use crate::manifest_entry::ManifestEntry;
 use crate::platform::Platform;
 
 /// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.
@@ -109,6 +110,11 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
     /// The repository, where the source is a registry: what a sink on the same registry mounts blobs from.
     fn repository(&self) -> Option<RepositoryName> {
         None
+    }
+
+    /// The entries of the index, where the name stands for one.
+    async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
+        Ok(None)
     }
 
     /// Reads manifest and config of the image for `platform`, through an index where there is one; checks their

@@ -219,13 +219,20 @@ fn memory_of(path: &LayerPath, kind: &IndexKind) -> u64 {
 #[derive(Debug, Clone)]
 pub struct IndexStore {
     directory: PathBuf,
+    writes: bool,
 }
 
 impl IndexStore {
     /// The indexes below `root`; nothing is created before the first one is written.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { directory: root.join("index") }
+        Self { directory: root.join("index"), writes: true }
+    }
+
+    /// What is remembered, and nothing more.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { writes: false, ..self }
     }
 
     /// The index of a layer, where it is remembered. One that cannot be read is none.
@@ -248,6 +255,9 @@ impl IndexStore {
     /// # Errors
     /// [`Error::Write`].
     pub fn remember(&self, diff_id: &DiffId, index: &LayerIndex) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         let path = self.path(diff_id);
         let text = serde_json::to_vec(index)
             .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
+use crate::manifest_entry::ManifestEntry;
 use crate::memo::write_whole;
 use crate::platform::Platform;
 use crate::progress::{LayerWatch, Outcome, Phase};
@@ -72,6 +73,19 @@ impl LayoutSource {
         Ok(bytes)
     }
 
+    /// What the name stands for: a manifest or an index.
+    fn entry(&self) -> Result<Descriptor> {
+        let marker = self.directory.join("oci-layout");
+        fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
+        let path = self.directory.join("index.json");
+        let bytes = fs::read(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
+        self.choose(&parse(&bytes, || path.display().to_string())?)
+    }
+
+    fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {
+        parse(&self.document(descriptor)?, || format!("the index of {}", self.name()))
+    }
+
     fn choose(&self, index: &ImageIndex) -> Result<Descriptor> {
         let name_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(REF_NAME).cloned());
         let names = || {
@@ -113,22 +127,26 @@ impl ImageSource for LayoutSource {
         Self { directory, ..self.clone() }.name()
     }
 
+    async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
+        let descriptor = self.entry()?;
+        if !is_index(descriptor.media_type()) {
+            return Ok(None);
+        }
+        let entries = ManifestEntry::of_index(&self.document(&descriptor)?);
+        entries
+            .map(Some)
+            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
+    }
+
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let marker = self.directory.join("oci-layout");
-        fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
-        let index_path = self.directory.join("index.json");
-        let index =
-            fs::read(&index_path).map_err(|source| Error::Load { path: index_path.clone(), source })?;
-        let index: ImageIndex = parse(&index, || index_path.display().to_string())?;
-        let mut descriptor = self.choose(&index)?;
+        let mut descriptor = self.entry()?;
         let mut nesting = 0;
         while is_index(descriptor.media_type()) {
             nesting += 1;
             if nesting > MAX_NESTING {
                 return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
             }
-            let index: ImageIndex =
-                parse(&self.document(&descriptor)?, || format!("the index of {}", self.name()))?;
+            let index = self.read_index(&descriptor)?;
             descriptor = select_platform(&index, platform, &self.name())?;
         }
         let manifest_bytes = self.document(&descriptor)?;
@@ -169,7 +187,8 @@ impl ImageSource for LayoutSource {
 }
 
 /// Whether a media type is that of an OCI index or a Docker manifest list.
-pub(crate) fn is_index(media_type: &MediaType) -> bool {
+#[must_use]
+pub fn is_index(media_type: &MediaType) -> bool {
     match media_type {
         MediaType::ImageIndex => true,
         MediaType::Other(other) => other == "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -215,6 +234,7 @@ pub struct LayoutSink {
     reference: Option<String>,
     /// What this run made, for `abort` to remove: blobs, and directories from the outermost in.
     made: Mutex<Made>,
+    prepared: OnceLock<()>,
     writers: Writers,
 }
 
@@ -229,8 +249,14 @@ impl LayoutSink {
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, reference: Option<String>) -> Self {
         let directory = directory.into();
-        let blobs = directory.join("blobs/sha256");
-        Self { directory, blobs, reference, made: Mutex::default(), writers: Writers::default() }
+        Self {
+            blobs: directory.join("blobs/sha256"),
+            directory,
+            reference,
+            made: Mutex::default(),
+            prepared: OnceLock::new(),
+            writers: Writers::default(),
+        }
     }
 
     /// Blobs in `directory` itself, for a sink that has other documents beside them.
@@ -319,7 +345,14 @@ impl ImageSink for LayoutSink {
         format!("oci:{}{reference}", self.directory.display())
     }
 
+    async fn foresee(&self, blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        Ok(if blob.is_some_and(|blob| self.has(blob)) { Outcome::Present } else { Outcome::Written })
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
+        if self.prepared.get().is_some() {
+            return Ok(());
+        }
         let not_empty = fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
         if not_empty && !self.directory.join("oci-layout").exists() {
             return Err(Error::Unusable(format!(
@@ -327,7 +360,9 @@ impl ImageSink for LayoutSink {
                 self.directory.display()
             )));
         }
-        self.make_directories()
+        self.make_directories()?;
+        self.prepared.get_or_init(|| ());
+        Ok(())
     }
 
     async fn put_layer(
@@ -396,7 +431,12 @@ impl ImageSink for LayoutSink {
         Ok(Outcome::Written)
     }
 
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        self.put_config(manifest, bytes).await.map(drop)
+    }
+
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
+        check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
         self.put_config(manifest, bytes).await?;
         if !self.directory.join("oci-layout").exists() {
             self.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -415,6 +455,26 @@ impl ImageSink for LayoutSink {
         for directory in made.directories.iter().rev() {
             let _ = fs::remove_dir(directory);
         }
+    }
+}
+
+/// An index may name only what is there.
+pub(crate) fn check_children(
+    manifest: &Descriptor,
+    bytes: &[u8],
+    place: &str,
+    has: impl Fn(&Descriptor) -> bool,
+) -> Result<()> {
+    if !is_index(manifest.media_type()) {
+        return Ok(());
+    }
+    let index: ImageIndex = parse(bytes, || "the index to write".to_owned())?;
+    match index.manifests().iter().find(|child| !has(child)) {
+        None => Ok(()),
+        Some(child) => Err(Error::Unusable(format!(
+            "the image {} of the list is not in {place}: send the images too, with --all",
+            child.digest()
+        ))),
     }
 }
 

@@ -24,6 +24,7 @@ mod json;
 mod layer;
 mod layout;
 mod local;
+mod manifest_entry;
 mod map;
 mod memo;
 mod platform;
@@ -54,15 +55,18 @@ pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, Res
 pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
-pub use layout::{LayoutSink, LayoutSource};
+pub use layout::{LayoutSink, LayoutSource, is_index};
 pub use local::{Against, LocalFile, LocalKind, LocalTree};
+pub use manifest_entry::{EntryDetails, EntryPlatform, ManifestEntry};
 pub use memo::{MemoStore, is_settled, layer_identity};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use prune::{Pruned, prune};
 pub use reader::{LayerReader, ReadOptions};
-pub use record::{ImageRecord, RecordStore, RecordedLayer, RecordedOrigin, Records};
+pub use record::{
+    ImageList, ImageRecord, ListEntry, ListedPlace, RecordStore, RecordedLayer, RecordedOrigin, Records,
+};
 pub use resume::{Checkpoint, Checkpoints};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
 pub use sink::{Abort, DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};

@@ -3,8 +3,9 @@
 //! Nothing of the files is in a record.
 //!
 //! A record is one file below the root directory, `images/DIGEST.jsonl.zst`: JSON lines, first the image, then its
-//! layers. A name is one file, `names/HASH.json`, that says which image it stands for. Both are written whole or not at
-//! all; who moves names or removes records holds a lock.
+//! layers. A list of images is one file, `lists/ID.json`. A name is one file, `names/HASH.json`, that says which image
+//! or list it stands for. All are written whole or not at all; who moves names, changes lists or removes records holds a
+//! lock.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,7 +27,10 @@ use crate::image::Layer;
 use crate::layer::VirtualLayer;
 use crate::memo::write_whole;
 
+mod list;
 mod text;
+
+pub use list::{ImageList, ListEntry, ListedPlace};
 
 /// Goes up when a record of this version could not be read any more.
 const VERSION: u32 = 1;
@@ -117,14 +121,16 @@ impl ImageRecord {
 pub struct Records {
     /// The images, the latest first.
     pub images: Vec<ImageRecord>,
-    /// The names and the images they stand for.
+    /// The lists of images, the latest first.
+    pub lists: Vec<ImageList>,
+    /// The names, and the images (by digest) and lists (by ID) that they stand for.
     pub names: BTreeMap<String, Digest>,
     /// Files that are not what they should be, with the reason. They stand in nobody's way.
     pub damaged: Vec<(PathBuf, String)>,
 }
 
 impl Records {
-    /// The names of an image.
+    /// The names of an image or list.
     pub fn names_of(&self, image: &Digest) -> impl Iterator<Item = &str> {
         self.names.iter().filter(move |(_, digest)| *digest == image).map(|(name, _)| name.as_str())
     }
@@ -190,6 +196,12 @@ impl RecordStore {
                 Err(error) => records.damaged.push((path, told(&error))),
             }
         }
+        for path in files(&self.lists())? {
+            match list::read(&path) {
+                Ok(list) => records.lists.extend(list),
+                Err(error) => records.damaged.push((path, told(&error))),
+            }
+        }
         for path in files(&self.names_directory())? {
             match read_name(&path) {
                 Ok(Some(Name { name, image })) => drop(records.names.insert(name, image)),
@@ -202,6 +214,9 @@ impl RecordStore {
                 .cmp(&a.recorded)
                 .then_with(|| a.manifest.digest().digest().cmp(b.manifest.digest().digest()))
         });
+        records
+            .lists
+            .sort_by(|a, b| b.recorded.cmp(&a.recorded).then_with(|| a.id.digest().cmp(b.id.digest())));
         Ok(records)
     }
 
@@ -213,7 +228,7 @@ impl RecordStore {
         Ok(self.open(&self.record_path(digest))?.map(|(image, _)| image))
     }
 
-    /// The image that a name stands for.
+    /// The image that a name stands for by its digest, or the list by its ID.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -243,13 +258,13 @@ impl RecordStore {
         if same { Ok(layers) } else { Err(damaged(&path, "its layers are not those of its manifest")) }
     }
 
-    /// Gives an image another name; what had it before loses it.
+    /// Gives an image or list another name; what had it before loses it.
     ///
     /// # Errors
     /// [`Error::Write`]; [`Error::Unusable`] where there is no such image.
     pub fn tag(&self, image: &Digest, name: &str) -> Result<()> {
         let _lock = self.lock()?;
-        if !self.record_path(image).exists() {
+        if !self.record_path(image).exists() && !self.list_path(image).exists() {
             return Err(Error::Unusable(format!("the image {image} is not recorded any more")));
         }
         self.write_name(name, image)
@@ -292,7 +307,7 @@ impl RecordStore {
         remove(&self.record_path(image))
     }
 
-    /// Forgets an image and its names; `false` where there is none.
+    /// Forgets an image or list and its names; `false` where there is none.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Load`].
@@ -304,10 +319,10 @@ impl RecordStore {
                 remove(&path)?;
             }
         }
-        remove(&self.record_path(image))
+        Ok(remove(&self.record_path(image))? | remove(&self.list_path(image))?)
     }
 
-    /// Waits until no other process moves names or removes records. A file system without locks has none.
+    /// Waits until no other process moves names, changes lists or removes records. A file system without locks has none.
     fn lock(&self) -> Result<Option<Flock<File>>> {
         let path = self.root.join("records.lock");
         let file = fs::create_dir_all(&self.root)

@@ -72,9 +72,10 @@ pub enum Abort {
 
 /// Where an image goes.
 ///
-/// The caller calls `prepare` once, then puts blobs (several at a time), then `commit`; on any error it calls
-/// `abort` and not `commit`. A sink leaves nothing behind after `abort`, but for blobs in a registry, which no
-/// manifest names and which the registry collects, and for what [`Abort::Failed`] allows.
+/// The caller calls `prepare` once for each image, then puts blobs (several at a time), then `commit`; on any error it
+/// calls `abort` and not `commit`. Of an image index the manifests are put before it is committed. A sink leaves nothing
+/// behind after `abort`, but for blobs in a registry, which no manifest names and which the registry collects, and for
+/// what [`Abort::Failed`] allows.
 #[async_trait]
 pub trait ImageSink: Send + Sync + fmt::Debug {
     /// What the sink is, as a user writes it.
@@ -90,6 +91,10 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     async fn admit(&self) -> Result<()> {
         Ok(())
     }
+
+    /// What would happen to a blob here; `None` for one whose digest is not known before it is read. The destination is
+    /// asked, and nothing is written to it.
+    async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;
 
     /// Looks at the destination before any layer byte is read: does it answer, may we write.
     async fn prepare(&self, plan: &SinkPlan) -> Result<()>;
@@ -114,7 +119,11 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// Stores the config.
     async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome>;
 
-    /// Stores the manifest and moves the tags: the last step, after which the image is there.
+    /// Stores the manifest of one image of an index, whose blobs are all there; no tag moves.
+    async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()>;
+
+    /// Stores the manifest, or the index whose manifests are all there, and moves the tags: the last step, after which
+    /// the image is there.
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()>;
 
     /// Removes what was stored half. The futures of blobs that were on their way are dropped by then.
@@ -129,6 +138,10 @@ pub struct DigestSink;
 impl ImageSink for DigestSink {
     fn name(&self) -> String {
         "no destination".to_owned()
+    }
+
+    async fn foresee(&self, _blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
+        Ok(Outcome::Digested)
     }
 
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
@@ -165,6 +178,10 @@ impl ImageSink for DigestSink {
 
     async fn put_config(&self, _config: &Descriptor, _bytes: Bytes) -> Result<Outcome> {
         Ok(Outcome::Digested)
+    }
+
+    async fn put_manifest(&self, _manifest: &Descriptor, _bytes: Bytes) -> Result<()> {
+        Ok(())
     }
 
     async fn commit(&self, _manifest: &Descriptor, _bytes: Bytes) -> Result<(), Error> {

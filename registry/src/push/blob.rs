@@ -18,11 +18,7 @@ impl RegistrySink {
         from: &dyn ImageSource,
         watch: &LayerWatch,
     ) -> Result<Outcome> {
-        let here = self.repository.access.repository.as_str();
-        let neighbour = from
-            .repository()
-            .filter(|name| name.registry == self.host().registry() && name.repository != here)
-            .map(|name| name.repository);
+        let neighbour = self.neighbour(from);
         let mut mounted = false;
         let (outcome, _) = self
             .claimed(blob, || async {
@@ -61,13 +57,24 @@ impl RegistrySink {
         })
     }
 
-    /// Asks for a blob of a repository that an earlier push put it into.
-    pub(super) async fn mount_known(&self, blob: &Descriptor) -> Result<Option<String>> {
+    /// The repository of a source on the same registry, from which its blobs may be mounted.
+    pub(super) fn neighbour(&self, from: &dyn ImageSource) -> Option<String> {
+        let here = self.repository.access.repository.as_str();
+        from.repository()
+            .filter(|name| name.registry == self.host().registry() && name.repository != here)
+            .map(|name| name.repository)
+    }
+
+    /// A repository that an earlier push put the blob into.
+    pub(super) fn known_elsewhere(&self, blob: &Descriptor) -> Option<String> {
         let here = self.repository.access.repository.as_str();
         let known = KnownBlobs::new(&self.host().shared().options, self.host().registry());
-        let Some(from) = known.and_then(|known| known.elsewhere(blob.digest(), here)) else {
-            return Ok(None);
-        };
+        known.and_then(|known| known.elsewhere(blob.digest(), here))
+    }
+
+    /// Asks for a blob of a repository that an earlier push put it into.
+    pub(super) async fn mount_known(&self, blob: &Descriptor) -> Result<Option<String>> {
+        let Some(from) = self.known_elsewhere(blob) else { return Ok(None) };
         match self.mount(blob, &from).await? {
             Begun::Mounted => Ok(Some(format!("{}/{from}", self.host().registry()))),
             Begun::Upload(upload) => {

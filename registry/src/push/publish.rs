@@ -1,29 +1,42 @@
 //! The manifest: every blob is there by now. The tags move last, and what they name is read back.
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Digest, ImageManifest};
+use crossdock_storage::{Descriptor, Digest, ImageIndex, ImageManifest, is_index};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
 use super::RegistrySink;
+use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::host::Call;
 use crate::known::KnownBlobs;
 use crate::manifest::fetch;
 use crate::preflight;
-use crate::reference::Reference;
 
 impl RegistrySink {
+    /// Puts the manifest of one image of an index: it has no tag.
+    pub(super) async fn publish_unnamed(&self, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
+        self.ask_again_in_time(bytes).await?;
+        let access = &self.repository.access;
+        let image = format!("{}/{}@{}", self.host().registry(), access.repository, manifest.digest());
+        if let Err(error) = self.put(manifest.digest().as_ref(), &image, manifest, bytes).await {
+            return Err(preflight::explain_manifest(&self.repository, error).await);
+        }
+        self.is_there_by_digest(manifest.digest()).await?;
+        self.remember(bytes);
+        lock(&self.manifests).insert(manifest.digest().clone());
+        Ok(())
+    }
+
     pub(super) async fn publish(&self, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
-        if self
-            .began
-            .get()
-            .is_some_and(|began| began.elapsed() > self.host().shared().options.ask_again_after)
-        {
-            self.ask_again(bytes).await?;
+        if is_index(manifest.media_type()) {
+            self.check_children(bytes).await?;
+        } else {
+            self.ask_again_in_time(bytes).await?;
         }
         for reference in &self.references {
-            if let Err(error) = self.put_tag(reference, manifest, bytes).await {
+            if let Err(error) = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await
+            {
                 return Err(preflight::explain_manifest(&self.repository, error).await);
             }
         }
@@ -77,6 +90,42 @@ impl RegistrySink {
         }
     }
 
+    /// An index may name only images that are there: those that this push did not put are asked for.
+    async fn check_children(&self, bytes: &Bytes) -> Result<()> {
+        let index: ImageIndex = serde_json::from_slice(bytes)
+            .map_err(|source| Error::Malformed { what: "the index to push".to_owned(), source })?;
+        let access = &self.repository.access;
+        for child in index.manifests() {
+            if lock(&self.manifests).contains(child.digest()) {
+                continue;
+            }
+            let image = format!("{}/{}@{}", self.host().registry(), access.repository, child.digest());
+            match fetch(self.host(), access, child.digest().as_ref(), &image).await {
+                Ok(_) => {}
+                Err(Error::NotFound { .. }) => {
+                    return Err(Error::Destination {
+                        destination: format!("{}/{}", self.host().registry(), access.repository),
+                        reason: format!(
+                            "the image {} of the list is not there: send the images too, with --all",
+                            child.digest()
+                        ),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether all blobs are still there, where the push has taken long.
+    async fn ask_again_in_time(&self, bytes: &Bytes) -> Result<()> {
+        let after = self.host().shared().options.ask_again_after;
+        match self.began.get() {
+            Some(began) if began.elapsed() > after => self.ask_again(bytes).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn ask_again(&self, bytes: &Bytes) -> Result<()> {
         let manifest: ImageManifest = serde_json::from_slice(bytes)
             .map_err(|source| Error::Malformed { what: "the manifest to push".to_owned(), source })?;
@@ -97,16 +146,17 @@ impl RegistrySink {
         Ok(())
     }
 
-    async fn put_tag(&self, reference: &Reference, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
+    /// Puts a manifest under a tag or its digest; `image` names it in errors.
+    async fn put(&self, selector: &str, image: &str, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
         let media_type =
             HeaderValue::from_str(manifest.media_type().as_ref()).map_err(|_| Error::Answer {
-                what: format!("the manifest of {reference}"),
+                what: format!("the manifest of {image}"),
                 reason: "its media type is not one for a header".to_owned(),
             })?;
         let access = &self.repository.access;
         let mut attempts = self.host().attempts();
         loop {
-            let url = self.host().endpoint().await?.manifest(&access.repository, reference.selector());
+            let url = self.host().endpoint().await?.manifest(&access.repository, selector);
             let call = Call::new(access, Method::PUT, url, &[200, 201, 202])
                 .with_bytes(media_type.clone(), bytes.clone())
                 .with_patience(self.host().shared().options.timeouts.commit);
@@ -114,7 +164,7 @@ impl RegistrySink {
                 Ok(answer) => match answer.header("docker-content-digest") {
                     Some(other) if other != manifest.digest().to_string() => {
                         return Err(Error::Digest {
-                            what: format!("the registry took the manifest of {reference} as another"),
+                            what: format!("the registry took the manifest of {image} as another"),
                             expected: manifest.digest().clone(),
                             actual: self.host().veil().cover(other),
                         });
@@ -125,8 +175,7 @@ impl RegistrySink {
             };
             attempts.failed(error).await?;
             // The answer may have got lost and not the manifest.
-            if let Ok(fetched) =
-                fetch(self.host(), access, reference.selector(), &reference.to_string()).await
+            if let Ok(fetched) = fetch(self.host(), access, selector, image).await
                 && fetched.bytes == *bytes
             {
                 return Ok(());

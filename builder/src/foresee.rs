@@ -1,0 +1,138 @@
+//! What putting images into a sink would come to, found out without reading a file or writing anything.
+
+use crossdock_storage::{
+    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+};
+
+use crate::assemble::Assembly;
+use crate::lanes::{AssemblyLayer, LayerContent, distinct};
+use crate::media::layer_media_type;
+
+/// What would happen to a layer.
+#[derive(Debug, Clone)]
+pub struct ForeseenLayer {
+    /// What it holds, for people.
+    pub title: String,
+    /// Whether it came with the base.
+    pub from_base: bool,
+    /// As the manifest would list it.
+    pub media_type: MediaType,
+    /// Its digest, where that is known before it is read.
+    pub digest: Option<Digest>,
+    /// Bytes as it would be stored; before they are compressed, for a layer whose digest is not known.
+    pub bytes: u64,
+    /// Bytes of the uncompressed archive; `None` for a layer that is a blob elsewhere.
+    pub archive: Option<u64>,
+    /// What would happen to it at the sink.
+    pub outcome: Outcome,
+    /// Whether an earlier image has the layer too: nothing more happens to it then.
+    pub shared: bool,
+    /// Bytes that would be read from files.
+    pub read: u64,
+    /// Bytes that would come from the base's registry.
+    pub received: u64,
+    /// What it holds, where that is at hand.
+    pub entries: LayerIndex,
+}
+
+/// Foresees what becomes of each layer of each image.
+///
+/// A destination that cannot be asked is said so once, as a warning, and taken to have nothing.
+///
+/// # Errors
+/// Where a layer has no place in the image's format.
+pub async fn foresee(
+    images: &[&Assembly],
+    sink: &dyn ImageSink,
+    memos: Option<&MemoStore>,
+) -> Result<Vec<Vec<ForeseenLayer>>> {
+    let layers: Vec<_> = images.iter().map(|image| image.layers.as_slice()).collect();
+    let (layers, places) = distinct(&layers);
+    let mut asking = true;
+    let mut foreseen = Vec::with_capacity(layers.len());
+    for layer in layers {
+        foreseen.push(foresee_layer(layer, sink, memos, &mut asking).await?);
+    }
+    let mut taken = vec![false; foreseen.len()];
+    let mut result = Vec::with_capacity(images.len());
+    for (image, places) in images.iter().zip(places) {
+        let mut of_image = Vec::with_capacity(places.len());
+        for (place, layer) in places.into_iter().zip(&image.layers) {
+            let mut seen = ForeseenLayer { title: layer.title.clone(), ..foreseen[place].clone() };
+            seen.media_type = layer_media_type(&seen.media_type, image.format)?;
+            if std::mem::replace(&mut taken[place], true) {
+                (seen.shared, seen.read, seen.received) = (true, 0, 0);
+                if seen.outcome != Outcome::Digested {
+                    seen.outcome = Outcome::Present;
+                }
+            }
+            of_image.push(seen);
+        }
+        result.push(of_image);
+    }
+    Ok(result)
+}
+
+async fn foresee_layer(
+    layer: &AssemblyLayer,
+    sink: &dyn ImageSink,
+    memos: Option<&MemoStore>,
+    asking: &mut bool,
+) -> Result<ForeseenLayer> {
+    let (known, from) = match &layer.content {
+        LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
+        LayerContent::Files { layer, compression, known } => {
+            let recalled = || memos.and_then(|memos| memos.recall(layer, *compression));
+            (known.clone().or_else(recalled), None)
+        }
+    };
+    let descriptor = known.as_ref().map(|known| &known.descriptor);
+    let mut outcome = None;
+    if *asking {
+        match sink.foresee(descriptor, from).await {
+            Ok(foreseen) => outcome = Some(foreseen),
+            Err(error) => {
+                *asking = false;
+                tracing::warn!("{} cannot be asked what it has: {error}", sink.name());
+            }
+        }
+    }
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => sink.foresee(None, None).await?,
+    };
+    let moved = matches!(outcome, Outcome::Sent | Outcome::Written);
+    let (bytes, archive, media_type, entries) = match &layer.content {
+        LayerContent::Blob { layer, .. } => {
+            let descriptor = &layer.descriptor;
+            (descriptor.size(), None, descriptor.media_type().clone(), LayerIndex::default())
+        }
+        LayerContent::Files { layer, compression, .. } => (
+            descriptor.map_or(layer.len(), Descriptor::size),
+            Some(layer.len()),
+            compression.media_type(),
+            LayerIndex::of_files(layer)?,
+        ),
+    };
+    let file_bytes = match &layer.content {
+        LayerContent::Files { layer, .. } => layer.segments().iter().filter_map(in_file).sum(),
+        LayerContent::Blob { .. } => 0,
+    };
+    Ok(ForeseenLayer {
+        title: layer.title.clone(),
+        from_base: layer.from_base,
+        media_type,
+        digest: descriptor.map(|descriptor| descriptor.digest().clone()),
+        bytes,
+        archive,
+        read: if moved || known.is_none() { file_bytes } else { 0 },
+        received: if moved && archive.is_none() { bytes } else { 0 },
+        outcome,
+        shared: false,
+        entries,
+    })
+}
+
+fn in_file(segment: &Segment) -> Option<u64> {
+    matches!(segment, Segment::Extent { .. }).then(|| segment.len())
+}

@@ -1,0 +1,316 @@
+//! `crossdock build --dry-run`: what a build would do, found out without reading a file of the context or writing
+//! anything. Registries are asked for bases and for the blobs whose digests are known, and for nothing else.
+
+mod disk;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use crossdock_builder::{ForeseenLayer, PlannedStage, foresee};
+use crossdock_registry::Registry;
+use crossdock_storage::{Counters, ImageSink, IndexEntry, IndexKind, IndexStore, MemoStore, Platform};
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use crate::args::ProgressStyle;
+use crate::bases::Bases;
+use crate::build::plan_images;
+use crate::destination::Destination;
+use crate::local::LocalImages;
+use crate::options::BuildOptions;
+use crate::report::{outcome_name, short};
+use crate::session::print;
+use disk::BuildahDisk;
+
+/// Paths of a layer that are shown to people.
+const PATHS: usize = 10;
+
+/// What a build would do.
+#[derive(Debug)]
+struct DryRun {
+    listed: bool,
+    destinations: Vec<ForeseenDestination>,
+    images: Vec<ForeseenImage>,
+    buildah: BuildahDisk,
+    /// Bytes of base layers that were fetched to see what they hold.
+    received: u64,
+}
+
+#[derive(Debug)]
+struct ForeseenDestination {
+    name: String,
+    /// By image.
+    layers: Vec<Vec<ForeseenLayer>>,
+}
+
+#[derive(Debug)]
+struct ForeseenImage {
+    platform: Platform,
+    stages: Vec<PlannedStage>,
+}
+
+/// Runs the build without doing it.
+///
+/// # Errors
+/// Those of a build before it reads a file.
+pub(crate) async fn run(
+    options: &BuildOptions,
+    registry: &Registry,
+    root: Option<&Path>,
+    counters: &Arc<Counters>,
+) -> Result<()> {
+    let bases = Bases {
+        registry: registry.clone(),
+        indexes: root.map(|root| IndexStore::new(root).read_only()),
+        local: LocalImages::new(root).ok(),
+        pull: options.pull,
+    };
+    // Not the destinations: whether they may be written to shows by beginning an upload.
+    let planned = plan_images(options, &bases, &[]).await?;
+    let memos = root.filter(|_| options.memo).map(MemoStore::new);
+    let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
+    let mut destinations = Vec::new();
+    for destination in &options.destinations {
+        let sink: Box<dyn ImageSink> = destination.sink(registry, false)?;
+        let name = match destination {
+            Destination::Record if options.names.is_empty() && options.manifest.is_none() => {
+                "remembered without a name".to_owned()
+            }
+            Destination::Record => {
+                let names: Vec<_> =
+                    options.manifest.iter().chain(&options.names).map(String::as_str).collect();
+                format!("remembered as {}", names.join(", "))
+            }
+            other => other.names().join(", "),
+        };
+        let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref()).await?;
+        destinations.push(ForeseenDestination { name, layers });
+    }
+    let first = destinations.first().map(|destination| destination.layers.as_slice()).unwrap_or_default();
+    let dry_run = DryRun {
+        listed: options.listed,
+        buildah: BuildahDisk::of(first),
+        destinations,
+        images: planned
+            .into_iter()
+            .map(|planned| ForeseenImage { platform: planned.platform, stages: planned.stages })
+            .collect(),
+        received: counters.received(),
+    };
+    print(&if options.progress == ProgressStyle::Json {
+        format!("{}\n", dry_run.json())
+    } else {
+        dry_run.text()
+    })
+}
+
+/// Bytes, over all images.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sums {
+    read: u64,
+    sent: u64,
+    mounted: u64,
+    present: u64,
+    received: u64,
+    written: u64,
+}
+
+impl ForeseenDestination {
+    fn sums(&self) -> Sums {
+        use crossdock_storage::Outcome;
+        let mut sums = Sums::default();
+        for layer in self.layers.iter().flatten().filter(|layer| !layer.shared) {
+            sums.read += layer.read;
+            sums.received += layer.received;
+            match layer.outcome {
+                Outcome::Sent => sums.sent += layer.bytes,
+                Outcome::Mounted { .. } => sums.mounted += layer.bytes,
+                Outcome::Present => sums.present += layer.bytes,
+                Outcome::Written => sums.written += layer.bytes,
+                _ => {}
+            }
+        }
+        sums
+    }
+}
+
+impl DryRun {
+    /// For people.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (at, image) in self.images.iter().enumerate() {
+            let kind = if self.listed { "image of the list for" } else { "image    for" };
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{kind} {}", image.platform);
+            for stage in &image.stages {
+                let _ = writeln!(text, "stage    {}", stage_line(stage));
+            }
+            let Some(layers) = self.destinations.first().map(|destination| &destination.layers[at]) else {
+                continue;
+            };
+            for layer in layers {
+                let _ = writeln!(text, "layer    {}", layer.title.trim());
+                let _ = writeln!(text, "  {}", layer_line(layer));
+                let shown: Vec<_> = layer.entries.entries.iter().map(entry_line).collect();
+                for line in shown.iter().take(PATHS) {
+                    let _ = writeln!(text, "  {line}");
+                }
+                if shown.len() > PATHS {
+                    let _ = writeln!(text, "  and {} more", shown.len() - PATHS);
+                }
+            }
+        }
+        for destination in &self.destinations {
+            let sums = destination.sums();
+            let _ = writeln!(text, "to       {}", destination.name);
+            let _ = writeln!(text, "  read   {} of the context's files", HumanBytes(sums.read));
+            for (verb, bytes) in [
+                ("send  ", sums.sent),
+                ("mount ", sums.mounted),
+                ("there ", sums.present),
+                ("fetch ", sums.received),
+                ("write ", sums.written),
+            ] {
+                if bytes > 0 {
+                    let _ = writeln!(text, "  {verb} {}", HumanBytes(bytes));
+                }
+            }
+        }
+        let _ = writeln!(
+            text,
+            "buildah  would take at least {} of disk at its peak, and write {} (vfs; docs/dry-run.md)",
+            HumanBytes(self.buildah.peak),
+            HumanBytes(self.buildah.written)
+        );
+        if self.received > 0 {
+            let _ =
+                writeln!(text, "received {} of the base, to see what it holds", HumanBytes(self.received));
+        }
+        text += "nothing was read of the files, and nothing was written\n";
+        text
+    }
+
+    /// For machines: one object, documented in docs/progress.md.
+    fn json(&self) -> Value {
+        let images = self.images.iter().map(|image| {
+            json!({
+                "platform": image.platform.to_string(),
+                "stages": image.stages.iter().map(stage_json).collect::<Vec<_>>(),
+            })
+        });
+        let destinations = self.destinations.iter().map(|destination| {
+            let sums = destination.sums();
+            let layers =
+                destination.layers.iter().map(|image| image.iter().map(layer_json).collect::<Vec<_>>());
+            json!({
+                "name": destination.name,
+                "layers": layers.collect::<Vec<_>>(),
+                "bytes_read": sums.read,
+                "bytes_sent": sums.sent,
+                "bytes_mounted": sums.mounted,
+                "bytes_present": sums.present,
+                "bytes_received": sums.received,
+                "bytes_written": sums.written,
+            })
+        });
+        json!({
+            "event": "plan",
+            "list": self.listed,
+            "images": images.collect::<Vec<_>>(),
+            "destinations": destinations.collect::<Vec<_>>(),
+            "buildah_disk_bytes": self.buildah.peak,
+            "buildah_written_bytes": self.buildah.written,
+            "bytes_received": self.received,
+        })
+    }
+}
+
+fn stage_line(stage: &PlannedStage) -> String {
+    let mut line = format!("{} FROM {}", stage.index, stage.from);
+    if let Some(name) = &stage.name {
+        line += &format!(" AS {name}");
+    }
+    line += &match stage.instructions {
+        1 => ", 1 instruction".to_owned(),
+        n => format!(", {n} instructions"),
+    };
+    if let Some((digest, platform)) = &stage.base {
+        line += &format!(" ({platform}, {digest})");
+    }
+    line
+}
+
+fn stage_json(stage: &PlannedStage) -> Value {
+    json!({
+        "stage": stage.index,
+        "name": stage.name,
+        "from": stage.from,
+        "base_digest": stage.base.as_ref().map(|(digest, _)| digest.to_string()),
+        "instructions": stage.instructions,
+    })
+}
+
+fn layer_line(layer: &ForeseenLayer) -> String {
+    let known = layer.digest.as_ref().map_or_else(|| "digest not known yet".to_owned(), short);
+    let size = match (&layer.digest, layer.archive) {
+        // What it will be when it is compressed, nobody knows.
+        (None, Some(_)) if !layer.media_type.to_string().ends_with("tar") => "at most ",
+        _ => "",
+    };
+    let size = format!("{size}{}", HumanBytes(layer.bytes));
+    format!("{known}, {size}, {}: {}", layer.media_type, would_be(layer))
+}
+
+fn would_be(layer: &ForeseenLayer) -> String {
+    use crossdock_storage::Outcome;
+    match &layer.outcome {
+        _ if layer.shared => "shared with an earlier image".to_owned(),
+        Outcome::Sent if layer.archive.is_none() => "to be sent, streamed from where the base is".to_owned(),
+        Outcome::Sent => "to be read and sent".to_owned(),
+        Outcome::Mounted { from } => format!("to be mounted from {from}"),
+        Outcome::Present => "there already".to_owned(),
+        Outcome::Written => "to be written".to_owned(),
+        _ if layer.read > 0 => "to be read for its digest".to_owned(),
+        _ => "known, nothing to do".to_owned(),
+    }
+}
+
+fn layer_json(layer: &ForeseenLayer) -> Value {
+    json!({
+        "title": layer.title.trim(),
+        "from_base": layer.from_base,
+        "media_type": layer.media_type.to_string(),
+        "digest": layer.digest.as_ref().map(ToString::to_string),
+        "bytes": layer.bytes,
+        "outcome": outcome_name(&layer.outcome),
+        "shared": layer.shared,
+        "bytes_read": layer.read,
+        "bytes_received": layer.received,
+        "entries": layer.entries.entries.iter().map(entry_json).collect::<Vec<_>>(),
+    })
+}
+
+fn entry_line(entry: &IndexEntry) -> String {
+    match &entry.kind {
+        IndexKind::File(bytes) => format!("{:>11}  {}", HumanBytes(*bytes).to_string(), entry.path),
+        IndexKind::Directory => format!("{:>11}  {}/", "", entry.path),
+        IndexKind::Symlink(target) => {
+            format!("{:>11}  {} -> {}", "", entry.path, String::from_utf8_lossy(target))
+        }
+        IndexKind::HardLink(target) => format!("{:>11}  {} = {target}", "", entry.path),
+        _ => format!("{:>11}  {}", "", entry.path),
+    }
+}
+
+fn entry_json(entry: &IndexEntry) -> Value {
+    let (kind, bytes) = match &entry.kind {
+        IndexKind::File(bytes) => ("file", Some(*bytes)),
+        IndexKind::Directory => ("directory", None),
+        IndexKind::Symlink(_) => ("symlink", None),
+        IndexKind::HardLink(_) => ("hardlink", None),
+        _ => ("special", None),
+    };
+    json!({"path": entry.path.to_string(), "kind": kind, "bytes": bytes, "mode": format!("{:04o}", entry.mode)})
+}

@@ -1,0 +1,166 @@
+//! Images come onto a list.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use crossdock_registry::{Reference, RegistriesConf, Registry};
+use crossdock_storage::{
+    Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource, ListEntry,
+    ListedPlace, ManifestEntry, Platform, is_index,
+};
+
+use super::{AddArgs, AnnotateArgs, CreateArgs, DetailArgs, not_in, wanted};
+use crate::destination::transport_of;
+use crate::exit::UsageError;
+use crate::local::{LocalImages, local_name};
+use crate::registries;
+use crate::session::{block_on, print};
+
+pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesConf) -> Result<()> {
+    let name = local_name(&args.list).map_err(UsageError)?;
+    if name.digest().is_some() {
+        return Err(UsageError(anyhow::anyhow!("{}: a list has a tag and not a digest", args.list)).into());
+    }
+    let registry =
+        registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
+    // Whatever cannot be added is known before there is a list.
+    let entries = block_on(async {
+        let mut entries = Vec::new();
+        for image in &args.images {
+            entries.extend(find(local, &registry, image, &Platform::host(), args.all).await?);
+        }
+        Ok(entries)
+    })?;
+    let list = local.store().create_list(&name.to_string(), args.amend)?;
+    if !entries.is_empty() {
+        put(local, &list, entries)?;
+    }
+    print(&format!("{}\n", list.id.digest()))
+}
+
+pub(super) fn add(args: &AddArgs, local: &LocalImages, conf: RegistriesConf) -> Result<()> {
+    let list = wanted(local, &args.list)?;
+    let registry =
+        registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
+    let platform = chosen(&args.details);
+    let mut entries = block_on(find(local, &registry, &args.image, &platform, args.all))?;
+    // What is said of one image is not true of all of a list.
+    if entries.len() == 1 {
+        args.details.apply(&mut entries[0].manifest.details)?;
+    }
+    let Some(last) = entries.last().map(|entry| entry.manifest.digest.clone()) else {
+        return Err(Error::Unusable(format!("the list {} has no image", args.image)).into());
+    };
+    put(local, &list, entries)?;
+    print(&format!("{}: {last}\n", list.id.digest()))
+}
+
+pub(super) fn annotate(args: &AnnotateArgs, local: &LocalImages) -> Result<()> {
+    let list = wanted(local, &args.list)?;
+    let digest = match args.image.parse::<Digest>() {
+        Ok(digest) => digest,
+        Err(_) => local.find(&args.image)?.manifest.digest().clone(),
+    };
+    local.store().change_list(&list.id, |list| {
+        let entry = list.entry(&digest).ok_or_else(|| not_in(&args.list, &digest))?;
+        args.details.apply(&mut entry.manifest.details).map_err(|e| Error::Unusable(format!("{e:#}")))
+    })?;
+    print(&format!("{}: {digest}\n", list.id.digest()))
+}
+
+fn put(local: &LocalImages, list: &ImageList, entries: Vec<ListEntry>) -> Result<()> {
+    Ok(local.store().change_list(&list.id, |list| {
+        entries.into_iter().for_each(|entry| list.add(entry));
+        Ok(())
+    })?)
+}
+
+/// Which image of a list is meant where one is: that for the platform it is said to be for.
+fn chosen(details: &DetailArgs) -> Platform {
+    let host = Platform::host();
+    Platform {
+        os: details.os.clone().unwrap_or(host.os),
+        variant: if details.arch.is_some() { None } else { host.variant },
+        architecture: details.arch.clone().unwrap_or(host.architecture),
+    }
+    .normalised()
+}
+
+/// The image that `name` stands for, or all images of a list.
+async fn find(
+    local: &LocalImages,
+    registry: &Registry,
+    name: &str,
+    platform: &Platform,
+    all: bool,
+) -> Result<Vec<ListEntry>> {
+    let none_for = |there: &[Option<Platform>]| {
+        let there: Vec<_> = there.iter().flatten().map(ToString::to_string).collect();
+        Error::Unusable(format!(
+            "the list {name} has no image for {platform}: it has {}; choose with --os and --arch, or add --all",
+            there.join(", ")
+        ))
+    };
+    let remote = match transport_of(name) {
+        Some(("docker", rest)) => rest.trim_start_matches('/'),
+        Some((transport, _)) => {
+            return Err(Error::Unusable(format!(
+                "{name}: an image of {transport}: cannot be added to a list; push it to a registry, or build it here"
+            ))
+            .into());
+        }
+        None => {
+            if let Some(list) = local.find_list(name)? {
+                if all {
+                    return Ok(list.entries);
+                }
+                let platforms: Vec<_> = list.entries.iter().map(|e| e.manifest.platform()).collect();
+                return Ok(vec![list.select(platform).ok_or_else(|| none_for(&platforms))?.clone()]);
+            }
+            if let Some(image) = local.find_named(name)? {
+                return Ok(vec![recorded(&image)?]);
+            }
+            // By its ID.
+            if !name.contains('/')
+                && let Ok(image) = local.find(name)
+            {
+                return Ok(vec![recorded(&image)?]);
+            }
+            name
+        }
+    };
+    let source = registry.image(remote)?;
+    let Some(entries) = source.index().await? else {
+        let image = source.resolve(platform).await?;
+        let manifest = ManifestEntry::new(&image.descriptor, details(&image.config));
+        return Ok(vec![on_registry(&source, manifest)?]);
+    };
+    if all {
+        return entries.into_iter().map(|entry| on_registry(&source, entry)).collect();
+    }
+    let platforms: Vec<_> = entries.iter().map(ManifestEntry::platform).collect();
+    let entry = ManifestEntry::select(&entries, platform).ok_or_else(|| none_for(&platforms))?;
+    Ok(vec![on_registry(&source, entry.clone())?])
+}
+
+fn recorded(image: &ImageRecord) -> Result<ListEntry> {
+    let manifest = ManifestEntry::new(&image.manifest, details(&image.config()?));
+    Ok(ListEntry { manifest, place: ListedPlace::Record })
+}
+
+fn details(config: &ImageConfig) -> EntryDetails {
+    EntryDetails { platform: Some(EntryPlatform::of_config(config)), ..EntryDetails::default() }
+}
+
+/// An image on a registry by its digest: a tag may name another one by the time it is pushed.
+fn on_registry(source: &dyn ImageSource, manifest: ManifestEntry) -> Result<ListEntry> {
+    if is_index(&manifest.media_type) {
+        let text = format!("{} has a list within the list: add that one by itself", source.name());
+        return Err(Error::Unusable(text).into());
+    }
+    let locator = source.locator();
+    let reference: Reference = locator.trim_start_matches("docker://").parse()?;
+    let (registry, repository) = (reference.registry(), reference.repository());
+    let place = ListedPlace::Image(format!("docker://{registry}/{repository}@{}", manifest.digest));
+    Ok(ListEntry { manifest, place })
+}

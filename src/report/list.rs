@@ -1,0 +1,103 @@
+//! The report of a list of images.
+
+use std::time::Duration;
+
+use crossdock_builder::{Assembled, AssembledLayer};
+use crossdock_storage::{Digest, Platform};
+use serde_json::{Value, json};
+
+use super::{effort_lines, layer_lines, layers_json, rate};
+use crate::usage::Usage;
+
+/// A list of images that is where it belongs.
+#[derive(Debug)]
+pub(crate) struct ListReport {
+    /// The list's names at its destinations, or here.
+    pub(crate) names: Vec<String>,
+    /// The ID under which it is remembered, where it is sent nowhere.
+    pub(crate) recorded: Option<Digest>,
+    /// The index's digest.
+    pub(crate) digest: Digest,
+    /// In the index's order.
+    pub(crate) images: Vec<ListedReport>,
+    /// Bytes read from the files of the context.
+    pub(crate) read: u64,
+    /// Bytes of bodies sent to registries.
+    pub(crate) sent: u64,
+    /// Bytes of blobs received from registries.
+    pub(crate) received: u64,
+    pub(crate) usage: Usage,
+    pub(crate) elapsed: Duration,
+}
+
+/// An image of the list.
+#[derive(Debug)]
+pub(crate) struct ListedReport {
+    platform: Option<String>,
+    digest: Digest,
+    image_id: Digest,
+    layers: Vec<AssembledLayer>,
+}
+
+impl ListedReport {
+    pub(crate) fn new(platform: Option<&Platform>, image: Assembled) -> Self {
+        Self {
+            platform: platform.map(ToString::to_string),
+            digest: image.manifest.digest().clone(),
+            image_id: image.config.digest().clone(),
+            layers: image.layers,
+        }
+    }
+}
+
+impl ListReport {
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut lines: Vec<_> = self.names.iter().map(|name| format!("list     {name}")).collect();
+        lines.push(match &self.recorded {
+            Some(id) => format!("id       {id}"),
+            None => format!("digest   {}", self.digest),
+        });
+        for image in &self.images {
+            let platform = image.platform.as_deref().unwrap_or("no platform");
+            lines.push(format!("image    {platform}"));
+            lines.push(format!("  digest {}", image.digest));
+            lines.push(format!("  id     {}", image.image_id));
+            lines.extend(layer_lines(&image.layers, "  "));
+        }
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let figures = (self.read, self.sent, self.received);
+        lines.extend(effort_lines(figures, &self.usage, self.elapsed, &rate(layers, self.elapsed)));
+        if let Some(id) = &self.recorded {
+            // As for an image: what a script goes on with.
+            lines.push(id.digest().to_owned());
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// For machines: one object, documented in docs/progress.md.
+    pub(crate) fn json(&self) -> Value {
+        let image = |image: &ListedReport| {
+            json!({
+                "platform": image.platform,
+                "digest": image.digest.to_string(),
+                "image_id": image.image_id.to_string(),
+                "layers": layers_json(&image.layers),
+            })
+        };
+        json!({
+            "event": "list",
+            "names": self.names,
+            "recorded": self.recorded.is_some(),
+            "list_id": self.recorded.as_ref().map(ToString::to_string),
+            "digest": self.digest.to_string(),
+            "images": self.images.iter().map(image).collect::<Vec<_>>(),
+            "bytes_read": self.read,
+            "bytes_sent": self.sent,
+            "bytes_received": self.received,
+            "bytes_written": self.usage.written,
+            "peak_memory_bytes": self.usage.peak_memory,
+            "seconds": self.elapsed.as_secs_f64(),
+        })
+    }
+}
