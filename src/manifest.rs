@@ -83,6 +83,10 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     amend: bool,
 
+    /// Take the name from the list that has it, where there is one
+    #[arg(long, conflicts_with = "amend")]
+    replace: bool,
+
     #[command(flatten)]
     registry: RegistryArgs,
 
@@ -189,6 +193,14 @@ pub(crate) struct PushListArgs {
     /// Media types of the list and its images: oci or docker (v2s2) [default: the images stay as they are]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+
+    /// How layers made of files are stored: none, zstd or gzip [default: as they were built]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) compression_format: Option<String>,
+
+    /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
+    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    pub(crate) compression_level: Option<u8>,
 
     /// Do not find out first whether the destination takes a push and layers so large
     #[arg(long)]

@@ -40,15 +40,15 @@ pub(crate) struct Overrides {
     pull_never: bool,
 
     /// Architecture to build for, in the place of --platform
-    #[arg(long, value_name = "ARCH", conflicts_with = "platform")]
+    #[arg(long, value_name = "ARCH", conflicts_with = "platforms")]
     arch: Option<String>,
 
     /// Operating system to build for, in the place of --platform
-    #[arg(long, value_name = "OS", conflicts_with = "platform")]
+    #[arg(long, value_name = "OS", conflicts_with = "platforms")]
     os: Option<String>,
 
     /// Variant of the architecture to build for, in the place of --platform
-    #[arg(long, conflicts_with = "platform")]
+    #[arg(long, conflicts_with = "platforms")]
     variant: Option<String>,
 
     /// Variable of the image's config, after the Containerfile's own; without a value, as it is in the environment

@@ -187,7 +187,7 @@ pub(crate) const MISSING: &[Missing] = &[
 
 const BUILD: &[Flag] = &[
     ignored("add-host", List, RUN),
-    refused("all-platforms", Bool, "name them with --platform"),
+    honoured("all-platforms", Bool),
     honoured("annotation", List).note("with --format docker, which has no place for one, refused"),
     honoured("arch", Value),
     honoured("authfile", Value),
@@ -247,7 +247,7 @@ const BUILD: &[Flag] = &[
     honoured("logfile", Value),
     ignored("loglevel", Value, "buildah's has none either"),
     ignored("logsplit", Bool, "one platform a build"),
-    refused("manifest", Value, "use manifest create and manifest add"),
+    honoured("manifest", Value).note("an image of the same platform that was in the list goes out"),
     ignored("memory", Value, RUN).short('m'),
     ignored("memory-swap", Value, RUN),
     refused("metadata-file", Value, "use --iidfile, --digestfile or --progress json"),
@@ -316,7 +316,7 @@ const BUILD: &[Flag] = &[
 
 const PUSH: &[Flag] = &[
     refused("add-compression", List, "push again under another name, with --compression-format"),
-    ignored("all", Bool, "concerns manifest lists"),
+    honoured("all", Bool).note("of a list of images"),
     honoured("authfile", Value),
     ignored("blob-cache", Value, STORE),
     honoured("cert-dir", Value),
@@ -336,7 +336,7 @@ const PUSH: &[Flag] = &[
     ignored("remove-signatures", Bool, SIGNATURES),
     honoured("retry", Value),
     honoured("retry-delay", Value),
-    ignored("rm", Bool, "concerns manifest lists"),
+    ignored("rm", Bool, "concerns manifest lists: use manifest push"),
     refused("sign-by", Value, SIGN),
     refused("sign-by-sigstore", Value, SIGN),
     refused("sign-by-sigstore-private-key", Value, SIGN),
@@ -391,7 +391,7 @@ const RMI: &[Flag] = &[
 const MANIFEST_CREATE: &[Flag] = &[
     honoured("all", Bool),
     honoured("amend", Bool),
-    honoured("annotation", List),
+    refused("annotation", List, "annotations are of its images: use manifest annotate"),
     honoured("replace", Bool),
     honoured("tls-verify", Bool),
 ];

@@ -31,7 +31,11 @@ pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesCon
         }
         Ok(entries)
     })?;
-    let list = local.store().create_list(&name.to_string(), args.amend)?;
+    let name = name.to_string();
+    if args.replace {
+        local.store().untag(&name)?;
+    }
+    let list = local.store().create_list(&name, args.amend)?;
     if !entries.is_empty() {
         put(local, &list, entries)?;
     }

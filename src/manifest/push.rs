@@ -16,7 +16,7 @@ use crate::args::{ProgressStyle, RegistryArgs, WorkArgs};
 use crate::destination::Destination;
 use crate::exit::UsageError;
 use crate::local::LocalImages;
-use crate::options::writable;
+use crate::options::{compression, writable};
 use crate::report::{ListReport, ListedReport};
 use crate::session::{block_on, interruptible, print, print_aside, write_digest};
 use crate::usage::Usage;
@@ -68,12 +68,15 @@ pub(super) fn run(
     conf: RegistriesConf,
 ) -> Result<()> {
     let list = wanted(local, &args.list)?;
+    let wanted = args.compression_format.as_deref();
+    let compression =
+        wanted.map(|format| compression(format, args.compression_level)).transpose().map_err(UsageError)?;
     let push = ListPush {
         name: &args.list,
         destination: args.destination.as_deref(),
         all: args.all,
         format: args.format.as_deref(),
-        compression: None,
+        compression,
         digestfile: args.digestfile.as_deref(),
         preflight: !args.no_preflight,
         registry: &args.registry,
