@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use crossdock_storage::{ImageRecord, Records};
+use crossdock_storage::{Descriptor, Digest, ImageList, ImageRecord, Records};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::session::{print, root_directory};
-use crate::table;
 use crate::template::{Empty, Field, Template, Value};
+use crate::{manifest, table};
 
 /// What stands for a name that an image has not.
 const NONE: &str = "<none>";
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
     for (_, reason) in &records.damaged {
         tracing::warn!("{reason}");
     }
-    let mut images = Vec::new();
+    let mut images: Vec<_> = records.lists.iter().map(|list| Listed::of_list(list, &records)).collect();
     for image in &records.images {
         match Listed::new(image, &records) {
             Ok(listed) => images.push(listed),
@@ -94,15 +94,18 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
     }
     images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.names.cmp(&b.names)));
     if let Some(name) = &args.image {
-        let wanted = local.find(name)?;
-        images.retain(|image| image.record.manifest == wanted.manifest);
+        let wanted = match local.find_list(name)? {
+            Some(list) => list.id,
+            None => local.find(name)?.manifest.digest().clone(),
+        };
+        images.retain(|image| image.key == wanted);
     }
     for text in &args.filters {
         let filter = Filter::parse(text, &local)?;
         images.retain(|image| filter.accepts(image));
     }
     let now = Timestamp::now();
-    let shown = |image: &Listed<'_>| image.shown_id(args.no_trunc);
+    let shown = |image: &Listed| image.shown_id(args.no_trunc);
     print(&if args.quiet {
         images.iter().map(|image| shown(image) + "\n").collect()
     } else if args.json {
@@ -114,35 +117,52 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
     })
 }
 
-/// An image in the list.
-struct Listed<'a> {
-    record: &'a ImageRecord,
+/// An image, or a list of images, as it is shown.
+struct Listed {
+    /// What its names stand for.
+    key: Digest,
+    id: Digest,
+    digest: Digest,
     names: Vec<String>,
     created: Timestamp,
     size: u64,
     labels: BTreeMap<String, String>,
 }
 
-impl<'a> Listed<'a> {
-    fn new(record: &'a ImageRecord, records: &Records) -> Result<Self> {
+impl Listed {
+    fn new(record: &ImageRecord, records: &Records) -> Result<Self> {
         let config = record.config()?;
-        let recorded = || i64::try_from(record.recorded).ok().and_then(|s| Timestamp::from_second(s).ok());
+        let digest = record.manifest.digest().clone();
         Ok(Self {
-            record,
-            names: records.names_of(record.manifest.digest()).map(str::to_owned).collect(),
+            id: record.id(),
+            names: records.names_of(&digest).map(str::to_owned).collect(),
             created: config
                 .created
                 .as_deref()
                 .and_then(|time| time.parse().ok())
-                .or_else(recorded)
-                .unwrap_or(Timestamp::UNIX_EPOCH),
-            size: record.manifest()?.layers().iter().map(crossdock_storage::Descriptor::size).sum(),
+                .unwrap_or_else(|| recorded(record.recorded)),
+            size: record.manifest()?.layers().iter().map(Descriptor::size).sum(),
             labels: config.config.labels.into_iter().collect(),
+            key: digest.clone(),
+            digest,
         })
     }
 
+    fn of_list(list: &ImageList, records: &Records) -> Self {
+        let index = manifest::descriptor(list);
+        Self {
+            key: list.id.clone(),
+            id: list.id.clone(),
+            digest: index.digest().clone(),
+            names: records.names_of(&list.id).map(str::to_owned).collect(),
+            created: recorded(list.recorded),
+            size: index.size(),
+            labels: BTreeMap::new(),
+        }
+    }
+
     fn shown_id(&self, whole: bool) -> String {
-        let id = self.record.id();
+        let id = &self.id;
         if whole { id.to_string() } else { id.digest().chars().take(12).collect() }
     }
 
@@ -150,7 +170,7 @@ impl<'a> Listed<'a> {
         json!({
             "id": id,
             "names": (!self.names.is_empty()).then_some(&self.names),
-            "digest": self.record.manifest.digest().to_string(),
+            "digest": self.digest.to_string(),
             "createdat": table::ago(self.created, now),
             "size": table::size(self.size),
             "created": self.created.as_second(),
@@ -177,7 +197,7 @@ impl<'a> Listed<'a> {
                 text("ID", self.shown_id(whole)),
                 text("Name", name),
                 text("Tag", tag),
-                text("Digest", self.record.manifest.digest().to_string()),
+                text("Digest", self.digest.to_string()),
                 text("CreatedAt", table::ago(self.created, now)),
                 text("CreatedAtRaw", Value::Time(self.created.to_string()).to_string()),
                 Field {
@@ -193,6 +213,11 @@ impl<'a> Listed<'a> {
         };
         names.into_iter().map(row).collect()
     }
+}
+
+fn recorded(seconds: u64) -> Timestamp {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Repository and tag; a name by digest has no tag.
@@ -249,7 +274,7 @@ impl Filter {
         }
     }
 
-    fn accepts(&self, image: &Listed<'_>) -> bool {
+    fn accepts(&self, image: &Listed) -> bool {
         match self {
             Self::Dangling(wanted) => image.names.is_empty() == *wanted,
             Self::Label { key, value } => {
@@ -318,7 +343,7 @@ impl Layout {
         Ok(Self { headings: true, ..Self::parse(&columns)? })
     }
 
-    fn print(&self, args: &ImagesArgs, images: &[Listed<'_>], now: Timestamp) -> Result<String> {
+    fn print(&self, args: &ImagesArgs, images: &[Listed], now: Timestamp) -> Result<String> {
         let mut lines = Vec::new();
         if self.headings && !args.noheading {
             lines.push(self.line(&headings())?);

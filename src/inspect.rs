@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
-use crossdock_storage::ImageRecord;
+use crossdock_storage::{ImageRecord, Platform};
 use serde_json::{Value as Json, json};
 
 use crate::exit::UsageError;
 use crate::images::in_json;
 use crate::local::LocalImages;
+use crate::manifest;
 use crate::session::{print, root_directory};
 use crate::template::{Empty, Field, Shape, Template, Value};
 
@@ -63,7 +64,16 @@ pub(crate) fn run(args: &InspectArgs, root: Option<&Path>) -> Result<()> {
     let usage = |error| UsageError(anyhow!("--format: {error}"));
     let template = args.format.as_deref().map(Template::parse).transpose().map_err(usage)?;
     let local = LocalImages::new(root_directory(root).as_deref())?;
-    let image = local.find(&args.image)?;
+    let image = match local.find_list(&args.image)? {
+        Some(list) if args.kind == Kind::Manifest && template.is_none() => {
+            return manifest::show(list.entries.iter().map(|entry| &entry.manifest));
+        }
+        // As buildah does: the one that runs here.
+        Some(list) => local.member(list.select(&Platform::host()).with_context(|| {
+            format!("the list {} has no image for this machine: see `crossdock manifest inspect`", args.image)
+        })?)?,
+        None => local.find(&args.image)?,
+    };
     let shown = match args.kind {
         Kind::Manifest => Value::from(&parse(&image.manifest_bytes, "manifest")?),
         _ => {

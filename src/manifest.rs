@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
+use crossdock_builder::describe_index;
 use crossdock_registry::RegistriesConf;
-use crossdock_storage::{Digest, EntryDetails, Error, ImageList, ImageSource, ManifestEntry};
+use crossdock_storage::{Descriptor, Digest, EntryDetails, Error, ImageList, ImageSource, ManifestEntry};
 use serde::Serialize;
 
 use crate::args::{ConfArgs, RegistryArgs, WorkArgs};
@@ -349,7 +350,14 @@ fn inspect(args: &InspectArgs, local: &LocalImages, conf: RegistriesConf) -> Res
     show(entries.iter())
 }
 
-fn show<'a>(entries: impl Iterator<Item = &'a ManifestEntry>) -> Result<()> {
+/// The index that a list makes.
+pub(crate) fn descriptor(list: &ImageList) -> Descriptor {
+    let entries: Vec<_> = list.entries.iter().map(|entry| entry.manifest.clone()).collect();
+    describe_index(push::format_of(entries.iter()), &entries)
+}
+
+/// Prints a list as the index that it makes.
+pub(crate) fn show<'a>(entries: impl Iterator<Item = &'a ManifestEntry>) -> Result<()> {
     let manifests: Vec<_> = entries.collect();
     let media_type = push::media_type(push::format_of(manifests.iter().copied()));
     let shown = Shown { schema_version: 2, media_type, manifests };

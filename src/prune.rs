@@ -54,14 +54,7 @@ pub(crate) fn run(args: &PruneArgs, root: Option<&Path>) -> Result<()> {
     for (_, reason) in &records.damaged {
         tracing::warn!("{reason}");
     }
-    for image in &records.images {
-        let nameless = records.names_of(image.manifest.digest()).next().is_none();
-        if nameless && local.store().remove_nameless(image.manifest.digest())? {
-            removal.nameless(image);
-        } else if args.all {
-            removal.whole(&local, image)?;
-        }
-    }
+    removal.all(&local, args.all)?;
     let pruned = crossdock_storage::prune(&root, if args.memos { Duration::ZERO } else { LONG })?;
     let reclaimed = before.saturating_sub(local.disk_used()?.0);
     print(&(removal.text() + &summary(&removal, &pruned, reclaimed)))

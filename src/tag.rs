@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use crossdock_storage::{Error, ImageRecord};
+use crossdock_storage::{Digest, Error};
 
 use crate::exit::UsageError;
 use crate::local::{LocalImages, local_name};
@@ -64,8 +64,8 @@ pub(crate) fn run(args: &TagArgs, root: Option<&Path>) -> Result<()> {
     let names =
         args.names.iter().map(|name| new_name(name)).collect::<Result<Vec<_>>>().map_err(UsageError)?;
     let local = LocalImages::new(root_directory(root).as_deref())?;
-    let image = local.find(&args.image)?;
-    Ok(names.iter().try_for_each(|name| local.store().tag(image.manifest.digest(), name))?)
+    let (key, _) = meant(&local, &args.image)?;
+    Ok(names.iter().try_for_each(|name| local.store().tag(&key, name))?)
 }
 
 fn new_name(text: &str) -> Result<String> {
@@ -76,6 +76,15 @@ fn new_name(text: &str) -> Result<String> {
     Ok(name.to_string())
 }
 
+/// What the names of an image or list stand for, and its ID.
+fn meant(local: &LocalImages, text: &str) -> Result<(Digest, Digest)> {
+    if let Some(list) = local.find_list(text)? {
+        return Ok((list.id.clone(), list.id));
+    }
+    let image = local.find(text)?;
+    Ok((image.manifest.digest().clone(), image.id()))
+}
+
 /// Runs `rmi`.
 ///
 /// # Errors
@@ -84,15 +93,7 @@ pub(crate) fn run_rmi(args: &RmiArgs, root: Option<&Path>) -> Result<()> {
     let local = LocalImages::new(root_directory(root).as_deref())?;
     let mut removal = Removal::default();
     if args.all || args.prune {
-        let records = local.store().list()?;
-        for image in &records.images {
-            let named = records.names_of(image.manifest.digest()).next().is_some();
-            if args.all {
-                removal.whole(&local, image)?;
-            } else if !named && local.store().remove_nameless(image.manifest.digest())? {
-                removal.nameless(image);
-            }
-        }
+        removal.all(&local, args.all)?;
     }
     let mut failed = Vec::new();
     for text in &args.images {
@@ -119,11 +120,10 @@ pub(crate) struct Removal {
 impl Removal {
     /// What a user names.
     fn one(&mut self, local: &LocalImages, text: &str, force: bool) -> Result<()> {
-        let image = local.find(text)?;
-        let digest = image.manifest.digest();
+        let (key, id) = meant(local, text)?;
         let records = local.store().list()?;
-        let names: Vec<_> = records.names_of(digest).collect();
-        let Some(name) = local.name_of(text, digest)? else {
+        let names: Vec<_> = records.names_of(&key).collect();
+        let Some(name) = local.name_of(text, &key)? else {
             if names.len() > 1 && !force {
                 return Err(Error::Unusable(format!(
                     "{text} has several names ({}): remove it with --force, or by one of them",
@@ -131,31 +131,42 @@ impl Removal {
                 ))
                 .into());
             }
-            return self.whole(local, &image);
+            return self.whole(local, &key, &id);
         };
         if local.store().untag(&name)? {
             self.untagged.push(name);
         }
-        if names.len() <= 1 && local.store().remove_nameless(digest)? {
-            self.removed.push(image.id().digest().to_owned());
+        if names.len() <= 1 && local.store().remove_nameless(&key)? {
+            self.removed.push(id.digest().to_owned());
         }
         Ok(())
     }
 
-    /// An image with all its names.
-    pub(crate) fn whole(&mut self, local: &LocalImages, image: &ImageRecord) -> Result<()> {
-        let digest = image.manifest.digest();
-        let names: Vec<_> = local.store().list()?.names_of(digest).map(str::to_owned).collect();
-        if local.store().remove(digest)? {
+    /// All images and lists, or those that nobody wants. Lists go first: they want images.
+    pub(crate) fn all(&mut self, local: &LocalImages, named_too: bool) -> Result<()> {
+        let records = local.store().list()?;
+        let lists = records.lists.iter().map(|list| (list.id.clone(), list.id.clone()));
+        let mut images: Vec<_> =
+            records.images.iter().map(|image| (image.manifest.digest().clone(), image.id())).collect();
+        images.sort_by_cached_key(|(key, _)| records.names_of(key).map(str::to_owned).collect::<Vec<_>>());
+        for (key, id) in lists.chain(images) {
+            if named_too {
+                self.whole(local, &key, &id)?;
+            } else if local.store().remove_nameless(&key)? {
+                self.removed.push(id.digest().to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// An image or list with all its names.
+    fn whole(&mut self, local: &LocalImages, key: &Digest, id: &Digest) -> Result<()> {
+        let names: Vec<_> = local.store().list()?.names_of(key).map(str::to_owned).collect();
+        if local.store().remove(key)? {
             self.untagged.extend(names);
-            self.removed.push(image.id().digest().to_owned());
+            self.removed.push(id.digest().to_owned());
         }
         Ok(())
-    }
-
-    /// That an image without a name is gone.
-    pub(crate) fn nameless(&mut self, image: &ImageRecord) {
-        self.removed.push(image.id().digest().to_owned());
     }
 
     /// How many images are gone.

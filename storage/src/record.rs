@@ -130,6 +130,17 @@ pub struct Records {
 }
 
 impl Records {
+    /// Whether an image or list has a name, or is in a list.
+    #[must_use]
+    pub fn is_wanted(&self, image: &Digest) -> bool {
+        let listed = |list: &ImageList| {
+            list.entries
+                .iter()
+                .any(|entry| entry.place == ListedPlace::Record && entry.manifest.digest == *image)
+        };
+        self.names_of(image).next().is_some() || self.lists.iter().any(listed)
+    }
+
     /// The names of an image or list.
     pub fn names_of(&self, image: &Digest) -> impl Iterator<Item = &str> {
         self.names.iter().filter(move |(_, digest)| *digest == image).map(|(name, _)| name.as_str())
@@ -293,18 +304,17 @@ impl RecordStore {
         Ok(())
     }
 
-    /// Forgets an image that has no name; `false` where it has one, or is not there.
+    /// Forgets an image or list that [nobody wants](Records::is_wanted); `false` where it is not there.
     ///
     /// # Errors
     /// As [`remove`](Self::remove).
     pub fn remove_nameless(&self, image: &Digest) -> Result<bool> {
         let _lock = self.lock()?;
-        for path in files(&self.names_directory())? {
-            if read_name(&path).is_ok_and(|name| name.is_some_and(|name| name.image == *image)) {
-                return Ok(false);
-            }
+        let records = self.list()?;
+        if records.is_wanted(image) {
+            return Ok(false);
         }
-        remove(&self.record_path(image))
+        Ok(remove(&self.record_path(image))? | remove(&self.list_path(image))?)
     }
 
     /// Forgets an image or list and its names; `false` where there is none.

@@ -1,6 +1,5 @@
 //! Image records: written and read again, with names that move, damage that stands in nobody's way, and files that
 //! must be what they were.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;

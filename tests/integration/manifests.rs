@@ -244,7 +244,7 @@ fn a_list_is_not_pushed_without_its_images() {
     sandbox.build(&[&BOTH[..], &["-t", "llama"]].concat()).done();
     let destination = format!("docker://{}", registry.name("team/llama:1"));
     let alone = ["manifest", "push", "--tls-verify=false", "llama", &destination];
-    sandbox.run(&alone).failed(5).says(&["is not there", "--all"]);
+    sandbox.run(&alone).failed(3).says(&["is not there", "--all"]);
     assert_eq!(registry.tag("team/llama", "1"), None);
     sandbox.run(&["manifest", "push", "llama", "oci:layout"]).failed(3).says(&["--all"]);
     assert!(!sandbox.path("layout").exists());
@@ -354,4 +354,36 @@ fn lists_that_cannot_be_used_are_refused_by_name() {
         .run(&["build", "--platform", "linux/amd64,linux/arm64", "context"])
         .failed(2)
         .says(&["--manifest"]);
+}
+
+#[test]
+fn a_list_is_listed_shown_tagged_and_forgotten_as_an_image_is() {
+    let sandbox = Sandbox::small();
+    sandbox.run(&["build", "-q", "--platform", "linux/amd64,linux/arm64", "-t", "both:1", "context"]).done();
+    sandbox.run(&["tag", "both:1", "both:2"]).done();
+    let rows = || {
+        let format = "{{.Name}}:{{.Tag}}";
+        let run = sandbox.run(&["images", "--noheading", "--format", format]).done();
+        let mut rows: Vec<_> = run.stdout.lines().map(|line| line.trim().to_owned()).collect();
+        rows.sort();
+        rows
+    };
+    let members = ["<none>:<none>", "<none>:<none>"];
+    assert_eq!(rows(), [&members[..], &["localhost/both:1", "localhost/both:2"]].concat());
+    assert_eq!(sandbox.run(&["images", "-q", "both:1"]).done().stdout.lines().count(), 1);
+    let shown = sandbox.run(&["inspect", "--type", "manifest", "both:2"]).done().stdout;
+    assert_eq!(shown, sandbox.run(&["manifest", "inspect", "both:1"]).done().stdout);
+    let shown = sandbox.run(&["inspect", "--format", "{{.OCIv1.OS}}", "both:1"]).done().stdout;
+    assert_eq!(shown.trim(), "linux");
+
+    // What a list needs is not left over.
+    sandbox.run(&["prune", "--force"]).done();
+    sandbox.run(&["rmi", "--prune"]).done();
+    sandbox.run(&["push", "--all", "both:1", "oci:both:1"]).done();
+    sandbox.run(&["rmi", "both:1"]).done();
+    assert_eq!(rows(), [&members[..], &["localhost/both:2"]].concat());
+    sandbox.run(&["rmi", "both:2"]).done();
+    assert_eq!(rows(), members);
+    sandbox.run(&["prune", "--force"]).done();
+    assert_eq!(rows(), [] as [&str; 0]);
 }
