@@ -21,6 +21,7 @@ mod plan;
 mod scope;
 mod stage_files;
 mod tree;
+mod triggers;
 
 pub use assemble::{
     AssembleOptions, Assembled, AssembledLayer, Assembly, AssemblyBase, AssemblyLayer, assemble,
