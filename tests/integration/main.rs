@@ -9,6 +9,7 @@
 mod docker_registry;
 #[path = "../../registry/tests/common/fault_proxy.rs"]
 mod fault_proxy;
+#[allow(dead_code, reason = "shared with tests/oracle, which uses more of it")]
 mod support;
 
 mod again;
