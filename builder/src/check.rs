@@ -13,11 +13,12 @@ use crate::containerfile::{
 use crate::error::Error;
 use crate::plan::PlanOptions;
 use crate::scope::{Scope, unused};
+use crate::triggers::refuse_from;
 
 /// What a stage begins with.
 #[derive(Debug, Clone)]
 pub(crate) enum StageBase {
-    Scratch,
+    Scratch { platform: Platform },
     Stage(usize),
     Image { reference: String, platform: Platform },
 }
@@ -135,11 +136,20 @@ impl Check<'_> {
                 self.stage(base)?;
                 self.stages.get(&base).map(|stage| stage.env.clone()).unwrap_or_default()
             }
-            StageBase::Scratch | StageBase::Image { .. } => Vec::new(),
+            StageBase::Scratch { .. } | StageBase::Image { .. } => Vec::new(),
         };
         let mut scope = self.global.stage(&env);
-        let mut checked = CheckedStage { base, from: BTreeMap::new(), env: Vec::new(), writes: false };
         let file = self.file;
+        let mut triggered = false;
+        if let StageBase::Stage(base) = base {
+            for instruction in &file.stages[base].instructions {
+                if let Instruction::Onbuild(onbuild) = &instruction.value {
+                    check_trigger(file, self.options, &onbuild.trigger, &scope)?;
+                    triggered |= writes(&onbuild.trigger.value);
+                }
+            }
+        }
+        let mut checked = CheckedStage { base, from: BTreeMap::new(), env: Vec::new(), writes: triggered };
         for instruction in &file.stages[index].instructions {
             match &instruction.value {
                 // Values that need the base's environment come out wrong here; the second pass has them right.
@@ -170,14 +180,7 @@ impl Check<'_> {
                     self.add(add, &scope)?;
                 }
                 Instruction::Workdir(_) => checked.writes = true,
-                Instruction::Run(_) => {
-                    return Err(self.refuse(
-                        keyword_span(instruction, "RUN"),
-                        "RUN is not carried out: crossdock starts no containers",
-                        "do this step in an earlier task of the pipeline and COPY its result, or put it into the \
-                         base image",
-                    ));
-                }
+                Instruction::Run(_) => return Err(self.refuse_run(instruction)),
                 _ => {}
             }
         }
@@ -202,16 +205,6 @@ impl Check<'_> {
                     .with_help("give ARG a default before the first FROM, or pass --build-arg"),
             ));
         }
-        if image == "scratch" {
-            return Ok(StageBase::Scratch);
-        }
-        let lower = image.to_lowercase();
-        let named = |stage: &crate::containerfile::Stage| {
-            stage.from.name.as_ref().is_some_and(|name| name.value == lower)
-        };
-        if let Some(base) = self.file.stages[..index].iter().rposition(named) {
-            return Ok(StageBase::Stage(base));
-        }
         let platform = match &from.platform {
             None => self.options.platform.clone(),
             Some(platform) => {
@@ -221,6 +214,16 @@ impl Check<'_> {
                 })?
             }
         };
+        if image == "scratch" {
+            return Ok(StageBase::Scratch { platform });
+        }
+        let lower = image.to_lowercase();
+        let named = |stage: &crate::containerfile::Stage| {
+            stage.from.name.as_ref().is_some_and(|name| name.value == lower)
+        };
+        if let Some(base) = self.file.stages[..index].iter().rposition(named) {
+            return Ok(StageBase::Stage(base));
+        }
         Ok(StageBase::Image { reference: image.to_owned(), platform })
     }
 
@@ -306,8 +309,40 @@ impl Check<'_> {
         Ok(())
     }
 
+    fn refuse_run(&self, instruction: &Spanned<Instruction>) -> Error {
+        self.refuse(
+            keyword_span(instruction, "RUN"),
+            "RUN is not carried out: crossdock starts no containers",
+            "do this step in an earlier task of the pipeline and COPY its result, or put it into the base image",
+        )
+    }
+
     fn refuse(&self, span: Span, message: &str, help: &str) -> Error {
         Error::Refused(Diagnostic::new(&self.file.source, span, message).with_help(help))
+    }
+}
+
+/// Whether it may change the file system.
+pub(crate) const fn writes(instruction: &Instruction) -> bool {
+    matches!(instruction, Instruction::Add(_) | Instruction::Copy(_) | Instruction::Workdir(_))
+}
+
+/// Refuses an ONBUILD trigger that cannot be carried out; `file` holds its text.
+pub(crate) fn check_trigger(
+    file: &Containerfile,
+    options: &PlanOptions,
+    trigger: &Spanned<Instruction>,
+    scope: &Scope<'_>,
+) -> Result<(), Error> {
+    let check = Check { file, options, global: scope.clone(), stages: BTreeMap::new() };
+    match &trigger.value {
+        Instruction::Copy(copy) => {
+            check.copy(copy, scope)?;
+            copy.from.as_ref().map_or(Ok(()), |from| Err(refuse_from(file, from)))
+        }
+        Instruction::Add(add) => check.add(add, scope),
+        Instruction::Run(_) => Err(check.refuse_run(trigger)),
+        _ => Ok(()),
     }
 }
 

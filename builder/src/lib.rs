@@ -24,6 +24,7 @@ mod plan;
 mod scope;
 mod stage_files;
 mod tree;
+mod triggers;
 
 pub use assemble::{
     Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,

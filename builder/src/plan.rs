@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, Evaluation};
 use crate::tree::FileTree;
+use crate::triggers::{Parsed, triggers};
 
 /// What the command line says about a build.
 #[derive(Debug, Clone)]
@@ -202,13 +203,14 @@ pub async fn plan(
     resolver: &dyn BaseResolver,
 ) -> Result<PlannedImage, Error> {
     let checked = check_stages(file, options)?;
-    let bases = resolve_bases(file, &checked, resolver).await?;
+    let bases = resolve_bases(file, options, &checked, resolver).await?;
     let mut evaluation = Evaluation::new(file, context, options, &checked);
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
-    let (built, mut warnings) = evaluation.finish();
-    warnings.extend(checked.unused_build_args.iter().cloned().map(Warning::UnusedBuildArg));
+    let (built, triggered, mut warnings) = evaluation.finish();
+    let unused = checked.unused_build_args.iter().filter(|name| !triggered.contains(*name));
+    warnings.extend(unused.cloned().map(Warning::UnusedBuildArg));
     let stages = checked.needed().map(|index| {
         let stage = &file.stages[index];
         let base = match (bases.get(&index), checked.base(index)) {
@@ -232,6 +234,7 @@ pub async fn plan(
 /// The bases of the needed stages by index; an image that several stages name is asked for once.
 async fn resolve_bases(
     file: &Containerfile,
+    options: &PlanOptions,
     checked: &Checked,
     resolver: &dyn BaseResolver,
 ) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
@@ -255,8 +258,8 @@ async fn resolve_bases(
                 source: Box::new(source),
             };
             let base = resolver.resolve(reference, platform).await.map_err(fail)?;
-            refuse_triggers(file, index, reference, &base.image.config)?;
-            let tree = if trees.contains(&key) {
+            let triggers = triggers(file, options, reference, &base.image.config)?;
+            let tree = if trees.contains(&key) || triggers.iter().any(Parsed::writes) {
                 resolver.tree(&base).await.map_err(fail)?
             } else {
                 FileTree::unknown()
@@ -272,25 +275,6 @@ async fn resolve_bases(
 
 fn key(reference: &str, platform: &Platform) -> (String, String) {
     (reference.to_owned(), platform.to_string())
-}
-
-/// The base's ONBUILD instructions would have to be carried out here.
-pub(crate) fn refuse_triggers(
-    file: &Containerfile,
-    index: usize,
-    name: &str,
-    config: &ImageConfig,
-) -> Result<(), Error> {
-    let Some(trigger) = config.config.on_build.first() else { return Ok(()) };
-    let span = file.stages[index].from.image.span;
-    let message = format!(
-        "{name} has an ONBUILD trigger that would run here: {}",
-        trigger.lines().next().unwrap_or_default()
-    );
-    Err(Error::Refused(
-        Diagnostic::new(&file.source, span, message)
-            .with_help("use a base without ONBUILD and write what it does into this file"),
-    ))
 }
 
 fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> PlannedImage {
@@ -353,7 +337,7 @@ impl Checked {
     fn images(&self) -> impl Iterator<Item = (usize, &str, &Platform)> {
         self.needed().filter_map(|index| match self.base(index)? {
             StageBase::Image { reference, platform } => Some((index, reference.as_str(), platform)),
-            StageBase::Scratch | StageBase::Stage(_) => None,
+            StageBase::Scratch { .. } | StageBase::Stage(_) => None,
         })
     }
 }

@@ -10,7 +10,7 @@ use crossdock_storage::Platform;
 use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Spanned};
 use crate::plan::{PlanOptions, name_of, set_env};
 
-/// ARGs that need no declaration, and so are no unused build arguments (Dockerfile reference, "Predefined ARGs").
+/// ARGs that are there without a declaration once they are given (Dockerfile reference, "Predefined ARGs").
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// The variables at a point of the Containerfile.
@@ -46,6 +46,21 @@ impl<'a> Scope<'a> {
     /// The scope at the head of a stage, given the global one and the base's environment.
     pub(crate) fn stage(&self, env: &[String]) -> Self {
         Self { args: BTreeMap::new(), env: env.to_vec(), globals: self.globals.clone(), ..*self }
+    }
+
+    /// The same variables for the words of another text.
+    pub(crate) fn of_file<'b>(&'b self, file: &'b Containerfile) -> Scope<'b> {
+        Scope { file, ..self.clone() }
+    }
+
+    /// The values of ARG and ENV.
+    pub(crate) fn into_values(self) -> (BTreeMap<String, String>, Vec<String>) {
+        (self.args, self.env)
+    }
+
+    /// Takes over what instructions of another text have set.
+    pub(crate) fn take(&mut self, args: BTreeMap<String, String>, env: Vec<String>) {
+        (self.args, self.env) = (args, env);
     }
 
     /// Carries out an ARG.
@@ -93,7 +108,10 @@ impl<'a> Scope<'a> {
             .iter()
             .find(|line| name_of(line) == name)
             .map(|line| line.split_once('=').map_or_else(String::new, |(_, value)| value.to_owned()));
-        env.or_else(|| self.args.get(name).cloned())
+        env.or_else(|| self.args.get(name).cloned()).or_else(|| match self.build_args.get(name) {
+            Some(Some(given)) if is_proxy(name) => Some(given.clone()),
+            _ => None,
+        })
     }
 }
 
@@ -105,12 +123,14 @@ pub(crate) fn unused<'a>(
     let declared: BTreeSet<&str> = declared.map(|declaration| declaration.name.value.as_str()).collect();
     build_args
         .keys()
-        .filter(|name| {
-            !declared.contains(name.as_str()) && !PROXIES.contains(&name.to_ascii_uppercase().as_str())
-        })
+        .filter(|name| !declared.contains(name.as_str()) && !is_proxy(name))
         .filter(|name| !name.is_empty() && !is_platform_arg(name))
         .cloned()
         .collect()
+}
+
+fn is_proxy(name: &str) -> bool {
+    PROXIES.contains(&name.to_ascii_uppercase().as_str())
 }
 
 fn is_platform_arg(name: &str) -> bool {

@@ -11,6 +11,7 @@ mod docker_registry;
 mod fault_proxy;
 #[path = "../../registry/tests/common/quirks.rs"]
 mod quirks;
+#[allow(dead_code, reason = "shared with tests/oracle, which uses more of it")]
 mod support;
 
 mod again;

@@ -144,8 +144,10 @@ impl Stage<'_> {
                 std::iter::once("CMD".to_owned()).chain(words.iter().map(|word| word.value.clone())).collect()
             }
         };
+        // Zero is the default, which Docker leaves out.
         let nanoseconds = |duration: &Option<Spanned<std::time::Duration>>| {
-            duration.as_ref().map(|duration| i64::try_from(duration.value.as_nanos()).unwrap_or(i64::MAX))
+            let duration = duration.as_ref().filter(|duration| !duration.value.is_zero())?;
+            Some(i64::try_from(duration.value.as_nanos()).unwrap_or(i64::MAX))
         };
         self.built.config.config.healthcheck = Some(HealthConfig {
             test,
@@ -153,7 +155,7 @@ impl Stage<'_> {
             timeout: nanoseconds(&healthcheck.timeout),
             start_period: nanoseconds(&healthcheck.start_period),
             start_interval: nanoseconds(&healthcheck.start_interval),
-            retries: healthcheck.retries.as_ref().map(|retries| i64::from(retries.value)),
+            retries: healthcheck.retries.as_ref().map(|r| i64::from(r.value)).filter(|retries| *retries > 0),
         });
     }
 }

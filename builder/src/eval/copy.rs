@@ -7,6 +7,7 @@ use crossdock_storage::{Entry, FileContent, LayerPath};
 
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
+use super::mode::Mode;
 use super::owner::owner;
 use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Diagnostic, Heredoc, Span, Spanned};
 use crate::error::{Error, Problem};
@@ -37,7 +38,7 @@ enum Resolved {
 /// How items change on their way.
 struct Change {
     owner: Option<(u32, u32)>,
-    mode: Option<u32>,
+    mode: Option<Mode>,
     exclude: IgnoreFile,
     /// The context's owners and set-id bits are the build machine's: they stay there, as with buildah.
     from_context: bool,
@@ -109,7 +110,7 @@ impl Stage<'_> {
             .map_err(|problem| fail(problem, request.dest.span))?;
         let unclear = matches!(target, Target::As { may_be_directory: true, .. });
 
-        let mut writer = Writer::new(&mut self.built.tree, change.owner, change.mode);
+        let mut writer = Writer::new(&mut self.built.tree, change.owner, change.mode.clone());
         if let Target::Into(directory) = &target {
             writer.make_directories(directory);
         }
@@ -200,11 +201,11 @@ impl Stage<'_> {
         }
         if let Some(chmod) = request.chmod {
             let text = self.word(chmod)?;
-            change.mode = Some(mode(&text).ok_or_else(|| {
+            change.mode = Some(Mode::parse(&text).ok_or_else(|| {
                 self.invalid_with_help(
                     chmod.span,
-                    &format!("--chmod={text} is not an octal mode"),
-                    "write three or four octal digits, such as 0644",
+                    &format!("--chmod={text} is no mode"),
+                    "write three or four octal digits, such as 0644, or changes such as a+rX,go-w",
                 )
             })?);
         }
@@ -310,11 +311,6 @@ fn dangling(tree: &FileTree, links: &[LayerPath]) -> Option<(usize, LayerPath)> 
     Some((links.iter().filter(dangles).count(), first.clone()))
 }
 
-fn mode(text: &str) -> Option<u32> {
-    let octal = !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o7777)
-}
-
 /// What kind of archive begins with these bytes, if ADD would unpack it.
 ///
 /// A compressed file may hold no archive, and docker would look inside; here it is taken for one, as it is refused
@@ -346,22 +342,6 @@ fn is_tar_header(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn modes_are_octal() {
-        for (text, expected) in [
-            ("644", Some(0o644)),
-            ("0755", Some(0o755)),
-            ("4755", Some(0o4755)),
-            ("u+x", None),
-            ("", None),
-            ("8", None),
-            ("+7", None),
-            ("10000", None),
-        ] {
-            assert_eq!(mode(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn archives_are_known_by_their_first_bytes() {

@@ -4,6 +4,7 @@
 
 use crossdock_storage::{Entry, LayerPath};
 
+use super::mode::Mode;
 use crate::error::Problem;
 use crate::origin::{Item, ItemKind, join};
 use crate::tree::{FileTree, Node, NodeKind, State, layer_path};
@@ -56,14 +57,14 @@ pub(super) struct Writer<'t> {
     tree: &'t mut FileTree,
     made: FileTree,
     owner: Option<(u32, u32)>,
-    mode: Option<u32>,
+    mode: Option<Mode>,
     /// Where the directory that was written to last is, its links followed.
     last: Option<(Vec<u8>, LayerPath)>,
 }
 
 impl<'t> Writer<'t> {
     /// `owner` and `mode` are those of `--chown` and `--chmod`.
-    pub(super) fn new(tree: &'t mut FileTree, owner: Option<(u32, u32)>, mode: Option<u32>) -> Self {
+    pub(super) fn new(tree: &'t mut FileTree, owner: Option<(u32, u32)>, mode: Option<Mode>) -> Self {
         Self { tree, made: FileTree::empty(), owner, mode, last: None }
     }
 
@@ -111,7 +112,7 @@ impl<'t> Writer<'t> {
                 }
                 // Found directories may be other ones now.
                 self.last = None;
-                Node { mode: self.mode.unwrap_or(item.mode), ..Node::directory(0) }
+                Node { mode: self.changed(item.mode, true), ..Node::directory(0) }
             }
             ItemKind::File(_) | ItemKind::Symlink(_) if there.is_some_and(Node::is_directory) => {
                 return Err(Problem::new(format!(
@@ -120,7 +121,7 @@ impl<'t> Writer<'t> {
                 .with_help("give the file another name, or copy into another directory"));
             }
             ItemKind::File(file) => {
-                Node { kind: NodeKind::File(file), mode: self.mode.unwrap_or(item.mode), uid: 0, gid: 0 }
+                Node { kind: NodeKind::File(file), mode: self.changed(item.mode, false), uid: 0, gid: 0 }
             }
             ItemKind::Symlink(target) => {
                 Node { kind: NodeKind::Symlink(target), mode: 0o777, uid: 0, gid: 0 }
@@ -151,6 +152,10 @@ impl<'t> Writer<'t> {
         self.make_directories(&resolved);
         self.last = Some((path, resolved.clone()));
         Ok(resolved)
+    }
+
+    fn changed(&self, mode: u32, directory: bool) -> u32 {
+        self.mode.as_ref().map_or(mode, |change| change.apply(mode, directory))
     }
 
     fn owned(&self, node: Node) -> Node {

@@ -3,21 +3,23 @@
 mod config;
 mod copy;
 mod destination;
+mod mode;
 mod owner;
 mod ports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath};
+use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath, Platform};
 
 use crate::check::{Checked, StageBase};
 use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Span, Spanned};
 use crate::context::Context;
 use crate::error::Error;
-use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of, refuse_triggers};
+use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
+use crate::triggers::triggers;
 
 /// Set where a base says nothing, as buildah does.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,6 +44,8 @@ pub(crate) struct Evaluation<'a> {
     options: &'a PlanOptions,
     checked: &'a Checked,
     built: BTreeMap<usize, Built>,
+    /// The ARGs of ONBUILD triggers.
+    triggered: BTreeSet<String>,
     warnings: Vec<Warning>,
 }
 
@@ -67,21 +71,19 @@ impl<'a> Evaluation<'a> {
         options: &'a PlanOptions,
         checked: &'a Checked,
     ) -> Self {
-        Self { file, context, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
+        let (built, triggered, warnings) = Default::default();
+        Self { file, context, options, checked, built, triggered, warnings }
     }
 
     /// Carries out a stage whose needed stages are done. `base` is there for a stage that begins with an image.
     pub(crate) fn stage(&mut self, index: usize, base: Option<(PlannedBase, FileTree)>) -> Result<(), Error> {
         let mut built = match (self.checked.base(index), base) {
             (Some(StageBase::Stage(earlier)), _) => {
-                let built =
-                    self.built.get(earlier).expect("a stage is evaluated after those it needs").clone();
-                let name = &self.file.stages[index].from.image.value;
-                refuse_triggers(self.file, index, name, &built.config)?;
-                built
+                self.built.get(earlier).expect("a stage is evaluated after those it needs").clone()
             }
             (_, Some((base, tree))) => from_image(base, tree, self.options),
-            (_, None) => from_scratch(self.options),
+            (Some(StageBase::Scratch { platform }), None) => from_scratch(platform.clone()),
+            (_, None) => from_scratch(self.options.platform.clone()),
         };
         let env = &mut built.config.config.env;
         if !env.iter().any(|line| name_of(line) == "PATH") {
@@ -100,6 +102,13 @@ impl<'a> Evaluation<'a> {
             cmd_set: false,
             warnings: Vec::new(),
         };
+        let name = &self.file.stages[index].from.image.value;
+        for trigger in triggers(self.file, self.options, name, &stage.built.config)? {
+            stage.trigger(&trigger.file, &trigger.instruction)?;
+            if let Instruction::Arg(declarations) = &trigger.instruction.value {
+                self.triggered.extend(declarations.iter().map(|arg| arg.name.value.clone()));
+            }
+        }
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
@@ -109,15 +118,14 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// The target, and what was found on the way.
-    pub(crate) fn finish(mut self) -> (Built, Vec<Warning>) {
+    /// The target, the ARGs that ONBUILD triggers declare, and what was found on the way.
+    pub(crate) fn finish(mut self) -> (Built, BTreeSet<String>, Vec<Warning>) {
         let target = self.built.remove(&self.checked.target).expect("the target is evaluated last");
-        (target, self.warnings)
+        (target, self.triggered, self.warnings)
     }
 }
 
-fn from_scratch(options: &PlanOptions) -> Built {
-    let platform = options.platform.clone();
+fn from_scratch(platform: Platform) -> Built {
     let config = ImageConfig {
         architecture: platform.architecture,
         os: platform.os,
@@ -139,6 +147,30 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
 }
 
 impl Stage<'_> {
+    /// Carries out an ONBUILD trigger of what the stage is built on, which is done with then.
+    fn trigger(&mut self, file: &Containerfile, trigger: &Spanned<Instruction>) -> Result<(), Error> {
+        self.built.config.config.on_build.clear();
+        let mut stage = Stage {
+            file,
+            context: self.context,
+            options: self.options,
+            checked: self.checked,
+            earlier: self.earlier,
+            index: self.index,
+            scope: self.scope.of_file(file),
+            built: self.built.clone(),
+            cmd_set: self.cmd_set,
+            warnings: Vec::new(),
+        };
+        stage.instruction(trigger)?;
+        let Stage { scope, built, cmd_set, warnings, .. } = stage;
+        (self.built, self.cmd_set) = (built, cmd_set);
+        self.warnings.extend(warnings);
+        let (args, env) = scope.into_values();
+        self.scope.take(args, env);
+        Ok(())
+    }
+
     fn instruction(&mut self, instruction: &Spanned<Instruction>) -> Result<(), Error> {
         let mut entries = Vec::new();
         match &instruction.value {

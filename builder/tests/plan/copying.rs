@@ -387,8 +387,8 @@ fn destinations_that_cannot_be_are_told() {
             "Containerfile:3:6: /a.txt is a directory, which a file would take the place of, give the file another name, or copy into another directory",
         ),
         (
-            "COPY --chmod=u+x a.txt /x",
-            "Containerfile:2:14: --chmod=u+x is not an octal mode, write three or four octal digits, such as 0644",
+            "COPY --chmod=u+y a.txt /x",
+            "Containerfile:2:14: --chmod=u+y is no mode, write three or four octal digits, such as 0644, or changes such as a+rX,go-w",
         ),
         (
             "COPY --chown=app a.txt /x",

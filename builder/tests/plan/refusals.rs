@@ -71,20 +71,38 @@ fn archives_are_not_unpacked() {
 }
 
 #[test]
-fn a_base_that_cannot_be_had_or_has_triggers_is_told_at_from() {
-    let setup = Setup::new().base(
-        "app",
-        serde_json::json!({"config": {"OnBuild": ["COPY . /src", "RUN make"]}}),
-        crossdock_builder::FileTree::empty(),
+fn triggers_that_cannot_be_carried_out_are_told_by_their_text() {
+    for (trigger, expected) in [
+        (
+            "RUN make",
+            "ONBUILD of app:1:1: RUN is not carried out: crossdock starts no containers, do this step in an earlier task of the pipeline and COPY its result, or put it into the base image",
+        ),
+        (
+            "COPY --from=0 /x /x",
+            "ONBUILD of app:1:13: COPY --from in an ONBUILD trigger is not carried out, write this COPY into the Containerfile that is built on the image",
+        ),
+        ("COPY none /x", "ONBUILD of app:1:6: COPY source \"none\" is not in the build context ./ctx"),
+        ("COPPY a b", "ONBUILD of app:1:1: unknown instruction COPPY, did you mean COPY?"),
+    ] {
+        let setup = Setup::new().base(
+            "app",
+            serde_json::json!({"config": {"OnBuild": [trigger]}}),
+            crossdock_builder::FileTree::empty(),
+        );
+        assert_eq!(setup.file_error("FROM app"), expected);
+    }
+    let setup = Setup::new();
+    assert!(
+        setup
+            .file_error("FROM scratch AS a\nONBUILD RUN make\nFROM a")
+            .starts_with("Containerfile:2:9: RUN is")
     );
-    assert_eq!(
-        setup.file_error("FROM app"),
-        "Containerfile:1:6: app has an ONBUILD trigger that would run here: COPY . /src, use a base without ONBUILD and write what it does into this file"
-    );
-    assert_eq!(
-        setup.file_error("FROM scratch AS a\nONBUILD COPY . /x\nFROM a"),
-        "Containerfile:3:6: a has an ONBUILD trigger that would run here: COPY . /x, use a base without ONBUILD and write what it does into this file"
-    );
+    setup.plan("FROM scratch AS a\nONBUILD RUN make");
+}
+
+#[test]
+fn a_base_that_cannot_be_had_is_told_at_from() {
+    let setup = Setup::new();
     assert_eq!(
         setup.file_error("ARG TAG=1\nFROM --platform=linux/arm64 none:${TAG}\nCOPY gone /x"),
         "Containerfile:2:29: cannot use the base image none:1 for linux/arm64: no such image"

@@ -27,6 +27,33 @@ fn a_stage_inherits_layers_config_and_tree() {
 }
 
 #[test]
+fn triggers_are_carried_out_before_the_stage_and_once() {
+    let mut tree = FileTree::empty();
+    tree.insert(&path("tmp"), Node::directory(0o1777));
+    let on_build = ["ARG W=2", "ENV V=$W", "COPY a.txt /tmp/x/", "CMD [\"c\"]", "COPY <<e /e\n$V\ne"];
+    let setup = Setup::new()
+        .base("app", json!({"config": {"OnBuild": on_build, "Cmd": ["base"]}}), tree)
+        .build_arg("W", "3");
+    let image =
+        setup.plan("FROM app AS one\nENTRYPOINT [\"e\"]\nLABEL v=$V w=$W\nONBUILD LABEL last=1\nFROM one");
+    assert_snapshot!(setup.layers(&image), @r#"
+    COPY a.txt /tmp/x/:
+      d 0755 0:0 /tmp/x
+      f 0640 0:0 /tmp/x/a.txt = a.txt
+    COPY <<e /e:
+      f 0644 0:0 /e = "3\n"
+    "#);
+    let config = image.config.config;
+    assert_eq!(
+        config.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        ["last=1", "v=3", "w=3"]
+    );
+    assert_eq!(config.cmd, Some(vec!["c".to_owned()]));
+    assert!(config.on_build.is_empty());
+    assert_eq!(image.warnings, []);
+}
+
+#[test]
 fn files_are_copied_out_of_a_stage_with_their_owners() {
     let setup = Setup::new().hard_link("dir/c.txt", "dir/hard");
     let image = setup.plan(

@@ -18,6 +18,8 @@ pub(crate) struct Base {
     layers: Vec<Vec<u8>>,
     architecture: String,
     variables: Vec<String>,
+    /// What the config says beside its variables.
+    config: Value,
 }
 
 impl Base {
@@ -45,6 +47,17 @@ impl Base {
             layers: vec![system.finish(), program.finish()],
             architecture: architecture().to_owned(),
             variables: vec!["PATH=/usr/bin".to_owned()],
+            config: json!({"Labels": {"from": "base"}}),
+        }
+    }
+
+    /// Of one layer; `config` is what containers are run with.
+    pub(crate) fn of(layer: LayerBuilder, variables: &[&str], config: Value) -> Self {
+        Self {
+            layers: vec![layer.finish()],
+            architecture: architecture().to_owned(),
+            variables: variables.iter().map(|&line| line.to_owned()).collect(),
+            config,
         }
     }
 
@@ -106,10 +119,12 @@ impl Base {
         }
         let history: Vec<_> =
             (1..=layers.len()).map(|n| json!({"created_by": format!("base {n}")})).collect();
+        let mut inner = self.config.clone();
+        inner["Env"] = json!(self.variables);
         let config = json!({
             "architecture": self.architecture,
             "os": "linux",
-            "config": {"Env": self.variables, "Labels": {"from": "base"}},
+            "config": inner,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": history,
         });
@@ -152,7 +167,8 @@ fn write_index(directory: &Path, entries: &[Value]) {
         .unwrap();
 }
 
-struct LayerBuilder(tar::Builder<Vec<u8>>);
+/// The archive of a layer.
+pub(crate) struct LayerBuilder(tar::Builder<Vec<u8>>);
 
 impl Default for LayerBuilder {
     fn default() -> Self {
@@ -169,12 +185,24 @@ impl LayerBuilder {
         target: Option<&str>,
         bytes: &[u8],
     ) -> &mut Self {
+        self.add_owned(path, kind, mode, (0, 0), target, bytes)
+    }
+
+    fn add_owned(
+        &mut self,
+        path: &str,
+        kind: EntryType,
+        mode: u32,
+        owner: (u64, u64),
+        target: Option<&str>,
+        bytes: &[u8],
+    ) -> &mut Self {
         let mut header = Header::new_ustar();
         header.set_path(path).unwrap();
         header.set_entry_type(kind);
         header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
+        header.set_uid(owner.0);
+        header.set_gid(owner.1);
         header.set_mtime(1_000_000_000);
         header.set_size(bytes.len() as u64);
         if let Some(target) = target {
@@ -185,16 +213,35 @@ impl LayerBuilder {
         self
     }
 
-    fn directory(&mut self, path: &str, mode: u32) -> &mut Self {
+    pub(crate) fn directory(&mut self, path: &str, mode: u32) -> &mut Self {
         self.add(path, EntryType::Directory, mode, None, b"")
     }
 
-    fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn owned_directory(&mut self, path: &str, mode: u32, owner: (u64, u64)) -> &mut Self {
+        self.add_owned(path, EntryType::Directory, mode, owner, None, b"")
+    }
+
+    pub(crate) fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> &mut Self {
         self.add(path, EntryType::Regular, mode, None, bytes)
     }
 
-    fn link(&mut self, path: &str, target: &str) -> &mut Self {
+    pub(crate) fn owned_file(&mut self, path: &str, mode: u32, owner: (u64, u64), bytes: &[u8]) -> &mut Self {
+        self.add_owned(path, EntryType::Regular, mode, owner, None, bytes)
+    }
+
+    pub(crate) fn link(&mut self, path: &str, target: &str) -> &mut Self {
         self.add(path, EntryType::Symlink, 0o777, Some(target), b"")
+    }
+
+    /// Mode and owner are the file's, which whoever unpacks it may set again.
+    pub(crate) fn owned_hard_link(
+        &mut self,
+        path: &str,
+        target: &str,
+        mode: u32,
+        owner: (u64, u64),
+    ) -> &mut Self {
+        self.add_owned(path, EntryType::Link, mode, owner, Some(target), b"")
     }
 
     fn finish(self) -> Vec<u8> {

@@ -25,10 +25,20 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<Layer>,
     /// The root file system, by path without the leading slash.
     pub(crate) files: Files,
+    /// The names of each file that has several.
+    pub(crate) links: Vec<Vec<String>>,
+    /// The contents of small files, by digest.
+    pub(crate) texts: Texts,
 }
 
 /// What there is, by path.
 pub(crate) type Files = BTreeMap<String, Node>;
+
+/// Contents by digest.
+pub(crate) type Texts = BTreeMap<String, Vec<u8>>;
+
+/// What is small enough to be shown in a message, in bytes.
+const SMALL: u64 = 80;
 
 /// A layer of an image.
 #[derive(Debug)]
@@ -52,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) mode: u32,
     pub(crate) owner: (u64, u64),
     pub(crate) mtime: u64,
+    /// Extended attributes by name.
+    pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +74,8 @@ pub(crate) enum Kind {
         len: u64,
     },
     Symlink(String),
+    Fifo,
+    Device,
     /// In an archive only.
     HardLink(String),
     Whiteout,
@@ -90,31 +104,44 @@ impl Image {
         Self::of_directory(directory.path(), !source.starts_with("docker-archive:"))
     }
 
-    fn of_directory(directory: &Path, typed: bool) -> Self {
-        let manifest_bytes = fs::read(directory.join("manifest.json")).unwrap();
-        let manifest: Value = serde_json::from_slice(&manifest_bytes).unwrap();
+    /// Reads an image from skopeo's `dir:`.
+    pub(crate) fn of_directory(directory: &Path, typed: bool) -> Self {
+        Self::of_blobs(&fs::read(directory.join("manifest.json")).unwrap(), directory, typed)
+    }
+
+    /// Reads the one image of an OCI layout.
+    pub(crate) fn of_layout(directory: &Path) -> Self {
+        let images = check_layout(directory);
+        assert_eq!(images.len(), 1, "images in {}", directory.display());
+        let blobs = directory.join("blobs/sha256");
+        Self::of_blobs(&fs::read(checked_blob(&blobs, &images[0])).unwrap(), &blobs, true)
+    }
+
+    fn of_blobs(manifest_bytes: &[u8], directory: &Path, typed: bool) -> Self {
+        let manifest: Value = serde_json::from_slice(manifest_bytes).unwrap();
         assert_eq!(manifest["schemaVersion"], 2);
         let config_bytes = fs::read(checked_blob(directory, &manifest["config"])).unwrap();
         let config: Value = serde_json::from_slice(&config_bytes).unwrap();
         let mut layers = Vec::new();
         let mut diff_ids = Vec::new();
+        let mut texts = Texts::new();
         for descriptor in manifest["layers"].as_array().unwrap() {
             let blob = checked_blob(directory, descriptor);
             let media_type = if typed { descriptor["mediaType"].as_str().unwrap() } else { "tar" };
-            let (layer, diff_id) = read_layer(&blob, media_type);
+            let (layer, diff_id) = read_layer(&blob, media_type, &mut texts);
             layers.push(layer);
             diff_ids.push(Value::from(diff_id));
         }
         assert_eq!(config["rootfs"]["type"], "layers");
         assert_eq!(config["rootfs"]["diff_ids"], Value::from(diff_ids), "diff IDs");
-        let history = config["history"].as_array().unwrap();
+        let history = config["history"].as_array().map_or(&[][..], Vec::as_slice);
         let of_layers = history.iter().filter(|line| line["empty_layer"] != true).count();
         assert_eq!(of_layers, layers.len(), "lines of the history that have a layer: {history:#?}");
         for name in ["architecture", "os"] {
             assert!(config[name].as_str().is_some_and(|value| !value.is_empty()), "{name}");
         }
-        let files = flatten(&layers);
-        Self { digest: digest_of(&manifest_bytes), manifest, config, layers, files }
+        let (files, links) = flatten(&layers);
+        Self { digest: digest_of(manifest_bytes), manifest, config, layers, files, links, texts }
     }
 
     #[track_caller]
@@ -134,15 +161,21 @@ impl Node {
     /// A file with these bytes, owner root, time 0.
     pub(crate) fn file(bytes: &[u8], mode: u32) -> Self {
         let kind = Kind::File { digest: digest_of(bytes), len: bytes.len() as u64 };
-        Self { kind, mode, owner: (0, 0), mtime: 0 }
+        Self { kind, mode, owner: (0, 0), mtime: 0, xattrs: BTreeMap::new() }
     }
 
     pub(crate) fn directory(mode: u32) -> Self {
-        Self { kind: Kind::Directory, mode, owner: (0, 0), mtime: 0 }
+        Self { kind: Kind::Directory, mode, owner: (0, 0), mtime: 0, xattrs: BTreeMap::new() }
     }
 
     pub(crate) fn symlink(target: &str) -> Self {
-        Self { kind: Kind::Symlink(target.to_owned()), mode: 0o777, owner: (0, 0), mtime: 0 }
+        Self {
+            kind: Kind::Symlink(target.to_owned()),
+            mode: 0o777,
+            owner: (0, 0),
+            mtime: 0,
+            xattrs: BTreeMap::new(),
+        }
     }
 }
 
@@ -201,6 +234,7 @@ fn walk(directory: &Path, prefix: &str, files: &mut Files) {
             mode: metadata.mode() & 0o7777,
             owner: (metadata.uid().into(), metadata.gid().into()),
             mtime: u64::try_from(metadata.mtime()).unwrap(),
+            xattrs: BTreeMap::new(),
         };
         files.insert(path, node);
     }
@@ -217,7 +251,7 @@ fn checked_blob(directory: &Path, descriptor: &Value) -> std::path::PathBuf {
 }
 
 /// A layer's entries and diff ID.
-fn read_layer(path: &Path, media_type: &str) -> (Layer, String) {
+fn read_layer(path: &Path, media_type: &str, texts: &mut Texts) -> (Layer, String) {
     let media_type = media_type.to_owned();
     let file = io::BufReader::new(File::open(path).unwrap());
     let tar: Box<dyn Read> = match media_type.rsplit(['+', '.']).next().unwrap() {
@@ -227,33 +261,51 @@ fn read_layer(path: &Path, media_type: &str) -> (Layer, String) {
         _ => panic!("{media_type}"),
     };
     let mut archive = tar::Archive::new(Hashing { inner: tar, hasher: Sha256::new() });
-    let entries = archive.entries().unwrap().map(|entry| read_entry(entry.unwrap())).collect();
+    let entries = archive.entries().unwrap().map(|entry| read_entry(entry.unwrap(), texts)).collect();
     let mut rest = archive.into_inner();
     io::copy(&mut rest, &mut io::sink()).unwrap();
     (Layer { media_type, entries }, named(rest.hasher))
 }
 
-fn read_entry(mut entry: tar::Entry<'_, impl Read>) -> (String, Node) {
+fn read_entry(mut entry: tar::Entry<'_, impl Read>, texts: &mut Texts) -> (String, Node) {
     let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
     let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
     let target = entry.link_name_bytes().map(|target| String::from_utf8(target.into_owned()).unwrap());
     let header = entry.header().clone();
+    let mut xattrs = BTreeMap::new();
+    for extension in entry.pax_extensions().unwrap().into_iter().flatten().map(Result::unwrap) {
+        if let Some(name) = extension.key().unwrap().strip_prefix("SCHILY.xattr.") {
+            xattrs.insert(name.to_owned(), extension.value_bytes().to_vec());
+        }
+    }
     let kind = match header.entry_type() {
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink(target.unwrap()),
         EntryType::Link => Kind::HardLink(target.unwrap()),
         EntryType::Regular if file_name(&path).starts_with(".wh.") => Kind::Whiteout,
+        EntryType::Regular if entry.size() <= SMALL => {
+            let mut text = Vec::new();
+            entry.read_to_end(&mut text).unwrap();
+            let digest = digest_of(&text);
+            let len = text.len() as u64;
+            texts.insert(digest.clone(), text);
+            Kind::File { digest, len }
+        }
         EntryType::Regular => {
             let (digest, len) = digest_of_reader(&mut entry);
             Kind::File { digest, len }
         }
+        EntryType::Fifo => Kind::Fifo,
+        EntryType::Char | EntryType::Block => Kind::Device,
         other => panic!("{path}: {other:?}"),
     };
     let node = Node {
         kind,
-        mode: header.mode().unwrap(),
+        // buildah writes the kind's bits as well.
+        mode: header.mode().unwrap() & 0o7777,
         owner: (header.uid().unwrap(), header.gid().unwrap()),
         mtime: header.mtime().unwrap(),
+        xattrs,
     };
     (path, node)
 }
@@ -262,12 +314,15 @@ fn file_name(path: &str) -> &str {
     Path::new(path).file_name().map_or("", |name| std::str::from_utf8(name.as_bytes()).unwrap())
 }
 
-/// Lays layers upon one another (OCI image-spec, layer.md, "Applying Changesets").
-fn flatten(layers: &[Layer]) -> Files {
+/// Lays layers upon one another (OCI image-spec, layer.md, "Applying Changesets"); the names of each file that has
+/// several come with them.
+fn flatten(layers: &[Layer]) -> (Files, Vec<Vec<String>>) {
     let mut files = Files::new();
+    // Each entry that is no hard link is a file of its own.
+    let mut inodes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut made = 0;
     for layer in layers {
-        for (path, node) in layer.entries.iter().filter(|(_, node)| node.kind == Kind::Whiteout) {
-            assert_eq!(node.kind, Kind::Whiteout);
+        for (path, _) in layer.entries.iter().filter(|(_, node)| node.kind == Kind::Whiteout) {
             let name = file_name(path);
             let directory = &path[..path.len() - name.len()];
             let gone = match name {
@@ -279,16 +334,20 @@ fn flatten(layers: &[Layer]) -> Files {
             });
         }
         for (path, node) in layer.entries.iter().filter(|(_, node)| node.kind != Kind::Whiteout) {
-            let parent = path.rsplit_once('/').map(|(parent, _)| parent);
-            if let Some(parent) = parent {
+            if let Some((parent, _)) = path.rsplit_once('/') {
                 let kind = files.get(parent).map(|node| &node.kind);
                 assert_eq!(kind, Some(&Kind::Directory), "the parent of {path}, which each layer must find");
             }
             let node = match &node.kind {
                 Kind::HardLink(target) => {
+                    inodes.insert(path.clone(), inodes[target]);
                     files.get(target).unwrap_or_else(|| panic!("{path} -> {target}")).clone()
                 }
-                _ => node.clone(),
+                _ => {
+                    made += 1;
+                    inodes.insert(path.clone(), made);
+                    node.clone()
+                }
             };
             if node.kind != Kind::Directory {
                 files.retain(|other, _| !other.starts_with(&format!("{path}/")));
@@ -296,7 +355,13 @@ fn flatten(layers: &[Layer]) -> Files {
             files.insert(path.clone(), node);
         }
     }
-    files
+    let mut names: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for path in files.keys() {
+        names.entry(inodes[path]).or_default().push(path.clone());
+    }
+    let mut links: Vec<Vec<String>> = names.into_values().filter(|names| names.len() > 1).collect();
+    links.sort();
+    (files, links)
 }
 
 /// Hashes what is read through it.

@@ -1,0 +1,86 @@
+//! ADD of archives.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{EntryType, Header};
+
+use crate::harness::{Row, row};
+
+#[test]
+fn archives_come_apart_as_with_buildah() {
+    crate::check("archives");
+}
+
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        row("add-archive", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-without-a-slash", "FROM scratch\nADD x.tar /d\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-to-the-root", "FROM scratch\nADD x.tar /\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-to-the-workdir", "FROM scratch\nWORKDIR /w\nADD x.tar .\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-over-the-base", "FROM oci:base:latest\nADD x.tar /srv/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-below-a-link", "FROM oci:base:latest\nADD x.tar /var/run/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-and-chown", "FROM scratch\nADD --chown=7:8 x.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-and-chmod", "FROM scratch\nADD --chmod=700 x.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-gzip", "FROM scratch\nADD x.tar.gz /d/\n")
+            .with(|context| context.bytes("x.tar.gz", &gzip(&archive()))),
+        row("add-archive-zstd", "FROM scratch\nADD x.tar.zst /d/\n")
+            .with(|context| context.bytes("x.tar.zst", &zstd::encode_all(&archive()[..], 3).unwrap())),
+        row("add-archive-by-another-name", "FROM scratch\nADD x /d/\n")
+            .with(|context| context.bytes("x", &gzip(&archive()))),
+        row("add-gzip-of-no-archive", "FROM scratch\nADD x.gz /d/\n")
+            .with(|context| context.bytes("x.gz", &gzip(b"text"))),
+        row("add-archive-and-file", "FROM scratch\nADD x.tar a.txt /d/\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+        row("add-archive-by-pattern", "FROM scratch\nADD *.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &archive()).bytes("y.tar", &archive())),
+        row("add-archive-inside-of-a-directory", "FROM scratch\nADD sub /d/\n")
+            .with(|context| context.directory("sub").bytes("sub/x.tar", &archive())),
+        row("add-archive-damaged", "FROM scratch\nADD x.tar.gz /d/\n")
+            .with(|context| context.bytes("x.tar.gz", &gzip(&archive())[..40]))
+            .fails("x.tar.gz", ""),
+        row("copy-archive", "FROM scratch\nCOPY x.tar /d/\nCOPY x.tar /y\n")
+            .with(|context| context.bytes("x.tar", &archive())),
+    ]
+}
+
+/// Directories, owners, set-ID bits and links of both kinds.
+fn archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, kind: EntryType, mode: u32, target: &str, bytes: &[u8]| {
+        let mut header = Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        header.set_mode(mode);
+        header.set_uid(5);
+        header.set_gid(6);
+        header.set_mtime(1_000_000_000);
+        if !target.is_empty() {
+            header.set_link_name(target).unwrap();
+        }
+        header.set_cksum();
+        archive.append(&header, bytes).unwrap();
+    };
+    add("x/", EntryType::Directory, 0o711, "", b"");
+    add("x/in", EntryType::Regular, 0o4640, "", b"in\n");
+    add("x/twin", EntryType::Link, 0o4640, "x/in", b"");
+    add("x/link", EntryType::Symlink, 0o777, "in", b"");
+    add("implied/deep", EntryType::Regular, 0o600, "", b"deep\n");
+    archive.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}

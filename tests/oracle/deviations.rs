@@ -1,0 +1,367 @@
+//! Where crossdock differs from Debian's buildah 1.28.2, and why: the one list of it, by topic.
+//! docs/containerfile.md has it in words.
+
+/// A row that differs.
+#[derive(Debug)]
+pub(crate) struct Deviation {
+    pub(crate) row: &'static str,
+    pub(crate) how: How,
+    /// For whoever reads the list.
+    #[expect(dead_code, reason = "read by people")]
+    pub(crate) why: &'static str,
+}
+
+/// In which way.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// buildah builds; crossdock ends with 3 and says this.
+    Refused(&'static str),
+    /// buildah fails; crossdock builds this.
+    Builds(&'static [&'static str]),
+    /// Both build; `fact: buildah's -> crossdock's`.
+    Differs(&'static [&'static str]),
+}
+
+const fn refused(row: &'static str, says: &'static str, why: &'static str) -> Deviation {
+    Deviation { row, how: How::Refused(says), why }
+}
+
+const fn builds(row: &'static str, lines: &'static [&'static str], why: &'static str) -> Deviation {
+    Deviation { row, how: How::Builds(lines), why }
+}
+
+const fn differs(row: &'static str, lines: &'static [&'static str], why: &'static str) -> Deviation {
+    Deviation { row, how: How::Differs(lines), why }
+}
+
+pub(crate) const DEVIATIONS: &[Deviation] = &[
+    // Bases.
+    differs("docker-base", &["/src: 0755 0:0 directory -> -"], MADE),
+    differs(
+        "docker-base-and-commands",
+        &["/src: 0755 0:0 directory -> -", r#"Cmd: ["/bin/sh","-c","own"] -> ["/bin/bash","-c","own"]"#],
+        SHELL,
+    ),
+    differs(
+        "docker-base-in-oci",
+        &[
+            "/src: 0755 0:0 directory -> -",
+            r#"Healthcheck: - -> {"Retries":2,"Test":["CMD","check"]}"#,
+            r#"Shell: - -> ["/bin/bash","-c"]"#,
+        ],
+        KEPT,
+    ),
+    // Config.
+    differs(
+        "expose-forms",
+        &[
+            r#"ExposedPorts: {"80/tcp":{},"81/tcp":{},"82/udp":{},"83/sctp":{}} -> {"80/tcp":{},"80/udp":{},"81/tcp":{},"82/udp":{},"83/sctp":{}}"#,
+        ],
+        "buildah forgets 80/udp when 80 follows",
+    ),
+    differs(
+        "expose-upper-case",
+        &[r#"ExposedPorts: {"80/UDP":{}} -> {"80/udp":{}}"#],
+        "runtimes know protocols in lower case; Docker writes them so",
+    ),
+    differs(
+        "expose-range",
+        &[r#"ExposedPorts: {"90-92/tcp":{}} -> {"90/tcp":{},"91/tcp":{},"92/tcp":{}}"#],
+        RANGES,
+    ),
+    differs(
+        "expose-range-of-udp",
+        &[r#"ExposedPorts: {"90-91/udp":{}} -> {"90/udp":{},"91/udp":{}}"#],
+        RANGES,
+    ),
+    refused("fail-expose-a-word", "\"http\" is not a port", "buildah writes anything; Docker refuses it too"),
+    refused(
+        "fail-expose-too-large",
+        "\"70000\" is not a port",
+        "buildah writes anything; Docker refuses it too",
+    ),
+    differs("healthcheck-in-oci", &[r#"Healthcheck: - -> {"Test":["CMD-SHELL","a"]}"#], KEPT),
+    builds(
+        "healthcheck-zero",
+        &[r#"Healthcheck: {"Test":["CMD-SHELL","a"]}"#],
+        "zero is the default, as with BuildKit",
+    ),
+    builds(
+        "healthcheck-start-interval",
+        &[r#"Healthcheck: {"StartInterval":3000000000,"Test":["CMD-SHELL","a"]}"#],
+        NEWER,
+    ),
+    differs("onbuild-own-in-oci", &[r#"OnBuild: - -> ["COPY . /src"]"#], KEPT),
+    differs(
+        "onbuild-triggered-in-oci",
+        &["/on/build: - -> 0640 0:0 file \"a\\n\"", "/on: - -> 0755 0:0 directory"],
+        KEPT,
+    ),
+    differs(
+        "shell-and-cmd",
+        &[
+            r#"Cmd: ["/bin/sh","-c","a b"] -> ["/bin/bash","-c","a b"]"#,
+            r#"Entrypoint: ["/bin/sh","-c","c"] -> ["/bin/bash","-c","c"]"#,
+        ],
+        SHELL,
+    ),
+    differs(
+        "shell-and-cmd-in-oci",
+        &[r#"Cmd: ["/bin/sh","-c","a b"] -> ["/bin/bash","-c","a b"]"#, r#"Shell: - -> ["/bin/bash","-c"]"#],
+        SHELL,
+    ),
+    differs("shell-again", &[r#"Cmd: ["/bin/sh","-c","x"] -> ["b","-c","x"]"#], SHELL),
+    differs("shell-of-the-stage-below", &[r#"Cmd: ["/bin/sh","-c","x"] -> ["a","-c","x"]"#], SHELL),
+    differs(
+        "volume-at-the-end",
+        &["/v: 0755 0:0 directory -> -"],
+        "buildah makes it where VOLUME comes last alone; whoever runs the container makes it in any case",
+    ),
+    differs("env-in-workdir", &[r#"WorkingDir: "/deep/er//x" -> "/deep/er/x""#], "the same directory"),
+    refused("fail-workdir-is-a-file", "/etc/conf is not a directory", "no container could start there"),
+    refused("fail-workdir-of-nothing", "WORKDIR needs a path", SLIP),
+    refused("fail-user-of-nothing", "USER needs a user", SLIP),
+    refused("fail-cmd-alone", "CMD has no argument", SLIP),
+    refused("fail-entrypoint-alone", "ENTRYPOINT has no argument", SLIP),
+    refused("fail-env-no-name", "ENV has an empty name", "no process can have it; Docker refuses it too"),
+    refused("flag-of-label", "unknown flag --x for LABEL", "a slip; Docker refuses it too"),
+    // Variables and lines.
+    builds("env-modifiers-without-colon", &[r#"Labels: {"a":"1","b":"x","c":"[]","d":"[y]"}"#], NEWER),
+    builds("env-modifier-required", &[r#"Labels: {"a":"1"}"#], NEWER),
+    builds("env-trim", &[r#"Labels: {"a":"barbaz","b":"foobar","c":"az","d":"foo-baz"}"#], NEWER),
+    builds("env-in-from-flag", &[r#"/b: 0640 0:0 file "a\n""#], NEWER),
+    differs(
+        "line-escaped-backslash-at-its-end",
+        &[r#"Labels: {"a":"xLABEL","b":"2"} -> {"a":"x\\","b":"2"}"#],
+        "an escape that is escaped continues no line, as with BuildKit",
+    ),
+    builds(
+        "escape-directive",
+        &[r#"/a: 0640 0:0 file "a\n""#, r#"Labels: {"a":"1","b":"x\\y","c":"$d","e":"\""}"#],
+        "buildah joins lines by it and does not escape with it",
+    ),
+    builds(
+        "heredoc-copy",
+        &[
+            "/h: 0755 0:0 directory",
+            r#"/h/one: 0644 0:0 file "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n""#,
+            r#"/h/two: 0644 0:0 file "$PATH\n""#,
+        ],
+        NEWER,
+    ),
+    builds(
+        "heredoc-copy-to-a-file",
+        &[
+            "/etc: 0755 0:0 directory",
+            r#"/etc/conf: 0644 0:0 file "value=1 x $A\n  kept\n""#,
+            r#"Labels: {"a":"1"}"#,
+        ],
+        NEWER,
+    ),
+    builds("heredoc-tabs", &[r#"/x: 0644 0:0 file "a\nb\n""#], NEWER),
+    builds("heredoc-with-flags", &[r#"/x: 0600 7:8 file "a\n""#], NEWER),
+    builds(
+        "heredoc-and-file",
+        &["/x: 0755 0:0 directory", r#"/x/EOF: 0644 0:0 file "h\n""#, r#"/x/a.txt: 0640 0:0 file "a\n""#],
+        NEWER,
+    ),
+    builds("heredoc-add", &[r#"/x: 0644 0:0 file "a\n""#], NEWER),
+    builds("heredoc-empty", &[r#"/x: 0644 0:0 file """#], NEWER),
+    // Sources and destinations.
+    refused(
+        "fail-copy-above-and-back",
+        "leads outside the build context",
+        "what is above the context is none of the build's business",
+    ),
+    refused(
+        "link-relative-out-and-in",
+        "leads outside the build context",
+        "it means another file than it says",
+    ),
+    refused(
+        "copy-pattern-of-files-to-a-file",
+        "cannot copy 2 files to the one path /d",
+        "content would be lost; Docker refuses it too",
+    ),
+    refused("copy-directory-with-a-file-over-a-directory", "/d/name is a directory", DIRECTORY),
+    refused("link-over-a-directory", "/srv is a directory", DIRECTORY),
+    builds(
+        "copy-pattern-of-both-without-a-slash",
+        &[
+            "/e: 0755 0:0 directory",
+            r#"/e/c.txt: 0644 0:0 file "c\n""#,
+            r#"/e/d.txt: 0644 0:0 file "d.txt\n""#,
+            "/e/link: 0777 0:0 link to c.txt",
+            "/e/sub: 0700 0:0 directory",
+            r#"/e/sub/d.txt: 0600 0:0 file "d\n""#,
+        ],
+        "content would be lost; buildah ends with an internal error",
+    ),
+    builds(
+        "copy-brackets-in-a-name",
+        &["/d: 0755 0:0 directory", r#"/d/x[1].txt: 0644 0:0 file "x\n""#],
+        "the name is there",
+    ),
+    builds(
+        "copy-name-with-brackets",
+        &["/d: 0755 0:0 directory", r#"/d/x[1].txt: 0644 0:0 file "x\n""#],
+        "the name is there",
+    ),
+    differs(
+        "copy-destination-slash-dot",
+        &[r#"/d/a.txt: - -> 0640 0:0 file "a\n""#, r#"/d: 0640 0:0 file "a\n" -> 0755 0:0 directory"#],
+        "a path that ends with /. is a directory, as with Docker",
+    ),
+    differs(
+        "directory-over-a-link-to-a-directory",
+        &[
+            r#"/bin/y: 0644 0:0 file "tree/bin/y\n" -> -"#,
+            "/bin: 0755 0:0 directory -> 0777 0:0 link to usr/bin",
+            r#"/run/x: - -> 0644 0:0 file "tree/var/run/x\n""#,
+            r#"/usr/bin/y: - -> 0644 0:0 file "tree/bin/y\n""#,
+            r#"/var/run/x: 0644 0:0 file "tree/var/run/x\n" -> -"#,
+            "/var/run: 0755 0:0 directory -> 0777 0:0 link to /run",
+        ],
+        "all that is reached through the link would be gone: /bin/sh, for one",
+    ),
+    refused("fifo", "is a FIFO", "no image needs one, and opening it would block"),
+    refused("socket", "is a socket", "buildah leaves it out in silence"),
+    differs(
+        "xattr-user",
+        &[r#"/x/f: 0644 0:0 file "x/f\n" user.note=text -> 0644 0:0 file "x/f\n""#],
+        XATTRS,
+    ),
+    differs(
+        "xattr-of-a-directory",
+        &["/x/d: 0755 0:0 directory user.note=text -> 0755 0:0 directory"],
+        XATTRS,
+    ),
+    differs(
+        "xattr-capability",
+        &[
+            r#"/x/f: 0644 0:0 file "x/f\n" security.capability=\x01\x00\x00\x02\x00 \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00 -> 0644 0:0 file "x/f\n""#,
+        ],
+        XATTRS,
+    ),
+    // Flags of COPY.
+    builds("chown-root-by-name-without-passwd", &[r#"/a: 0640 0:0 file "a\n""#], "root is 0 everywhere"),
+    refused("flag-of-copy-empty", "\"\" names no user", SLIP),
+    refused("flag-of-copy-twice", "duplicate flag --chown", "a slip; Docker refuses it too"),
+    builds(
+        "flag-exclude",
+        &["/d: 0755 0:0 directory", "/d/link: 0777 0:0 link to c.txt", "/d/sub: 0700 0:0 directory"],
+        NEWER,
+    ),
+    builds(
+        "flag-exclude-of-a-pattern",
+        &["/d: 0755 0:0 directory", r#"/d/b.txt: 0644 0:0 file "b\n""#],
+        NEWER,
+    ),
+    builds(
+        "flag-exclude-deep",
+        &[
+            "/d: 0755 0:0 directory",
+            r#"/d/Containerfile: 0644 0:0 file "FROM scratch\nCOPY --exclude=**/d.txt . /d/\n""#,
+            r#"/d/a.txt: 0640 0:0 file "a\n""#,
+            r#"/d/b.txt: 0644 0:0 file "b\n""#,
+            "/d/dir: 0755 0:0 directory",
+            r#"/d/dir/c.txt: 0644 0:0 file "c\n""#,
+            "/d/dir/link: 0777 0:0 link to c.txt",
+            "/d/dir/sub: 0700 0:0 directory",
+        ],
+        NEWER,
+    ),
+    builds("chmod-symbolic", &[r#"/a: 0700 0:0 file "a\n""#], "as BuildKit"),
+    builds(
+        "chmod-symbolic-of-a-directory",
+        &[
+            "/d: 0755 0:0 directory",
+            r#"/d/c.txt: 0644 0:0 file "c\n""#,
+            "/d/link: 0777 0:0 link to c.txt",
+            "/d/sub: 0755 0:0 directory",
+            r#"/d/sub/d.txt: 0644 0:0 file "d\n""#,
+        ],
+        "as BuildKit",
+    ),
+    builds("flag-link", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
+    // Stages.
+    builds("flag-target-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#], CASE),
+    builds("stage-name-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0640 0:0 file "a\n""#], CASE),
+    builds("stage-from-is-a-variable", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
+    refused(
+        "stage-name-bad",
+        "invalid stage name 1x",
+        "it would be taken for an index; Docker refuses it too",
+    ),
+    refused("stage-name-twice", "stage name x is taken by line 1", "which of them is meant is not clear"),
+    refused("stage-above-its-root", "leads above the root", "it means another file than it says"),
+    // Ignore files.
+    differs(
+        "ignore-all-but-deep",
+        &[
+            r#"/c/dir/c.txt: - -> 0644 0:0 file "c\n""#,
+            r#"/c/dir/sub/d.txt: - -> 0600 0:0 file "d\n""#,
+            "/c/dir/sub: - -> 0755 0:0 directory",
+            "/c/dir: - -> 0755 0:0 directory",
+        ],
+        "buildah does not look into a directory that ** ignores",
+    ),
+    differs(
+        "ignore-file-of-the-containerfile",
+        &[r#"/c/a.txt: 0640 0:0 file "a\n" -> -"#, r#"/c/b.txt: - -> 0644 0:0 file "b\n""#],
+        NEWER,
+    ),
+    differs("ignore-containerignore-of-the-containerfile", &[r#"/c/a.txt: 0640 0:0 file "a\n" -> -"#], NEWER),
+    // Not carried out yet.
+    refused("add-archive", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-without-a-slash", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-to-the-root", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-to-the-workdir", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-over-the-base", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-below-a-link", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-and-chown", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-and-chmod", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-gzip", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-zstd", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-by-another-name", "ADD of an archive is not carried out", LATER),
+    refused("add-gzip-of-no-archive", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-by-pattern", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-damaged", "ADD of an archive is not carried out", LATER),
+    refused("add-archive-and-file", "ADD of an archive is not carried out", LATER),
+    refused("chown-by-name", "the user \"model\" is not in what is known", LATER),
+    refused("chown-by-name-alone", "the user \"model\" is not in what is known", LATER),
+    refused("chown-by-name-and-number", "the user \"model\" is not in what is known", LATER),
+    refused("chown-by-name-in-a-stage", "the user \"model\" is not in what is known", LATER),
+    refused("chown-group-of-the-base", "the group \"model\" is not in what is known", LATER),
+    differs(
+        "workdir-for-a-name-of-the-base",
+        &[
+            "/home/w: 0755 77:78 directory -> 0755 0:0 directory",
+            "/home: 0755 77:78 directory -> 0755 0:0 directory",
+        ],
+        LATER,
+    ),
+    refused("stage-file-of-the-base", "lies in the base image", LATER),
+    refused("stage-directory-with-files-of-the-base", "lies in the base image", LATER),
+    refused("stage-hard-links-of-the-base", "lies in the base image", LATER),
+    refused("stage-link-of-the-base", "lies in the base image", LATER),
+    refused("stage-pattern-of-the-base", "lies in the base image", LATER),
+    refused("stage-all-of-the-base", "lies in the base image", LATER),
+    refused("stage-all-of-the-base-with-another-owner", "lies in the base image", LATER),
+    refused("stage-from-an-image", "names no stage above", LATER),
+    refused("image-directory", "names no stage above", LATER),
+    refused("image-pattern", "names no stage above", LATER),
+    refused("image-below-a-link", "names no stage above", LATER),
+    refused("image-over-the-base", "names no stage above", LATER),
+];
+
+const MADE: &str = "a WORKDIR that the base names and lacks is made by whoever runs the container";
+const LATER: &str = "not carried out yet: nothing is taken out of layers and archives";
+const RANGES: &str = "the image specification has no ranges; Docker writes them port by port";
+const KEPT: &str = "buildah leaves it out of OCI images; what is written should be there";
+const NEWER: &str = "buildah 1.28 is older than this; as today's buildah and BuildKit";
+const SHELL: &str = "the Dockerfile reference applies SHELL to all shell forms; buildah to RUN alone";
+const SLIP: &str = "most likely a variable that is not set, or a slip";
+const DIRECTORY: &str = "a slip would take away all that is in it; Docker refuses it too";
+const XATTRS: &str = "they are the build machine's, and would make equal files unequal layers";
+const CASE: &str = "names of stages have no case, as with Docker";

@@ -1,0 +1,69 @@
+//! Flags of instructions and of the command line.
+
+use crate::harness::{Row, row};
+
+#[test]
+fn flags_do_what_they_do_with_buildah() {
+    crate::check("flags");
+}
+
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        row("flag-label", "FROM oci:base:latest\nLABEL a=1 b=2\n")
+            .args(&["--label", "b=3", "--label", "c=4=5", "--label", "from=cli"]),
+        row("flag-label-without-a-value", "FROM scratch\n").args(&["--label", "a"]),
+        row("flag-annotation", "FROM scratch\nCOPY a.txt /a\n").args(&[
+            "--annotation",
+            "a=1",
+            "--annotation",
+            "b=x=y",
+        ]),
+        row("flag-squash", "FROM scratch\nCOPY a.txt /a\nCOPY dir /d\nCOPY b.txt /a\nENV A=1\n")
+            .args(&["--squash"]),
+        row("flag-squash-over-the-base", "FROM oci:base:latest\nCOPY a.txt /etc/conf\nCOPY dir /d\n")
+            .args(&["--squash"]),
+        row("flag-target", "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch AS two\nCOPY b.txt /b\n")
+            .args(&["--target", "one"]),
+        row(
+            "flag-target-in-capitals",
+            "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch AS two\nCOPY b.txt /b\n",
+        )
+        .args(&["--target", "ONE"]),
+        row("flag-target-index", "FROM scratch\nCOPY a.txt /a\nFROM scratch\nCOPY b.txt /b\n")
+            .args(&["--target", "0"]),
+        row("flag-target-missing", "FROM scratch\nCOPY a.txt /a\n")
+            .args(&["--target", "none"])
+            .fails("none", "none"),
+        row("flag-file", "FROM scratch\nCOPY none /x\n")
+            .with(|context| context.file("sub/Other", "FROM scratch\nCOPY a.txt /a\n"))
+            .args(&["-f", "context/sub/Other"]),
+        row("flag-file-in-the-context", "FROM scratch\nCOPY none /x\n")
+            .with(|context| context.file("Other", "FROM scratch\nCOPY a.txt /a\n"))
+            .args(&["-f", "Other"]),
+        row("flag-file-missing", "FROM scratch\n").args(&["-f", "none"]).misused("none", "none"),
+        row("flag-platform", "FROM scratch\nCOPY a.txt /a\n").args(&["--platform", "linux/arm64"]),
+        row("flag-platform-with-variant", "FROM scratch\nCOPY a.txt /a\n")
+            .args(&["--platform", "linux/arm/v7"]),
+        row("flag-timestamp", "FROM scratch\nCOPY dir /d\n").args(&["--timestamp", "0"]),
+        row("flag-build-arg-unused", "FROM scratch\nCOPY a.txt /a\n").args(&["--build-arg", "NONE=1"]),
+        row("flag-format-docker", "FROM scratch\nCOPY a.txt /a\n").args(&["--format", "docker"]),
+        row("flag-format-oci", "FROM scratch\nCOPY a.txt /a\n").args(&["--format", "oci"]),
+        row("flag-unknown", "FROM scratch\n")
+            .args(&["--no-such-flag"])
+            .misused("no-such-flag", "no-such-flag"),
+        row("flag-exclude", "FROM scratch\nCOPY --exclude=*.txt --exclude=sub/d* dir /d\n"),
+        row("flag-exclude-of-a-pattern", "FROM scratch\nCOPY --exclude=a* *.txt /d/\n"),
+        row("flag-exclude-deep", "FROM scratch\nCOPY --exclude=**/d.txt . /d/\n"),
+        row("flag-parents", "FROM scratch\nCOPY --parents dir/sub/d.txt /p/\n")
+            .fails("--parents is not carried out", "only supports"),
+        row("flag-link", "FROM scratch\nCOPY --link a.txt /a\nADD --link b.txt /b\n"),
+        row("flag-checksum", "FROM scratch\nADD --checksum=sha256:aa a.txt /a\n")
+            .fails("--checksum", "checksum"),
+        row("flag-of-copy-unknown", "FROM scratch\nCOPY --chwon=1 a.txt /a\n").fails("--chwon", "chwon"),
+        row("flag-of-from-unknown", "FROM --pull scratch\n").fails("--pull", ""),
+        row("flag-of-copy-empty", "FROM scratch\nCOPY --chown= a.txt /a\n"),
+        row("flag-of-copy-quoted", "FROM scratch\nCOPY --chown=\"7:8\" a.txt /a\n"),
+        row("flag-of-copy-twice", "FROM scratch\nCOPY --chown=7 --chown=8 a.txt /a\n"),
+        row("flag-of-label", "FROM scratch\nLABEL --x=1 a=1\n"),
+    ]
+}
