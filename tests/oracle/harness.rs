@@ -163,8 +163,8 @@ impl Oracle {
 }
 
 fn crossdock(sandbox: &Sandbox, args: &[&str]) -> Outcome {
-    let run = sandbox.build(&[&["--progress", "none", "-o", "oci:ours:latest"], args].concat());
-    outcome(sandbox, &run, || Image::of_layout(&sandbox.path("ours")))
+    let run = sandbox.build(&[&["--progress", "none", "-o", "dir:ours"], args].concat());
+    outcome(sandbox, &run, || Image::of_directory(&sandbox.path("ours"), true))
 }
 
 fn outcome(sandbox: &Sandbox, run: &Run, image: impl Fn() -> Image) -> Outcome {

@@ -109,14 +109,6 @@ impl Image {
         Self::of_blobs(&fs::read(directory.join("manifest.json")).unwrap(), directory, typed)
     }
 
-    /// Reads the one image of an OCI layout.
-    pub(crate) fn of_layout(directory: &Path) -> Self {
-        let images = check_layout(directory);
-        assert_eq!(images.len(), 1, "images in {}", directory.display());
-        let blobs = directory.join("blobs/sha256");
-        Self::of_blobs(&fs::read(checked_blob(&blobs, &images[0])).unwrap(), &blobs, true)
-    }
-
     fn of_blobs(manifest_bytes: &[u8], directory: &Path, typed: bool) -> Self {
         let manifest: Value = serde_json::from_slice(manifest_bytes).unwrap();
         assert_eq!(manifest["schemaVersion"], 2);
