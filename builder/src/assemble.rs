@@ -355,3 +355,51 @@ fn compressions(layers: &[AssemblyLayer]) -> impl Iterator<Item = Compression> {
 fn length(annotations: &BTreeMap<String, String>) -> u64 {
     canonical_json(annotations).len() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossdock_storage::{
+        DiffId, Hasher, Layer, LayoutSink, MediaType, NoProgress, ReadOptions, Segment, SourceFile,
+        VirtualLayer,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_layer_that_is_not_what_was_known_of_it_makes_no_image() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights");
+        std::fs::write(&path, "bytes").unwrap();
+        let file = SourceFile::stat(&path).unwrap();
+        let other = Hasher::digest(b"other bytes");
+        let assembly = Assembly {
+            layers: vec![AssemblyLayer {
+                title: "weights".to_owned(),
+                from_base: false,
+                content: LayerContent::Files {
+                    layer: VirtualLayer::new([Segment::Extent { len: file.size(), file, offset: 0 }]),
+                    compression: Compression::None,
+                    known: Some(Layer {
+                        descriptor: Descriptor::new(MediaType::ImageLayer, 5, other.clone()),
+                        diff_id: DiffId::of_tar(other.clone()),
+                    }),
+                },
+            }],
+            config: ImageConfig::default(),
+            annotations: BTreeMap::new(),
+            format: ManifestFormat::Oci,
+        };
+        let layout = directory.path().join("layout");
+        let options = AssembleOptions {
+            read: ReadOptions::default(),
+            jobs: 1,
+            memos: None,
+            progress: Arc::new(NoProgress),
+        };
+        let error = assemble(&assembly, &LayoutSink::new(&layout, None), &options).await.unwrap_err();
+        assert!(matches!(&error, Error::DigestMismatch { expected, .. } if *expected == other), "{error}");
+        assert!(!layout.exists(), "nothing stays");
+    }
+}

@@ -219,7 +219,8 @@ async fn put_files(
         }
     }
     let since = SystemTime::now();
-    let result = sink.put_layer(&new, &options.read, watch).await;
+    let put = sink.put_layer(&new, &options.read, watch).await;
+    let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
     let Some(memos) = memos else { return result };
     match &result {
         // Whatever went wrong: the next run shall see for itself.

@@ -31,14 +31,16 @@ struct Hidden {
 impl Veil {
     /// Covers this from now on.
     pub(crate) fn hide(&self, secret: &str) {
-        let mut hidden = lock(&self.0);
-        if secret.is_empty() || hidden.iter().any(|known| known.secret == secret) {
+        if secret.is_empty() {
             return;
         }
+        let mut hidden = lock(&self.0);
+        // A password is sent with each new token: it stays, however many tokens there were.
+        let known = hidden.iter().position(|known| known.secret == secret).and_then(|at| hidden.remove(at));
         if hidden.len() == KEPT {
             hidden.pop_front();
         }
-        hidden.push_back(Hidden { secret: secret.to_owned(), forms: forms(secret) });
+        hidden.push_back(known.unwrap_or_else(|| Hidden { secret: secret.to_owned(), forms: forms(secret) }));
     }
 
     /// Covers a user name with its password, as they are sent together.
@@ -106,6 +108,16 @@ mod tests {
         assert_eq!(veil.cover("a name user:a"), "a name ***");
         veil.hide("");
         assert_eq!(veil.cover("text"), "text");
+    }
+
+    #[test]
+    fn a_password_outlives_the_tokens_that_it_is_sent_for() {
+        let veil = Veil::default();
+        for number in 0..3 * KEPT {
+            veil.hide_password("user", "the password");
+            veil.hide(&format!("token-{number:03}"));
+            assert_eq!(veil.cover("the password"), "***", "after {number} tokens");
+        }
     }
 
     #[test]

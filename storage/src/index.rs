@@ -240,7 +240,9 @@ impl IndexStore {
     pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
         let path = self.path(diff_id);
         let file = fs::File::open(&path).ok()?;
-        used(&path);
+        if self.writes {
+            used(&path);
+        }
         zstd::Decoder::new(file)
             .map_err(serde_json::Error::io)
             .and_then(|text| serde_json::from_reader(io::BufReader::new(text)))

@@ -26,6 +26,7 @@ const RACY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct MemoStore {
     directory: PathBuf,
+    writes: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +42,13 @@ impl MemoStore {
     /// The memos below `root`; nothing is created before the first one is written.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { directory: root.join("memo") }
+        Self { directory: root.join("memo"), writes: true }
+    }
+
+    /// What is remembered, and nothing more: not even that it was needed.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { writes: false, ..self }
     }
 
     /// The digested layer, where this very layer was digested before. A memo that cannot be read is none.
@@ -61,7 +68,7 @@ impl MemoStore {
             Ok(memo) if memo.version == VERSION => {
                 let plausible =
                     compression != Compression::None || memo.layer.descriptor.size() == layer.len();
-                if plausible {
+                if plausible && self.writes {
                     used(&path);
                 }
                 plausible.then_some(memo.layer)
@@ -88,7 +95,7 @@ impl MemoStore {
         digested: &Layer,
         since: SystemTime,
     ) -> Result<bool> {
-        if !is_settled(layer, since) {
+        if !self.writes || !is_settled(layer, since) {
             return Ok(false);
         }
         let path = self.path(layer, compression);

@@ -35,6 +35,23 @@ impl NewLayer {
     pub async fn digest(&self, read: &ReadOptions, watch: &LayerWatch) -> Result<Layer> {
         crate::hash::hash_in_pool(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
     }
+
+    /// Whether the layer came out as it was known: documents that are written already name it.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`].
+    pub fn check(&self, digested: &Layer) -> Result<()> {
+        match &self.known {
+            Some(known) if known.descriptor.digest() != digested.descriptor.digest() => {
+                Err(Error::DigestMismatch {
+                    what: format!("the layer {} is not what was remembered of it", self.title.trim()),
+                    expected: known.descriptor.digest().clone(),
+                    actual: digested.descriptor.digest().clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a sink may want to know before the first blob.
