@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, LayerOrigin, ResolvedImage, Result};
+use crossdock_storage::{
+    FileContent, ImageSource, IndexKind, IndexStore, LayerIndex, LayerOrigin, ResolvedImage, Result,
+};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
@@ -51,7 +53,10 @@ fn apply(tree: &mut FileTree, index: &LayerIndex) {
     for entry in &index.entries {
         let kind = match &entry.kind {
             IndexKind::Directory => Node::directory(entry.mode).kind,
-            IndexKind::File(_) => NodeKind::File(Arc::new(FileNode::InBase)),
+            IndexKind::File(_) => NodeKind::File(Arc::new(match &entry.content {
+                Some(content) => FileNode::Known(FileContent::Inline(content.clone())),
+                None => FileNode::InBase,
+            })),
             IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
             IndexKind::HardLink(target) => {
                 // A link to a link is that link; a target that is not there is a file all the same. So is a directory:
@@ -83,6 +88,8 @@ mod tests {
                 mode: 0o1777,
                 uid: 5,
                 gid: 6,
+                offset: None,
+                content: None,
             })
             .collect();
         LayerIndex { entries }

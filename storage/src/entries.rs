@@ -116,7 +116,9 @@ fn walk<'a, R: Read>(
             Some((name, _)) => clean(name)?,
             None => clean(&entry.path_bytes())?,
         };
-        each(whiteout(IndexEntry { path, kind, mode, uid, gid }), &mut entry)?;
+        let whole = sparse.is_none() && header.entry_type() != EntryType::GNUSparse;
+        let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
+        each(whiteout(IndexEntry { path, kind, mode, uid, gid, offset, content: None }), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
     allowed.set(u64::MAX);
@@ -187,7 +189,15 @@ mod tests {
     fn whiteouts_name_what_they_take_away() {
         let seen = |path: &[u8]| {
             let path = LayerPath::clean(path).unwrap();
-            let entry = IndexEntry { path, kind: IndexKind::File(0), mode: 0o644, uid: 1, gid: 2 };
+            let entry = IndexEntry {
+                path,
+                kind: IndexKind::File(0),
+                mode: 0o644,
+                uid: 1,
+                gid: 2,
+                offset: None,
+                content: None,
+            };
             let entry = whiteout(entry);
             (entry.path.to_string(), entry.kind)
         };

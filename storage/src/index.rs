@@ -8,25 +8,32 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::decode;
 use crate::digest::DiffId;
-use crate::entries::LayerArchive;
+use crate::entries::{LayerArchive, damaged};
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layer::{Segment, VirtualLayer};
 use crate::memo::write_whole;
+use crate::reader::ReadOptions;
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
 
+/// A user database of more bytes is not kept.
+const MAX_DATABASE: u64 = 1 << 20;
+
+/// Goes up when the index of a layer has something that it had not before.
+const VERSION: u32 = 2;
+
 /// The entries of a layer, in the order of its archive.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerIndex {
     /// One for each entry.
     pub entries: Vec<IndexEntry>,
@@ -50,6 +57,14 @@ pub struct IndexEntry {
     /// Group.
     #[serde(rename = "g", default)]
     pub gid: u32,
+    /// Where the bytes of a regular file begin in the uncompressed tar; `None` for one that is stored in pieces (sparse),
+    /// and for all that is no regular file.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// The content of a user database: a file `passwd` or `group` in a directory `etc`, of at most 1 MiB. Such a file may
+    /// be a link's target, so they are kept wherever they are.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_text")]
+    pub content: Option<Bytes>,
 }
 
 /// What an entry is.
@@ -114,7 +129,12 @@ impl LayerIndex {
     pub fn of_files(layer: &VirtualLayer) -> Result<Self> {
         let what = "a layer that was built here";
         let mut list = List { index: Self::default(), memory: 0, most: MAX_INDEX, what };
-        LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|entry, _| list.add(entry))?;
+        LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|mut entry, _| {
+            if let (Some(size), Some(offset)) = (database(&entry), entry.offset) {
+                entry.content = Some(bytes_of(layer, offset, size)?);
+            }
+            list.add(entry)
+        })?;
         Ok(list.index)
     }
 }
@@ -123,7 +143,14 @@ impl LayerIndex {
 fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
     let mut archive = LayerArchive::new(Hashing { inner: source, hasher: Hasher::new() }, what);
     let mut list = List { index: LayerIndex::default(), memory: 0, most, what };
-    archive.walk(|entry, _| list.add(entry))?;
+    archive.walk(|mut entry, content| {
+        if let Some(size) = database(&entry) {
+            let mut bytes = Vec::new();
+            content.take(size).read_to_end(&mut bytes).map_err(|error| damaged(what, error))?;
+            entry.content = Some(bytes.into());
+        }
+        list.add(entry)
+    })?;
     let actual = archive.finish()?.hasher.finish();
     if actual != *diff_id.as_digest() {
         return Err(Error::DigestMismatch {
@@ -133,6 +160,28 @@ fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> R
         });
     }
     Ok(list.index)
+}
+
+/// The size of an entry that is a user database, see [`IndexEntry::content`].
+fn database(entry: &IndexEntry) -> Option<u64> {
+    let IndexKind::File(size) = entry.kind else { return None };
+    let named = matches!(entry.path.file_name()?, b"passwd" | b"group");
+    let in_etc = entry.path.parent()?.file_name()? == b"etc";
+    (named && in_etc && size <= MAX_DATABASE).then_some(size)
+}
+
+/// A few bytes of a layer that is made of files.
+fn bytes_of(layer: &VirtualLayer, offset: u64, len: u64) -> Result<Bytes> {
+    let mut bytes = BytesMut::new();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    for chunk in layer.bytes_from(offset, &ReadOptions::default()) {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() >= len {
+            break;
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes.freeze())
 }
 
 /// An index that does not outgrow the memory.
@@ -145,7 +194,7 @@ struct List<'a> {
 
 impl List<'_> {
     fn add(&mut self, entry: IndexEntry) -> Result<()> {
-        self.memory += memory_of(&entry.path, &entry.kind);
+        self.memory += memory_of(&entry);
         if self.memory > self.most {
             let limit = "what is to be remembered of its entries";
             return Err(Error::Limit { what: self.what.to_owned(), limit, most: self.most });
@@ -205,14 +254,24 @@ impl Seek for Headers<'_> {
 }
 
 /// Bytes of memory that an entry takes, those that its list has in reserve and the allocator's own included.
-fn memory_of(path: &LayerPath, kind: &IndexKind) -> u64 {
+fn memory_of(entry: &IndexEntry) -> u64 {
     const EACH: usize = 2 * size_of::<IndexEntry>() + 64;
-    let link = match kind {
+    let link = match &entry.kind {
         IndexKind::Symlink(target) => target.len(),
         IndexKind::HardLink(target) => target.as_bytes().len(),
         _ => 0,
     };
-    (EACH + path.as_bytes().len() + link) as u64
+    let content = entry.content.as_ref().map_or(0, Bytes::len);
+    (EACH + entry.path.as_bytes().len() + link + content) as u64
+}
+
+/// An index as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Stored<T> {
+    /// Indexes of the first version had none.
+    #[serde(default)]
+    version: u32,
+    entries: T,
 }
 
 /// Remembered indexes, below one root directory.
@@ -240,6 +299,8 @@ impl IndexStore {
                 |error| tracing::warn!(path = %path.display(), %error, "a damaged layer index is not used"),
             )
             .ok()
+            .filter(|stored: &Stored<_>| stored.version == VERSION)
+            .map(|stored| LayerIndex { entries: stored.entries })
     }
 
     /// Remembers the index of a layer.
@@ -248,7 +309,7 @@ impl IndexStore {
     /// [`Error::Write`].
     pub fn remember(&self, diff_id: &DiffId, index: &LayerIndex) -> Result<()> {
         let path = self.path(diff_id);
-        let text = serde_json::to_vec(index)
+        let text = serde_json::to_vec(&Stored { version: VERSION, entries: &index.entries })
             .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
         // A tenth of the text: a base of a hundred thousand files has some ten megabytes of it.
         zstd::bulk::compress(&text, zstd::DEFAULT_COMPRESSION_LEVEL)
@@ -293,6 +354,19 @@ pub(crate) mod bytes_text {
     }
 }
 
+mod optional_text {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        super::bytes_text::serialize(bytes.as_deref().unwrap_or_default(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+        super::bytes_text::deserialize(deserializer).map(Some)
+    }
+}
+
 mod path_text {
     use serde::{Deserializer, Serializer};
 
@@ -312,7 +386,15 @@ mod tests {
     use super::*;
 
     fn entry(path: &[u8], kind: IndexKind) -> IndexEntry {
-        IndexEntry { path: LayerPath::clean(path).unwrap(), kind, mode: 0o644, uid: 1, gid: 2 }
+        IndexEntry {
+            path: LayerPath::clean(path).unwrap(),
+            kind,
+            mode: 0o644,
+            uid: 1,
+            gid: 2,
+            offset: None,
+            content: None,
+        }
     }
 
     #[test]
@@ -346,7 +428,7 @@ mod tests {
             |most| read_entries(tar.as_slice(), most, &DiffId::of_tar(Hasher::digest(&tar)), "layer x");
         let whole = read(MAX_INDEX).unwrap();
         assert_eq!(whole.entries.len(), 100);
-        let memory: u64 = whole.entries.iter().map(|entry| memory_of(&entry.path, &entry.kind)).sum();
+        let memory: u64 = whole.entries.iter().map(memory_of).sum();
         assert!(read(memory).is_ok());
         assert!(matches!(read(memory - 1), Err(Error::Limit { most, .. }) if most == memory - 1));
     }
