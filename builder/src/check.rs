@@ -4,15 +4,23 @@
 //! the second pass; what stages there are and what they are built on depends on ARGs alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossdock_storage::Platform;
 
 use crate::containerfile::{
-    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Span, Spanned,
+    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Source, Span,
+    Spanned, Trigger,
 };
 use crate::error::Error;
 use crate::plan::PlanOptions;
 use crate::scope::{Scope, unused};
+
+/// The ONBUILD triggers that a stage carries out first.
+pub(crate) type Triggers = Arc<[Trigger]>;
+
+/// A place in the text of a stage: which text (`None` for the Containerfile, else the number of a trigger), and where.
+pub(crate) type Place = (Option<usize>, Span);
 
 /// What a stage begins with.
 #[derive(Debug, Clone)]
@@ -33,8 +41,10 @@ pub(crate) struct Checked {
 #[derive(Debug)]
 struct CheckedStage {
     base: StageBase,
+    /// The ONBUILD triggers of what it begins with.
+    triggers: Triggers,
     /// The stages behind `COPY --from`, by the place of its value.
-    from: BTreeMap<Span, usize>,
+    from: BTreeMap<Place, usize>,
     /// The variables that are set without the base's, for stages built on this one.
     env: Vec<String>,
     /// Whether something is copied onto this stage, or made in it.
@@ -51,9 +61,14 @@ impl Checked {
         self.stages.get(&stage).map(|stage| &stage.base)
     }
 
-    /// The stage that a `--from` at `span` names.
-    pub(crate) fn copied_from(&self, stage: usize, span: Span) -> Option<usize> {
-        self.stages.get(&stage)?.from.get(&span).copied()
+    /// The triggers that a stage carries out before its own instructions.
+    pub(crate) fn triggers(&self, stage: usize) -> &[Trigger] {
+        self.stages.get(&stage).map_or(&[], |stage| &stage.triggers)
+    }
+
+    /// The stage that a `--from` at `place` names.
+    pub(crate) fn copied_from(&self, stage: usize, place: Place) -> Option<usize> {
+        self.stages.get(&stage)?.from.get(&place).copied()
     }
 
     /// Whether it matters what the image that this stage begins with holds: something is written onto it, or copied
@@ -74,19 +89,28 @@ impl Checked {
     }
 }
 
-/// Goes over the target and all it needs.
-pub(crate) fn check_stages(file: &Containerfile, options: &PlanOptions) -> Result<Checked, Error> {
+/// Goes over the target and all it needs. `triggers` are those of the images that stages begin with, by stage, as far as
+/// they are known.
+pub(crate) fn check_stages(
+    file: &Containerfile,
+    options: &PlanOptions,
+    triggers: &BTreeMap<usize, Triggers>,
+) -> Result<Checked, Error> {
     let global = Scope::global(file, options).map_err(Error::Value)?;
     let target = target(file, options)?;
-    let mut check = Check { file, options, global, stages: BTreeMap::new() };
+    let mut check =
+        Check { file, source: Arc::clone(&file.source), options, global, triggers, stages: BTreeMap::new() };
     check.stage(target)?;
     let stages = check.stages;
-    let declared = file.global_args.iter().chain(stages.keys().flat_map(|index| {
-        file.stages[*index].instructions.iter().flat_map(|instruction| match &instruction.value {
+    let instructions = stages.iter().flat_map(|(index, stage)| {
+        let triggers = stage.triggers.iter().map(|trigger| &trigger.instruction);
+        triggers.chain(&file.stages[*index].instructions)
+    });
+    let declared =
+        file.global_args.iter().chain(instructions.flat_map(|instruction| match &instruction.value {
             Instruction::Arg(declarations) => declarations.as_slice(),
             _ => &[],
-        })
-    }));
+        }));
     Ok(Checked { target, unused_build_args: unused(&options.build_args, declared), stages })
 }
 
@@ -119,8 +143,11 @@ fn find_stage(file: &Containerfile, name: &str, end: usize) -> Option<usize> {
 
 struct Check<'a> {
     file: &'a Containerfile,
+    /// The text that is looked at: the file's, or a trigger's.
+    source: Arc<Source>,
     options: &'a PlanOptions,
     global: Scope<'a>,
+    triggers: &'a BTreeMap<usize, Triggers>,
     stages: BTreeMap<usize, CheckedStage>,
 }
 
@@ -137,10 +164,25 @@ impl Check<'_> {
             }
             StageBase::Scratch | StageBase::Image { .. } => Vec::new(),
         };
+        let triggers = self.triggers_of(index, &base);
         let mut scope = self.global.stage(&env);
-        let mut checked = CheckedStage { base, from: BTreeMap::new(), env: Vec::new(), writes: false };
+        let mut checked = CheckedStage {
+            base,
+            triggers: Arc::clone(&triggers),
+            from: BTreeMap::new(),
+            env: Vec::new(),
+            writes: false,
+        };
         let file = self.file;
-        for instruction in &file.stages[index].instructions {
+        let of_triggers = triggers
+            .iter()
+            .enumerate()
+            .map(|(number, trigger)| (Some(number), &trigger.source, trigger.escape, &trigger.instruction));
+        let of_file = file.stages[index].instructions.iter();
+        let of_file = of_file.map(|one| (None, &file.source, file.directives.escape, one));
+        for (text, source, escape, instruction) in of_triggers.chain(of_file) {
+            self.source = Arc::clone(source);
+            scope.within(source, escape);
             match &instruction.value {
                 // Values that need the base's environment come out wrong here; the second pass has them right.
                 Instruction::Arg(declarations) => {
@@ -162,7 +204,7 @@ impl Check<'_> {
                     if let Some(from) = &copy.from {
                         let source = self.copied_from(index, from, &scope)?;
                         self.stage(source)?;
-                        checked.from.insert(from.span, source);
+                        checked.from.insert((text, from.span), source);
                     }
                 }
                 Instruction::Add(add) => {
@@ -170,6 +212,14 @@ impl Check<'_> {
                     self.add(add, &scope)?;
                 }
                 Instruction::Workdir(_) => checked.writes = true,
+                Instruction::Run(_) if text.is_some() => {
+                    return Err(self.refuse(
+                        keyword_span(instruction, "RUN"),
+                        "RUN is not carried out: crossdock starts no containers",
+                        "choose a base without this trigger, or do what it does in an earlier task of the pipeline and \
+                         put the result into a base image",
+                    ));
+                }
                 Instruction::Run(_) => {
                     return Err(self.refuse(
                         keyword_span(instruction, "RUN"),
@@ -221,6 +271,25 @@ impl Check<'_> {
         Ok(StageBase::Image { reference: image.to_owned(), platform })
     }
 
+    /// Those of an image, where it was asked for already, or what an earlier stage says by ONBUILD.
+    fn triggers_of(&self, index: usize, base: &StageBase) -> Triggers {
+        match base {
+            StageBase::Stage(base) => {
+                let trigger = |instruction: &Spanned<Instruction>| match &instruction.value {
+                    Instruction::Onbuild(onbuild) => Some(Trigger {
+                        source: Arc::clone(&self.file.source),
+                        escape: self.file.directives.escape,
+                        instruction: (*onbuild.trigger).clone(),
+                    }),
+                    _ => None,
+                };
+                self.file.stages[*base].instructions.iter().filter_map(trigger).collect()
+            }
+            StageBase::Image { .. } => self.triggers.get(&index).cloned().unwrap_or_default(),
+            StageBase::Scratch => Triggers::default(),
+        }
+    }
+
     fn copied_from(&self, index: usize, from: &Spanned<String>, scope: &Scope<'_>) -> Result<usize, Error> {
         let name = scope.word(from).map_err(Error::Value)?.value;
         if let Some(stage) = find_stage(self.file, &name, index) {
@@ -229,7 +298,7 @@ impl Check<'_> {
         if let Some(later) = find_stage(self.file, &name, self.file.stages.len()) {
             let what = if later == index { "this stage itself" } else { "a later stage" };
             return Err(Error::Value(
-                Diagnostic::new(&self.file.source, from.span, format!("COPY --from={name} names {what}"))
+                Diagnostic::new(&self.source, from.span, format!("COPY --from={name} names {what}"))
                     .with_help("copy from a stage that stands above"),
             ));
         }
@@ -304,7 +373,7 @@ impl Check<'_> {
     }
 
     fn refuse(&self, span: Span, message: &str, help: &str) -> Error {
-        Error::Refused(Diagnostic::new(&self.file.source, span, message).with_help(help))
+        Error::Refused(Diagnostic::new(&self.source, span, message).with_help(help))
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crossdock_storage::{Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
 
-use crate::check::{Checked, StageBase, check_stages};
-use crate::containerfile::{Containerfile, Diagnostic};
+use crate::check::{Checked, StageBase, Triggers, check_stages};
+use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, Evaluation};
@@ -152,7 +152,7 @@ impl fmt::Display for Warning {
 /// # Errors
 /// The first instruction, flag or reference that is not carried out, or a target that is none.
 pub fn check(file: &Containerfile, options: &PlanOptions) -> Result<(), Error> {
-    check_stages(file, options).map(drop)
+    check_stages(file, options, &BTreeMap::new()).map(drop)
 }
 
 /// Plans the image.
@@ -165,8 +165,18 @@ pub async fn plan(
     options: &PlanOptions,
     resolver: &dyn BaseResolver,
 ) -> Result<PlannedImage, Error> {
-    let checked = check_stages(file, options)?;
-    let bases = resolve_bases(file, &checked, resolver).await?;
+    let mut images = Images { file, resolver, resolved: BTreeMap::new() };
+    let mut triggers = BTreeMap::new();
+    let checked = loop {
+        let checked = check_stages(file, options, &triggers)?;
+        // A trigger may copy from a stage that nothing needed before.
+        let known = images.resolve(&checked).await?;
+        if known == triggers {
+            break checked;
+        }
+        triggers = known;
+    };
+    let bases = images.trees(&checked).await?;
     let mut evaluation = Evaluation::new(file, context, options, &checked);
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
@@ -176,68 +186,78 @@ pub async fn plan(
     Ok(finish(built, options, warnings))
 }
 
-/// The bases of the needed stages by index; an image that several stages name is asked for once.
-async fn resolve_bases(
-    file: &Containerfile,
-    checked: &Checked,
-    resolver: &dyn BaseResolver,
-) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
-    let mut bases: BTreeMap<usize, (PlannedBase, FileTree)> = BTreeMap::new();
-    let mut known: BTreeMap<(String, String), (PlannedBase, FileTree)> = BTreeMap::new();
-    let trees: BTreeSet<(String, String)> = checked
-        .images()
-        .filter(|(index, ..)| checked.needs_tree(*index))
-        .map(|(_, r, p)| key(r, p))
-        .collect();
-    for (index, reference, platform) in checked.images() {
-        let key = key(reference, platform);
-        if !known.contains_key(&key) {
-            let from = &file.stages[index].from;
-            let fail = |source| Error::Base {
-                diagnostic: Diagnostic::new(
-                    &file.source,
-                    from.image.span,
-                    format!("cannot use the base image {reference} for {platform}"),
-                ),
-                source: Box::new(source),
-            };
-            let base = resolver.resolve(reference, platform).await.map_err(fail)?;
-            refuse_triggers(file, index, reference, &base.image.config)?;
-            let tree = if trees.contains(&key) {
-                resolver.tree(&base).await.map_err(fail)?
-            } else {
-                FileTree::unknown()
-            };
-            known.insert(key.clone(), (base, tree));
+/// An image as it is asked for: reference and platform.
+type Key = (String, String);
+
+/// The images behind stages; one that several stages name is asked for once.
+struct Images<'a> {
+    file: &'a Containerfile,
+    resolver: &'a dyn BaseResolver,
+    resolved: BTreeMap<Key, PlannedBase>,
+}
+
+impl Images<'_> {
+    /// Asks for the images of the needed stages; gives their ONBUILD triggers, by stage.
+    async fn resolve(&mut self, checked: &Checked) -> Result<BTreeMap<usize, Triggers>, Error> {
+        let mut triggers = BTreeMap::new();
+        for (index, reference, platform) in checked.images() {
+            let key = key(reference, platform);
+            if !self.resolved.contains_key(&key) {
+                let base = self.resolver.resolve(reference, platform).await;
+                let base = base.map_err(|error| self.fail(index, &key, error))?;
+                self.resolved.insert(key.clone(), base);
+            }
+            let on_build = &self.resolved[&key].image.config.config.on_build;
+            let parsed = on_build
+                .iter()
+                .map(|text| Trigger::parse(format!("ONBUILD of {reference}"), text))
+                .collect::<Result<Triggers, _>>()?;
+            if !parsed.is_empty() {
+                triggers.insert(index, parsed);
+            }
         }
-        if let Some(base) = known.get(&key) {
-            bases.insert(index, base.clone());
+        Ok(triggers)
+    }
+
+    /// What stages begin with, by stage.
+    async fn trees(self, checked: &Checked) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
+        let needed: BTreeSet<Key> = checked
+            .images()
+            .filter(|(index, ..)| checked.needs_tree(*index))
+            .map(|(_, reference, platform)| key(reference, platform))
+            .collect();
+        let mut trees = BTreeMap::new();
+        let mut bases = BTreeMap::new();
+        for (index, reference, platform) in checked.images() {
+            let key = key(reference, platform);
+            let base = &self.resolved[&key];
+            if !trees.contains_key(&key) {
+                let tree = if needed.contains(&key) {
+                    self.resolver.tree(base).await.map_err(|error| self.fail(index, &key, error))?
+                } else {
+                    FileTree::unknown()
+                };
+                trees.insert(key.clone(), tree);
+            }
+            bases.insert(index, (base.clone(), trees[&key].clone()));
+        }
+        Ok(bases)
+    }
+
+    fn fail(&self, index: usize, (reference, platform): &Key, source: crossdock_storage::Error) -> Error {
+        Error::Base {
+            diagnostic: Diagnostic::new(
+                &self.file.source,
+                self.file.stages[index].from.image.span,
+                format!("cannot use the base image {reference} for {platform}"),
+            ),
+            source: Box::new(source),
         }
     }
-    Ok(bases)
 }
 
-fn key(reference: &str, platform: &Platform) -> (String, String) {
+fn key(reference: &str, platform: &Platform) -> Key {
     (reference.to_owned(), platform.to_string())
-}
-
-/// The base's ONBUILD instructions would have to be carried out here.
-pub(crate) fn refuse_triggers(
-    file: &Containerfile,
-    index: usize,
-    name: &str,
-    config: &ImageConfig,
-) -> Result<(), Error> {
-    let Some(trigger) = config.config.on_build.first() else { return Ok(()) };
-    let span = file.stages[index].from.image.span;
-    let message = format!(
-        "{name} has an ONBUILD trigger that would run here: {}",
-        trigger.lines().next().unwrap_or_default()
-    );
-    Err(Error::Refused(
-        Diagnostic::new(&file.source, span, message)
-            .with_help("use a base without ONBUILD and write what it does into this file"),
-    ))
 }
 
 fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> PlannedImage {

@@ -4,10 +4,11 @@
 //! only from where it declares the name. A value of `--build-arg` beats the default, ENV beats ARG.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crossdock_storage::Platform;
 
-use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Spanned};
+use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Source, Spanned};
 use crate::plan::{PlanOptions, name_of, set_env};
 
 /// ARGs that need no declaration, and so are no unused build arguments (Dockerfile reference, "Predefined ARGs").
@@ -16,7 +17,8 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 /// The variables at a point of the Containerfile.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope<'a> {
-    file: &'a Containerfile,
+    source: &'a Arc<Source>,
+    escape: char,
     build_args: &'a BTreeMap<String, Option<String>>,
     /// What a declaration without a default takes its value from.
     globals: BTreeMap<String, String>,
@@ -35,7 +37,9 @@ impl<'a> Scope<'a> {
             }
         }
         let globals = args.clone();
-        let mut scope = Self { file, build_args: &options.build_args, globals, args, env: Vec::new() };
+        let (source, escape) = (&file.source, file.directives.escape);
+        let mut scope =
+            Self { source, escape, build_args: &options.build_args, globals, args, env: Vec::new() };
         for declaration in &file.global_args {
             scope.declare(declaration)?;
         }
@@ -46,6 +50,11 @@ impl<'a> Scope<'a> {
     /// The scope at the head of a stage, given the global one and the base's environment.
     pub(crate) fn stage(&self, env: &[String]) -> Self {
         Self { args: BTreeMap::new(), env: env.to_vec(), globals: self.globals.clone(), ..*self }
+    }
+
+    /// What is asked for next stands in this text, which has this escape character.
+    pub(crate) fn within(&mut self, source: &'a Arc<Source>, escape: char) {
+        (self.source, self.escape) = (source, escape);
     }
 
     /// Carries out an ARG.
@@ -84,7 +93,7 @@ impl<'a> Scope<'a> {
 
     fn with<T>(&self, expand: impl FnOnce(&Expander<'_>) -> T) -> T {
         let lookup = |name: &str| self.get(name);
-        expand(&Expander::new(&self.file.source, self.file.directives.escape, &lookup))
+        expand(&Expander::new(self.source, self.escape, &lookup))
     }
 
     fn get(&self, name: &str) -> Option<String> {

@@ -56,7 +56,10 @@ impl Stage<'_> {
         let Some(from) = &copy.from else {
             return self.transfer(&request, self.context, true);
         };
-        let source = self.checked.copied_from(self.index, from.span).expect("the first pass found the stage");
+        let source = self
+            .checked
+            .copied_from(self.index, (self.trigger, from.span))
+            .expect("the first pass found the stage");
         let built = self.earlier.get(&source).expect("a stage is evaluated after those it copies from");
         let name = match &self.file.stages[source].from.name {
             Some(name) => format!("stage {:?}", name.value),
@@ -91,7 +94,7 @@ impl Stage<'_> {
         let dest = self.word(request.dest)?;
         let path = self.absolute(&dest, request.dest.span)?;
         let sources = self.sources(request, origin)?;
-        let fail = |problem: Problem, span| problem.at(&self.file.source, span, request.keyword);
+        let fail = |problem: Problem, span| problem.at(self.source, span, request.keyword);
 
         let count = sources
             .iter()
@@ -168,7 +171,7 @@ impl Stage<'_> {
                     let text = self.word(path)?;
                     let found = origin
                         .find(&text)
-                        .map_err(|problem| problem.at(&self.file.source, path.span, request.keyword))?;
+                        .map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
                     Resolved::Found(path.span, found)
                 }
             });
@@ -193,7 +196,7 @@ impl Stage<'_> {
         if let Some(chown) = request.chown {
             let spec = self.word(chown)?;
             let owner = owner(&self.built.tree, &spec)
-                .map_err(|problem| problem.at(&self.file.source, chown.span, request.keyword))?;
+                .map_err(|problem| problem.at(self.source, chown.span, request.keyword))?;
             change.owner = Some(owner);
         } else if from_context {
             change.owner = Some((0, 0));
@@ -225,14 +228,14 @@ impl Stage<'_> {
         for source in sources {
             let CopySource::Path(path) = source else { continue };
             let text = self.scope.word(path).map_err(Error::Value)?.value;
-            let fail = |problem: Problem| problem.at(&self.file.source, path.span, "ADD");
+            let fail = |problem: Problem| problem.at(self.source, path.span, "ADD");
             for found in self.context.find(&text).map_err(fail)?.iter().filter(|found| !found.directory) {
                 let Some(kind) = archive(&self.context.head(found).map_err(fail)?) else { continue };
                 let message = format!(
                     "ADD of an archive is not carried out: {} is {kind}, and ADD unpacks",
                     shown(&found.path)
                 );
-                return Err(Error::Refused(Diagnostic::new(&self.file.source, path.span, message).with_help(
+                return Err(Error::Refused(Diagnostic::new(self.source, path.span, message).with_help(
                     "use COPY to keep it packed, or unpack it in an earlier step of the pipeline and COPY the directory",
                 )));
             }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath};
 
 use crate::check::{Checked, StageBase};
-use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Span, Spanned};
+use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Source, Span, Spanned};
 use crate::context::Context;
 use crate::error::Error;
-use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of, refuse_triggers};
+use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
 
@@ -48,6 +48,9 @@ pub(crate) struct Evaluation<'a> {
 /// A stage under way.
 struct Stage<'a> {
     file: &'a Containerfile,
+    /// The text of the instruction that is carried out: the file's, or that of a trigger of this number.
+    source: &'a Arc<Source>,
+    trigger: Option<usize>,
     context: &'a Context,
     options: &'a PlanOptions,
     checked: &'a Checked,
@@ -74,15 +77,13 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn stage(&mut self, index: usize, base: Option<(PlannedBase, FileTree)>) -> Result<(), Error> {
         let mut built = match (self.checked.base(index), base) {
             (Some(StageBase::Stage(earlier)), _) => {
-                let built =
-                    self.built.get(earlier).expect("a stage is evaluated after those it needs").clone();
-                let name = &self.file.stages[index].from.image.value;
-                refuse_triggers(self.file, index, name, &built.config)?;
-                built
+                self.built.get(earlier).expect("a stage is evaluated after those it needs").clone()
             }
             (_, Some((base, tree))) => from_image(base, tree, self.options),
             (_, None) => from_scratch(self.options),
         };
+        // They are carried out below, and are not for who builds upon this stage.
+        built.config.config.on_build.clear();
         let env = &mut built.config.config.env;
         if !env.iter().any(|line| name_of(line) == "PATH") {
             env.push(DEFAULT_PATH.to_owned());
@@ -90,6 +91,8 @@ impl<'a> Evaluation<'a> {
         let scope = Scope::global(self.file, self.options).map_err(Error::Value)?.stage(env);
         let mut stage = Stage {
             file: self.file,
+            source: &self.file.source,
+            trigger: None,
             context: self.context,
             options: self.options,
             checked: self.checked,
@@ -100,6 +103,13 @@ impl<'a> Evaluation<'a> {
             cmd_set: false,
             warnings: Vec::new(),
         };
+        for (number, trigger) in self.checked.triggers(index).iter().enumerate() {
+            (stage.source, stage.trigger) = (&trigger.source, Some(number));
+            stage.scope.within(&trigger.source, trigger.escape);
+            stage.instruction(&trigger.instruction)?;
+        }
+        (stage.source, stage.trigger) = (&self.file.source, None);
+        stage.scope.within(&self.file.source, self.file.directives.escape);
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
@@ -160,8 +170,7 @@ impl Stage<'_> {
                 self.built.config.config.on_build.push(onbuild.text.value.clone());
             }
             Instruction::Run(_) => {
-                let diagnostic =
-                    Diagnostic::new(&self.file.source, instruction.span, "RUN is not carried out");
+                let diagnostic = Diagnostic::new(self.source, instruction.span, "RUN is not carried out");
                 return Err(Error::Refused(diagnostic));
             }
             Instruction::Shell(words) => {
@@ -177,7 +186,7 @@ impl Stage<'_> {
 
     /// Adds the instruction's line to the history, and its layer where it made one.
     fn record(&mut self, span: Span, entries: Vec<Entry>) {
-        let text = self.file.source.unfolded(span);
+        let text = self.source.unfolded(span);
         let title = text.lines().next().unwrap_or_default().trim().to_owned();
         let created_by = format!("{CREATED_BY}{title}");
         let layer = (!entries.is_empty()).then_some(self.built.layers.len());
@@ -203,11 +212,7 @@ impl Stage<'_> {
         let directory = self.absolute(&text, path.span)?;
         self.built.config.config.working_dir = directory.to_string();
         let looked = self.built.tree.lookup(&directory, true).map_err(|error| {
-            Error::Value(Diagnostic::new(
-                &self.file.source,
-                path.span,
-                format!("cannot make {directory}: {error}"),
-            ))
+            Error::Value(Diagnostic::new(self.source, path.span, format!("cannot make {directory}: {error}")))
         })?;
         let at = match looked.state {
             State::Found(node) if node.is_directory() => return Ok(Vec::new()),
@@ -267,19 +272,19 @@ impl Stage<'_> {
     }
 
     fn warn(&mut self, span: Span, message: String) {
-        self.warnings.push(Warning::At(Diagnostic::new(&self.file.source, span, message)));
+        self.warnings.push(Warning::At(Diagnostic::new(self.source, span, message)));
     }
 
     fn warn_with_help(&mut self, span: Span, message: String, help: &str) {
-        let diagnostic = Diagnostic::new(&self.file.source, span, message).with_help(help);
+        let diagnostic = Diagnostic::new(self.source, span, message).with_help(help);
         self.warnings.push(Warning::At(diagnostic));
     }
 
     fn invalid(&self, span: Span, message: &str) -> Error {
-        Error::Value(Diagnostic::new(&self.file.source, span, message))
+        Error::Value(Diagnostic::new(self.source, span, message))
     }
 
     fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
-        Error::Value(Diagnostic::new(&self.file.source, span, message).with_help(help))
+        Error::Value(Diagnostic::new(self.source, span, message).with_help(help))
     }
 }

@@ -71,19 +71,19 @@ fn archives_are_not_unpacked() {
 }
 
 #[test]
-fn a_base_that_cannot_be_had_or_has_triggers_is_told_at_from() {
+fn a_base_that_cannot_be_had_is_told_at_from_and_a_trigger_that_runs_by_its_text() {
     let setup = Setup::new().base(
         "app",
-        serde_json::json!({"config": {"OnBuild": ["COPY . /src", "RUN make"]}}),
+        serde_json::json!({"config": {"OnBuild": ["ENV A=1", "RUN make"]}}),
         crossdock_builder::FileTree::empty(),
     );
     assert_eq!(
         setup.file_error("FROM app"),
-        "Containerfile:1:6: app has an ONBUILD trigger that would run here: COPY . /src, use a base without ONBUILD and write what it does into this file"
+        "ONBUILD of app:1:1: RUN is not carried out: crossdock starts no containers, choose a base without this trigger, or do what it does in an earlier task of the pipeline and put the result into a base image"
     );
     assert_eq!(
-        setup.file_error("FROM scratch AS a\nONBUILD COPY . /x\nFROM a"),
-        "Containerfile:3:6: a has an ONBUILD trigger that would run here: COPY . /x, use a base without ONBUILD and write what it does into this file"
+        setup.file_error("FROM scratch AS a\nONBUILD RUN make\nFROM a"),
+        "Containerfile:2:9: RUN is not carried out: crossdock starts no containers, choose a base without this trigger, or do what it does in an earlier task of the pipeline and put the result into a base image"
     );
     assert_eq!(
         setup.file_error("ARG TAG=1\nFROM --platform=linux/arm64 none:${TAG}\nCOPY gone /x"),
