@@ -164,6 +164,7 @@ fn plan_options(options: &BuildOptions) -> PlanOptions {
     };
     let mut plan = PlanOptions::new(options.platform.clone());
     plan.build_args.clone_from(&options.build_args);
+    plan.build_contexts.clone_from(&options.build_contexts);
     plan.labels.clone_from(&options.labels);
     plan.build_platform = Platform::host();
     plan.target.clone_from(&options.target);

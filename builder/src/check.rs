@@ -4,16 +4,17 @@
 //! the second pass; what stages there are and what they are built on depends on ARGs alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use crossdock_storage::Platform;
+use crossdock_storage::{Detail, Platform};
 
 use crate::containerfile::{
     AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Source, Span,
     Spanned, Trigger,
 };
 use crate::error::Error;
-use crate::plan::PlanOptions;
+use crate::plan::{BuildContext, PlanOptions};
 use crate::scope::{Scope, unused};
 
 /// The ONBUILD triggers that a stage carries out first.
@@ -27,7 +28,29 @@ pub(crate) type Place = (Option<usize>, Span);
 pub(crate) enum StageBase {
     Scratch,
     Stage(usize),
-    Image { reference: String, platform: Platform },
+    Image(ImageKey),
+}
+
+/// What a COPY copies from, if not the build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CopyFrom {
+    Stage(usize),
+    /// The directory of a `--build-context` of this name.
+    Context(String),
+    Image(ImageKey),
+}
+
+/// An image as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ImageKey {
+    pub(crate) reference: String,
+    pub(crate) platform: Platform,
+}
+
+impl fmt::Display for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.reference, self.platform)
+    }
 }
 
 /// The stages that are needed.
@@ -43,8 +66,8 @@ struct CheckedStage {
     base: StageBase,
     /// The ONBUILD triggers of what it begins with.
     triggers: Triggers,
-    /// The stages behind `COPY --from`, by the place of its value.
-    from: BTreeMap<Place, usize>,
+    /// What is behind `COPY --from`, by the place of its value.
+    from: BTreeMap<Place, CopyFrom>,
     /// The variables that are set without the base's, for stages built on this one.
     env: Vec<String>,
     /// Whether something is copied onto this stage, or made in it.
@@ -66,18 +89,34 @@ impl Checked {
         self.stages.get(&stage).map_or(&[], |stage| &stage.triggers)
     }
 
-    /// The stage that a `--from` at `place` names.
-    pub(crate) fn copied_from(&self, stage: usize, place: Place) -> Option<usize> {
-        self.stages.get(&stage)?.from.get(&place).copied()
+    /// The needed stages that begin with an image.
+    pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &ImageKey)> {
+        self.stages.iter().filter_map(|(index, stage)| match &stage.base {
+            StageBase::Image(key) => Some((*index, key)),
+            StageBase::Scratch | StageBase::Stage(_) => None,
+        })
     }
 
-    /// Whether it matters what the image that this stage begins with holds: something is written onto it, or copied
-    /// from a stage that is built on it.
-    pub(crate) fn needs_tree(&self, image_stage: usize) -> bool {
-        self.stages.iter().any(|(index, stage)| {
-            let copied = self.stages.values().any(|other| other.from.values().any(|from| from == index));
-            self.first(*index) == image_stage && (stage.writes || copied)
-        })
+    /// All that is copied from, with stage and place.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (usize, Place, &CopyFrom)> {
+        self.stages
+            .iter()
+            .flat_map(|(index, stage)| stage.from.iter().map(|(place, from)| (*index, *place, from)))
+    }
+
+    /// What a `--from` at `place` names.
+    pub(crate) fn copied_from(&self, stage: usize, place: Place) -> Option<&CopyFrom> {
+        self.stages.get(&stage)?.from.get(&place)
+    }
+
+    /// What matters of the image that this stage begins with: nothing, or what it holds where something is written onto it,
+    /// and the contents where something is copied from a stage that is built on it.
+    pub(crate) fn needs_tree(&self, image_stage: usize) -> Option<Detail> {
+        let built_on_it = |stage: &usize| self.first(*stage) == image_stage;
+        let copied =
+            self.copies().any(|(_, _, from)| matches!(from, CopyFrom::Stage(stage) if built_on_it(stage)));
+        let written = || self.stages.iter().any(|(index, stage)| stage.writes && built_on_it(index));
+        if copied { Some(Detail::Contents) } else { written().then_some(Detail::Names) }
     }
 
     /// The stage at the bottom of a stage.
@@ -162,7 +201,7 @@ impl Check<'_> {
                 self.stage(base)?;
                 self.stages.get(&base).map(|stage| stage.env.clone()).unwrap_or_default()
             }
-            StageBase::Scratch | StageBase::Image { .. } => Vec::new(),
+            StageBase::Scratch | StageBase::Image(_) => Vec::new(),
         };
         let triggers = self.triggers_of(index, &base);
         let mut scope = self.global.stage(&env);
@@ -203,7 +242,9 @@ impl Check<'_> {
                     self.copy(copy, &scope)?;
                     if let Some(from) = &copy.from {
                         let source = self.copied_from(index, from, &scope)?;
-                        self.stage(source)?;
+                        if let CopyFrom::Stage(stage) = source {
+                            self.stage(stage)?;
+                        }
                         checked.from.insert((text, from.span), source);
                     }
                 }
@@ -252,11 +293,24 @@ impl Check<'_> {
         if image == "scratch" {
             return Ok(StageBase::Scratch);
         }
+        let context = match self.options.build_contexts.get(image) {
+            Some(BuildContext::Directory(path)) => {
+                let message = format!("the build context {image} is the directory {}", path.display());
+                return Err(Error::Value(
+                    Diagnostic::new(&self.file.source, from.image.span, message)
+                        .with_help("give an image with --build-context, or FROM scratch and COPY --from"),
+                ));
+            }
+            Some(BuildContext::Image(reference)) => Some(reference.clone()),
+            None => None,
+        };
         let lower = image.to_lowercase();
         let named = |stage: &crate::containerfile::Stage| {
             stage.from.name.as_ref().is_some_and(|name| name.value == lower)
         };
-        if let Some(base) = self.file.stages[..index].iter().rposition(named) {
+        if context.is_none()
+            && let Some(base) = self.file.stages[..index].iter().rposition(named)
+        {
             return Ok(StageBase::Stage(base));
         }
         let platform = match &from.platform {
@@ -268,7 +322,8 @@ impl Check<'_> {
                 })?
             }
         };
-        Ok(StageBase::Image { reference: image.to_owned(), platform })
+        let reference = context.unwrap_or_else(|| image.to_owned());
+        Ok(StageBase::Image(ImageKey { reference, platform }))
     }
 
     /// Those of an image, where it was asked for already, or what an earlier stage says by ONBUILD.
@@ -285,15 +340,34 @@ impl Check<'_> {
                 };
                 self.file.stages[*base].instructions.iter().filter_map(trigger).collect()
             }
-            StageBase::Image { .. } => self.triggers.get(&index).cloned().unwrap_or_default(),
+            StageBase::Image(_) => self.triggers.get(&index).cloned().unwrap_or_default(),
             StageBase::Scratch => Triggers::default(),
         }
     }
 
-    fn copied_from(&self, index: usize, from: &Spanned<String>, scope: &Scope<'_>) -> Result<usize, Error> {
+    fn copied_from(
+        &self,
+        index: usize,
+        from: &Spanned<String>,
+        scope: &Scope<'_>,
+    ) -> Result<CopyFrom, Error> {
         let name = scope.word(from).map_err(Error::Value)?.value;
-        if let Some(stage) = find_stage(self.file, &name, index) {
-            return Ok(stage);
+        let platform = self.options.platform.clone();
+        let stage = find_stage(self.file, &name, index);
+        // A build context takes the place of a stage of its name, whether that is named or counted.
+        let of_stage = stage.and_then(|stage| self.file.stages[stage].from.name.as_ref());
+        let contexts = &self.options.build_contexts;
+        for name in [Some(&name), of_stage.map(|name| &name.value)].into_iter().flatten() {
+            match contexts.get(name) {
+                Some(BuildContext::Directory(_)) => return Ok(CopyFrom::Context(name.clone())),
+                Some(BuildContext::Image(reference)) => {
+                    return Ok(CopyFrom::Image(ImageKey { reference: reference.clone(), platform }));
+                }
+                None => {}
+            }
+        }
+        if let Some(stage) = stage {
+            return Ok(CopyFrom::Stage(stage));
         }
         if let Some(later) = find_stage(self.file, &name, self.file.stages.len()) {
             let what = if later == index { "this stage itself" } else { "a later stage" };
@@ -302,11 +376,13 @@ impl Check<'_> {
                     .with_help("copy from a stage that stands above"),
             ));
         }
-        Err(self.refuse(
-            from.span,
-            &format!("COPY --from={name} names no stage above, and files are not taken out of images"),
-            "put the files into the context in an earlier step of the pipeline and COPY them from there",
-        ))
+        if name.trim().is_empty() || name.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Error::Value(
+                Diagnostic::new(&self.source, from.span, format!("COPY --from={name} names no stage above"))
+                    .with_help("name a stage, an image or a --build-context"),
+            ));
+        }
+        Ok(CopyFrom::Image(ImageKey { reference: name, platform }))
     }
 
     fn copy(&self, copy: &CopyInstruction, scope: &Scope<'_>) -> Result<(), Error> {
@@ -360,13 +436,6 @@ impl Check<'_> {
                 keep.span,
                 "ADD --keep-git-dir is not carried out: it is for git sources, which are not carried out either",
                 "clone into the context in an earlier step of the pipeline and COPY it",
-            ));
-        }
-        if let Some(unpack) = add.unpack.filter(|unpack| unpack.value) {
-            return Err(self.refuse(
-                unpack.span,
-                "ADD --unpack is not carried out: archives are not unpacked",
-                "unpack it into the context in an earlier step of the pipeline and COPY the directory",
             ));
         }
         Ok(())

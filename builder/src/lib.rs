@@ -33,6 +33,7 @@ pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use plan::{
-    BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStep, Warning, check, plan,
+    BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStep, Warning,
+    check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

@@ -5,18 +5,20 @@
 //! order. Planning reads names, modes and sizes; the bytes of the context stay where they are (the exceptions are
 //! the first 512 bytes of a file that ADD might unpack, and `/etc/passwd` where `--chown` names a user).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use crossdock_storage::{Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
+use crossdock_storage::{Detail, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
 
-use crate::check::{Checked, StageBase, Triggers, check_stages};
+use crate::check::{Checked, CopyFrom, ImageKey, Place, Triggers, check_stages};
 use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, Evaluation};
+use crate::ignore::IgnoreFile;
 use crate::tree::FileTree;
 
 /// What the command line says about a build.
@@ -41,6 +43,17 @@ pub struct PlanOptions {
     pub created: Option<String>,
     /// `--squash`: one layer for all that is new.
     pub squash: bool,
+    /// `--build-context`: what a name stands for in FROM and `COPY --from`.
+    pub build_contexts: BTreeMap<String, BuildContext>,
+}
+
+/// A further build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildContext {
+    /// A directory, for `COPY --from`.
+    Directory(PathBuf),
+    /// An image, as FROM names it.
+    Image(String),
 }
 
 impl PlanOptions {
@@ -57,6 +70,7 @@ impl PlanOptions {
             target: None,
             created: None,
             squash: false,
+            build_contexts: BTreeMap::new(),
         }
     }
 }
@@ -74,9 +88,9 @@ pub trait BaseResolver: Send + Sync {
     ) -> Result<PlannedBase, crossdock_storage::Error>;
 
     /// What the image's root file system holds. Asked for only where a needed stage copies onto the image or
-    /// from it. The default knows nothing.
-    async fn tree(&self, base: &PlannedBase) -> Result<FileTree, crossdock_storage::Error> {
-        let _ = base;
+    /// from it; the latter with [`Detail::Contents`]. The default knows nothing.
+    async fn tree(&self, base: &PlannedBase, detail: Detail) -> Result<FileTree, crossdock_storage::Error> {
+        let _ = (base, detail);
         Ok(FileTree::unknown())
     }
 }
@@ -176,8 +190,10 @@ pub async fn plan(
         }
         triggers = known;
     };
-    let bases = images.trees(&checked).await?;
-    let mut evaluation = Evaluation::new(file, context, options, &checked);
+    let (bases, copied) = images.trees(&checked).await?;
+    let contexts = open_contexts(&checked, options)?;
+    let origins = Origins { context, contexts: &contexts, images: &copied };
+    let mut evaluation = Evaluation::new(file, origins, options, &checked);
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
@@ -186,78 +202,128 @@ pub async fn plan(
     Ok(finish(built, options, warnings))
 }
 
-/// An image as it is asked for: reference and platform.
-type Key = (String, String);
+/// The directories of `--build-context` that are copied from. Ignore files are for the build context alone.
+fn open_contexts(checked: &Checked, options: &PlanOptions) -> Result<BTreeMap<String, Context>, Error> {
+    let mut contexts = BTreeMap::new();
+    for (_, _, from) in checked.copies() {
+        if let CopyFrom::Context(name) = from
+            && let Some(BuildContext::Directory(path)) = options.build_contexts.get(name)
+            && !contexts.contains_key(name)
+        {
+            contexts.insert(name.clone(), Context::open(path, IgnoreFile::none())?);
+        }
+    }
+    Ok(contexts)
+}
 
-/// The images behind stages; one that several stages name is asked for once.
+/// What stages copy from, besides one another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origins<'a> {
+    pub(crate) context: &'a Context,
+    /// Those of `--build-context`, by name.
+    pub(crate) contexts: &'a BTreeMap<String, Context>,
+    pub(crate) images: &'a BTreeMap<ImageKey, FileTree>,
+}
+
+/// What stages begin with, by stage; and the trees of the images that are copied from.
+type Trees = (BTreeMap<usize, (PlannedBase, FileTree)>, BTreeMap<ImageKey, FileTree>);
+
+/// The images behind stages and copies; one that is named several times is asked for once.
 struct Images<'a> {
     file: &'a Containerfile,
     resolver: &'a dyn BaseResolver,
-    resolved: BTreeMap<Key, PlannedBase>,
+    resolved: BTreeMap<ImageKey, PlannedBase>,
 }
 
 impl Images<'_> {
     /// Asks for the images of the needed stages; gives their ONBUILD triggers, by stage.
     async fn resolve(&mut self, checked: &Checked) -> Result<BTreeMap<usize, Triggers>, Error> {
         let mut triggers = BTreeMap::new();
-        for (index, reference, platform) in checked.images() {
-            let key = key(reference, platform);
-            if !self.resolved.contains_key(&key) {
-                let base = self.resolver.resolve(reference, platform).await;
-                let base = base.map_err(|error| self.fail(index, &key, error))?;
-                self.resolved.insert(key.clone(), base);
-            }
-            let on_build = &self.resolved[&key].image.config.config.on_build;
+        for (index, key) in checked.images() {
+            self.ask(key).await.map_err(|error| self.fail(index, key, error))?;
+            let on_build = &self.resolved[key].image.config.config.on_build;
             let parsed = on_build
                 .iter()
-                .map(|text| Trigger::parse(format!("ONBUILD of {reference}"), text))
+                .map(|text| Trigger::parse(format!("ONBUILD of {}", key.reference), text))
                 .collect::<Result<Triggers, _>>()?;
             if !parsed.is_empty() {
                 triggers.insert(index, parsed);
             }
         }
+        for (index, place, from) in checked.copies() {
+            if let CopyFrom::Image(key) = from {
+                let asked = self.ask(key).await;
+                asked.map_err(|error| self.fail_copy(checked, index, place, key, error))?;
+            }
+        }
         Ok(triggers)
     }
 
-    /// What stages begin with, by stage.
-    async fn trees(self, checked: &Checked) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
-        let needed: BTreeSet<Key> = checked
-            .images()
-            .filter(|(index, ..)| checked.needs_tree(*index))
-            .map(|(_, reference, platform)| key(reference, platform))
-            .collect();
-        let mut trees = BTreeMap::new();
-        let mut bases = BTreeMap::new();
-        for (index, reference, platform) in checked.images() {
-            let key = key(reference, platform);
-            let base = &self.resolved[&key];
-            if !trees.contains_key(&key) {
-                let tree = if needed.contains(&key) {
-                    self.resolver.tree(base).await.map_err(|error| self.fail(index, &key, error))?
-                } else {
-                    FileTree::unknown()
-                };
-                trees.insert(key.clone(), tree);
-            }
-            bases.insert(index, (base.clone(), trees[&key].clone()));
+    async fn ask(&mut self, key: &ImageKey) -> Result<(), crossdock_storage::Error> {
+        if !self.resolved.contains_key(key) {
+            let base = self.resolver.resolve(&key.reference, &key.platform).await?;
+            self.resolved.insert(key.clone(), base);
         }
-        Ok(bases)
+        Ok(())
     }
 
-    fn fail(&self, index: usize, (reference, platform): &Key, source: crossdock_storage::Error) -> Error {
+    async fn trees(self, checked: &Checked) -> Result<Trees, Error> {
+        let mut details: BTreeMap<&ImageKey, Detail> = BTreeMap::new();
+        let needed = checked.images().filter_map(|(index, key)| Some((key, checked.needs_tree(index)?)));
+        let copied = checked.copies().filter_map(|(_, _, from)| match from {
+            CopyFrom::Image(key) => Some((key, Detail::Contents)),
+            CopyFrom::Stage(_) | CopyFrom::Context(_) => None,
+        });
+        for (key, detail) in needed.chain(copied) {
+            let most = details.entry(key).or_insert(detail);
+            *most = detail.max(*most);
+        }
+        let mut trees = BTreeMap::new();
+        for (index, key) in checked.images() {
+            if let Some(detail) = details.get(key)
+                && !trees.contains_key(key)
+            {
+                let tree = self.resolver.tree(&self.resolved[key], *detail).await;
+                trees.insert(key.clone(), tree.map_err(|error| self.fail(index, key, error))?);
+            }
+        }
+        for (index, place, from) in checked.copies() {
+            if let CopyFrom::Image(key) = from
+                && !trees.contains_key(key)
+            {
+                let tree = self.resolver.tree(&self.resolved[key], Detail::Contents).await;
+                let tree = tree.map_err(|error| self.fail_copy(checked, index, place, key, error))?;
+                trees.insert(key.clone(), tree);
+            }
+        }
+        let bases = checked.images().map(|(index, key)| {
+            let tree = trees.get(key).cloned().unwrap_or_else(FileTree::unknown);
+            (index, (self.resolved[key].clone(), tree))
+        });
+        Ok((bases.collect(), trees))
+    }
+
+    fn fail(&self, index: usize, key: &ImageKey, source: crossdock_storage::Error) -> Error {
+        let message = format!("cannot use the base image {key}");
+        let span = self.file.stages[index].from.image.span;
         Error::Base {
-            diagnostic: Diagnostic::new(
-                &self.file.source,
-                self.file.stages[index].from.image.span,
-                format!("cannot use the base image {reference} for {platform}"),
-            ),
+            diagnostic: Diagnostic::new(&self.file.source, span, message),
             source: Box::new(source),
         }
     }
-}
 
-fn key(reference: &str, platform: &Platform) -> Key {
-    (reference.to_owned(), platform.to_string())
+    fn fail_copy(
+        &self,
+        checked: &Checked,
+        index: usize,
+        (trigger, span): Place,
+        key: &ImageKey,
+        source: crossdock_storage::Error,
+    ) -> Error {
+        let text = trigger.map_or(&self.file.source, |number| &checked.triggers(index)[number].source);
+        let message = format!("cannot copy from the image {key}, and no stage above has this name");
+        Error::Base { diagnostic: Diagnostic::new(text, span, message), source: Box::new(source) }
+    }
 }
 
 fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> PlannedImage {
@@ -313,14 +379,4 @@ pub(crate) fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
 /// The name in `NAME=value`.
 pub(crate) fn name_of(line: &str) -> &str {
     line.split_once('=').map_or(line, |(name, _)| name)
-}
-
-impl Checked {
-    /// The needed stages that begin with an image.
-    fn images(&self) -> impl Iterator<Item = (usize, &str, &Platform)> {
-        self.needed().filter_map(|index| match self.base(index)? {
-            StageBase::Image { reference, platform } => Some((index, reference.as_str(), platform)),
-            StageBase::Scratch | StageBase::Stage(_) => None,
-        })
-    }
 }

@@ -28,6 +28,7 @@ pub(crate) struct LayerArchive<R: Read> {
     archive: Archive<Metered<R>>,
     allowed: Rc<Cell<u64>>,
     what: String,
+    confined: bool,
 }
 
 impl<R: Read> LayerArchive<R> {
@@ -36,7 +37,12 @@ impl<R: Read> LayerArchive<R> {
         let allowed = Rc::new(Cell::new(MAX_METADATA));
         let what = what.to_owned();
         let metered = Metered { inner: source, allowed: Rc::clone(&allowed), what: what.clone() };
-        Self { archive: Archive::new(metered), allowed, what }
+        Self { archive: Archive::new(metered), allowed, what, confined: false }
+    }
+
+    /// The same archive, in which a path that leads above the root is no error but stops there.
+    pub(crate) fn confined(self) -> Self {
+        Self { confined: true, ..self }
     }
 
     /// Gives every entry that stands for something in an image to `each`, with its content.
@@ -47,7 +53,7 @@ impl<R: Read> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries(), &self.allowed, &self.what, each)
+        walk(self.archive.entries(), &self.allowed, &self.what, self.confined, each)
     }
 
     /// Reads what follows the archive's end, which belongs to the layer too, and gives the source back.
@@ -64,7 +70,7 @@ impl<R: Read + Seek> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries_with_seek(), &self.allowed, &self.what, each)
+        walk(self.archive.entries_with_seek(), &self.allowed, &self.what, self.confined, each)
     }
 }
 
@@ -72,6 +78,7 @@ fn walk<'a, R: Read>(
     entries: io::Result<Entries<'a, Metered<R>>>,
     allowed: &Cell<u64>,
     what: &str,
+    confined: bool,
     mut each: impl FnMut(IndexEntry, &mut Entry<'a, Metered<R>>) -> Result<()>,
 ) -> Result<()> {
     let damaged = |error| damaged(what, error);
@@ -90,7 +97,8 @@ fn walk<'a, R: Read>(
             if path.len() > MAX_PATH {
                 return Err(too_long("the length of a path"));
             }
-            LayerPath::clean(path).map_err(|error| {
+            let path_of = if confined { LayerPath::confined } else { LayerPath::clean };
+            path_of(path).map_err(|error| {
                 Error::Unusable(format!("{what}: {}: {error}", String::from_utf8_lossy(path)))
             })
         };
@@ -118,7 +126,10 @@ fn walk<'a, R: Read>(
         };
         let whole = sparse.is_none() && header.entry_type() != EntryType::GNUSparse;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
-        each(whiteout(IndexEntry { path, kind, mode, uid, gid, offset, content: None }), &mut entry)?;
+        each(
+            whiteout(IndexEntry { path, kind, mode, uid, gid, offset, digest: None, content: None }),
+            &mut entry,
+        )?;
     }
     // What follows the archive's end is nobody's metadata.
     allowed.set(u64::MAX);
@@ -196,6 +207,7 @@ mod tests {
                 uid: 1,
                 gid: 2,
                 offset: None,
+                digest: None,
                 content: None,
             };
             let entry = whiteout(entry);

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::decode;
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::entries::{LayerArchive, damaged};
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
@@ -31,6 +31,16 @@ const MAX_DATABASE: u64 = 1 << 20;
 
 /// Goes up when the index of a layer has something that it had not before.
 const VERSION: u32 = 2;
+
+/// How much an index is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// What is where.
+    Names,
+    /// And a digest of each file, for who reads single files of the layer later: their bytes can be checked by nothing
+    /// else. Costs a second SHA-256 of the layer.
+    Contents,
+}
 
 /// The entries of a layer, in the order of its archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +71,9 @@ pub struct IndexEntry {
     /// and for all that is no regular file.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// The SHA-256 of a regular file's content, where it was asked for.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// The content of a user database: a file `passwd` or `group` in a directory `etc`, of at most 1 MiB. Such a file may
     /// be a link's target, so they are kept wherever they are.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_text")]
@@ -101,17 +114,18 @@ impl LayerIndex {
     /// image can have, and [`Error::Limit`] where a path has more than 4096 bytes, what describes one entry more than
     /// 1 MiB, the index would take more than 512 MiB of memory, or more than 1 GiB and more than 256 times the layer's
     /// size come out of its compression.
-    pub async fn read(source: &dyn ImageSource, layer: &Layer) -> Result<Self> {
+    pub async fn read(source: &dyn ImageSource, layer: &Layer, detail: Detail) -> Result<Self> {
         let what = format!("layer {} of {}", layer.descriptor.digest(), source.name());
         let blob = source.blob(&layer.descriptor, 0).await?;
         let mut chunks = VerifiedStream::new(blob, &layer.descriptor, what.clone());
         let (sender, receiver) = decode::channel();
         let (diff_id, stored) = (layer.diff_id.clone(), layer.descriptor.size());
         let reading = tokio::task::spawn_blocking(move || {
-            read_entries(decode::decoder(receiver, stored, &what)?, MAX_INDEX, &diff_id, &what)
+            let archive = decode::decoder(receiver, stored, &what)?;
+            read_entries(archive, detail, MAX_INDEX, &diff_id, &what)
         });
         while let Some(chunk) = chunks.next().await {
-            if sender.send(chunk?).await.is_err() {
+            if sender.send(Ok(chunk?)).await.is_err() {
                 // The reader has ended early, and says why.
                 break;
             }
@@ -122,13 +136,20 @@ impl LayerIndex {
 }
 
 impl LayerIndex {
+    /// Whether it has what `detail` asks for.
+    #[must_use]
+    pub fn has(&self, detail: Detail) -> bool {
+        detail == Detail::Names
+            || self.entries.iter().all(|entry| entry.offset.is_none() || entry.digest.is_some())
+    }
+
     /// The index of a layer that is made of files: its headers are at hand, and no file is read.
     ///
     /// # Errors
     /// [`Error::Unusable`] and [`Error::Limit`], as [`read`](Self::read).
     pub fn of_files(layer: &VirtualLayer) -> Result<Self> {
         let what = "a layer that was built here";
-        let mut list = List { index: Self::default(), memory: 0, most: MAX_INDEX, what };
+        let mut list = List::new(what);
         LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|mut entry, _| {
             if let (Some(size), Some(offset)) = (database(&entry), entry.offset) {
                 entry.content = Some(bytes_of(layer, offset, size)?);
@@ -140,14 +161,25 @@ impl LayerIndex {
 }
 
 /// The entries of a tar archive, where they take no more than `most` bytes of memory.
-fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
+fn read_entries(
+    source: impl Read,
+    detail: Detail,
+    most: u64,
+    diff_id: &DiffId,
+    what: &str,
+) -> Result<LayerIndex> {
     let mut archive = LayerArchive::new(Hashing { inner: source, hasher: Hasher::new() }, what);
-    let mut list = List { index: LayerIndex::default(), memory: 0, most, what };
+    let mut list = List { most, ..List::new(what) };
     archive.walk(|mut entry, content| {
         if let Some(size) = database(&entry) {
             let mut bytes = Vec::new();
             content.take(size).read_to_end(&mut bytes).map_err(|error| damaged(what, error))?;
+            entry.digest = Some(Hasher::digest(&bytes));
             entry.content = Some(bytes.into());
+        } else if detail == Detail::Contents && entry.offset.is_some() {
+            let mut hashing = Hashing { inner: content, hasher: Hasher::new() };
+            io::copy(&mut hashing, &mut io::sink()).map_err(|error| damaged(what, error))?;
+            entry.digest = Some(hashing.hasher.finish());
         }
         list.add(entry)
     })?;
@@ -185,15 +217,24 @@ fn bytes_of(layer: &VirtualLayer, offset: u64, len: u64) -> Result<Bytes> {
 }
 
 /// An index that does not outgrow the memory.
-struct List<'a> {
+pub(crate) struct List<'a> {
     index: LayerIndex,
     memory: u64,
     most: u64,
     what: &'a str,
 }
 
-impl List<'_> {
-    fn add(&mut self, entry: IndexEntry) -> Result<()> {
+impl<'a> List<'a> {
+    /// An empty one; `what` names the archive in errors.
+    pub(crate) fn new(what: &'a str) -> Self {
+        Self { index: LayerIndex::default(), memory: 0, most: MAX_INDEX, what }
+    }
+
+    pub(crate) fn into_index(self) -> LayerIndex {
+        self.index
+    }
+
+    pub(crate) fn add(&mut self, entry: IndexEntry) -> Result<()> {
         self.memory += memory_of(&entry);
         if self.memory > self.most {
             let limit = "what is to be remembered of its entries";
@@ -234,7 +275,7 @@ impl Read for Headers<'_> {
                 let from = usize::try_from(within).map_err(io::Error::other)?;
                 buffer[..len].copy_from_slice(&bytes[from..from + len]);
             }
-            Segment::Extent { .. } => buffer[..len].fill(0),
+            Segment::Extent { .. } | Segment::Packed { .. } => buffer[..len].fill(0),
         }
         self.position += len as u64;
         Ok(len)
@@ -262,7 +303,8 @@ fn memory_of(entry: &IndexEntry) -> u64 {
         _ => 0,
     };
     let content = entry.content.as_ref().map_or(0, Bytes::len);
-    (EACH + entry.path.as_bytes().len() + link + content) as u64
+    let digest = entry.digest.as_ref().map_or(0, |digest| 2 * digest.digest().len());
+    (EACH + digest + entry.path.as_bytes().len() + link + content) as u64
 }
 
 /// An index as it is written down.
@@ -393,6 +435,7 @@ mod tests {
             uid: 1,
             gid: 2,
             offset: None,
+            digest: None,
             content: None,
         }
     }
@@ -424,8 +467,15 @@ mod tests {
             tar.append_data(&mut header, number.to_string(), io::empty()).unwrap();
         }
         let tar = tar.into_inner().unwrap();
-        let read =
-            |most| read_entries(tar.as_slice(), most, &DiffId::of_tar(Hasher::digest(&tar)), "layer x");
+        let read = |most| {
+            read_entries(
+                tar.as_slice(),
+                Detail::Names,
+                most,
+                &DiffId::of_tar(Hasher::digest(&tar)),
+                "layer x",
+            )
+        };
         let whole = read(MAX_INDEX).unwrap();
         assert_eq!(whole.entries.len(), 100);
         let memory: u64 = whole.entries.iter().map(memory_of).sum();

@@ -10,13 +10,14 @@ use tar::{EntryType, Header};
 use crate::entry::{Entry, EntryKind, FileContent, LayerPath};
 use crate::error::{Error, Result};
 use crate::layer::{Segment, VirtualLayer};
+use crate::packed::Packed;
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: usize = 512;
 
 static ZEROS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// Writes `entries`, sorted by path, as a tar archive in which every entry has `mtime`, in seconds since the epoch.
+/// Writes `entries`, sorted by path but for files that come out of streams, as a tar archive in which every entry has `mtime`, in seconds since the epoch.
 ///
 /// # Errors
 /// [`Error::Entry`] where two entries have one path, or a hard link's target is not a file earlier in the archive.
@@ -40,9 +41,41 @@ pub fn encode_entries(entries: &[Entry], mtime: u64) -> Result<VirtualLayer> {
                 ));
             }
         }
+    }
+    for entry in in_reading_order(sorted) {
         writer.entry(entry, mtime);
     }
     Ok(writer.finish())
+}
+
+/// Files that come out of streams go behind all others in the order of their streams, which so are decoded once; behind them
+/// their other names.
+fn in_reading_order(sorted: Vec<&Entry>) -> Vec<&Entry> {
+    let mut streams: Vec<&Packed> = Vec::new();
+    let mut packed: Vec<(usize, u64, &Entry)> = Vec::new();
+    for entry in &sorted {
+        if let EntryKind::File(content) = &entry.kind
+            && let Some((stream, offset)) = content.packed()
+        {
+            let place = streams.iter().position(|known| *known == stream).unwrap_or_else(|| {
+                streams.push(stream);
+                streams.len() - 1
+            });
+            packed.push((place, offset, entry));
+        }
+    }
+    if packed.is_empty() {
+        return sorted;
+    }
+    packed.sort_by_key(|(place, offset, _)| (*place, *offset));
+    let is_packed =
+        |entry: &Entry| matches!(&entry.kind, EntryKind::File(content) if content.packed().is_some());
+    let is_link = |entry: &Entry| matches!(entry.kind, EntryKind::HardLink { .. });
+    let (links, mut order): (Vec<_>, Vec<_>) =
+        sorted.into_iter().filter(|entry| !is_packed(entry)).partition(|entry| is_link(entry));
+    order.extend(packed.into_iter().map(|(_, _, entry)| entry));
+    order.extend(links);
+    order
 }
 
 fn refused(path: &LayerPath, reason: &str) -> Error {
@@ -128,6 +161,10 @@ impl Writer {
                 self.segments.push(Segment::Extent { file: file.clone(), offset: 0, len: file.size() });
             }
             FileContent::Source(_) => {}
+            FileContent::Parts(parts) => {
+                self.flush();
+                self.segments.extend_from_slice(parts.segments());
+            }
         }
         self.pad(content.len());
     }

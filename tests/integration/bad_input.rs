@@ -107,7 +107,7 @@ fn containerfiles_that_cannot_be_carried_out() {
         ("RUN", "FROM scratch\nCOPY model /models\nRUN chmod -R a+r /models\n"),
         ("ADD of a URL", "FROM scratch\nADD https://example.com/model.bin /models/\n"),
         ("ADD of a repository", "FROM scratch\nADD git@example.com:model.git /models/\n"),
-        ("COPY from an image", "FROM scratch\nCOPY --from=busybox /bin/sh /bin/sh\n"),
+        ("COPY from an image", "FROM scratch\nCOPY --from=oci:nowhere:1 /bin/sh /bin/sh\n"),
         (
             "COPY from a later stage",
             "FROM scratch AS a\nCOPY --from=b /x /y\nFROM scratch AS b\nCOPY --from=a / /\n",

@@ -190,6 +190,6 @@ fn owners_are_looked_up_in_what_the_base_holds() {
         let base = registry.name(&format!("base:{tag}"));
         sandbox.containerfile(&format!("FROM {base}\nCOPY --chown={chown} model /models\n"));
         let args = ["--tls-verify=false", "--push", "-t", &registry.name("model:3")];
-        sandbox.build(&args).failed(2).says(&["Containerfile:2:", says]);
+        sandbox.build(&args).failed(3).says(&["Containerfile:2:", says]);
     }
 }

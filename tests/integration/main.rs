@@ -20,6 +20,7 @@ mod bounds;
 mod builder_image;
 mod changing_files;
 mod credentials;
+mod images;
 mod interrupt;
 mod killed;
 mod network;

@@ -155,7 +155,7 @@ fn check_readable(directory: &Dir, name: &Path) -> io::Result<()> {
     }
 }
 
-fn fence(metadata: &Metadata) -> Fence {
+pub(super) fn fence(metadata: &Metadata) -> Fence {
     let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
     Fence {
         device: metadata.dev(),

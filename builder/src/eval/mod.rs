@@ -5,6 +5,7 @@ mod copy;
 mod destination;
 mod owner;
 mod ports;
+mod unpack;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +14,8 @@ use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath};
 
 use crate::check::{Checked, StageBase};
 use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Source, Span, Spanned};
-use crate::context::Context;
 use crate::error::Error;
-use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
+use crate::plan::{Origins, PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
 
@@ -38,7 +38,7 @@ pub(crate) struct Built {
 /// All stages as far as they are done.
 pub(crate) struct Evaluation<'a> {
     file: &'a Containerfile,
-    context: &'a Context,
+    origins: Origins<'a>,
     options: &'a PlanOptions,
     checked: &'a Checked,
     built: BTreeMap<usize, Built>,
@@ -51,7 +51,7 @@ struct Stage<'a> {
     /// The text of the instruction that is carried out: the file's, or that of a trigger of this number.
     source: &'a Arc<Source>,
     trigger: Option<usize>,
-    context: &'a Context,
+    origins: Origins<'a>,
     options: &'a PlanOptions,
     checked: &'a Checked,
     earlier: &'a BTreeMap<usize, Built>,
@@ -66,11 +66,11 @@ struct Stage<'a> {
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(
         file: &'a Containerfile,
-        context: &'a Context,
+        origins: Origins<'a>,
         options: &'a PlanOptions,
         checked: &'a Checked,
     ) -> Self {
-        Self { file, context, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
+        Self { file, origins, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
     }
 
     /// Carries out a stage whose needed stages are done. `base` is there for a stage that begins with an image.
@@ -93,7 +93,7 @@ impl<'a> Evaluation<'a> {
             file: self.file,
             source: &self.file.source,
             trigger: None,
-            context: self.context,
+            origins: self.origins,
             options: self.options,
             checked: self.checked,
             earlier: &self.built,

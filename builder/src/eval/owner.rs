@@ -102,7 +102,9 @@ fn read(tree: &FileTree, path: &str) -> Database {
         FileNode::Known(FileContent::Source(source)) if source.size() <= LIMIT => {
             fs::read(source.path()).map_or(Database::Unknown, |bytes| Database::Text(bytes.into()))
         }
-        FileNode::Known(FileContent::Source(_)) | FileNode::InBase => Database::Unknown,
+        FileNode::Known(FileContent::Source(_) | FileContent::Parts(_)) | FileNode::InBase => {
+            Database::Unknown
+        }
     }
 }
 

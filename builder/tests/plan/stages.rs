@@ -96,7 +96,7 @@ fn triggers_of_a_base_are_carried_out_first_and_once() {
 }
 
 #[test]
-fn files_of_a_base_image_are_not_taken_out() {
+fn files_that_are_not_known_are_not_taken_out() {
     let mut tree = FileTree::empty();
     let kind = NodeKind::File(Arc::new(FileNode::InBase));
     tree.insert(&path("usr/bin/tool"), Node { kind, ..Node::directory(0o755) });
@@ -105,18 +105,18 @@ fn files_of_a_base_image_are_not_taken_out() {
         (
             "known",
             "/usr",
-            "/usr/bin/tool lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/usr/bin/tool cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "/etc", "COPY source \"/etc\" is not in stage \"s\""),
         (
             "unknown",
             "/etc/x",
-            "/etc/x lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/etc/x cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         (
             "unknown",
             "/m",
-            "/m lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/m cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "../x", "COPY source \"../x\" leads above the root of stage \"s\""),
     ] {
