@@ -96,7 +96,7 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result
             IndexKind::Special => NodeKind::Special,
             IndexKind::Whiteout | IndexKind::Opaque => continue,
         };
-        tree.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid });
+        tree.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() });
     }
     Ok(())
 }
@@ -136,6 +136,7 @@ mod tests {
                 gid: 6,
                 offset: None,
                 digest: None,
+                xattrs: crossdock_storage::Xattrs::default(),
                 content: None,
             })
             .collect();

@@ -72,7 +72,8 @@ impl StageFiles<'_> {
             NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
             NodeKind::Special => return Err(self.in_base(path)),
         };
-        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid })
+        let xattrs = node.xattrs.clone();
+        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs })
     }
 }
 

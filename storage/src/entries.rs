@@ -5,12 +5,14 @@ use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tar::{Archive, Entries, Entry, EntryType};
 
 use crate::decode;
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
+use crate::xattrs::Xattrs;
 
 /// A path, or the target of a link, has at most so many bytes (`PATH_MAX` of Linux).
 const MAX_PATH: usize = 4096;
@@ -18,6 +20,9 @@ const MAX_PATH: usize = 4096;
 /// What stands before an entry to describe it has at most so many bytes: its header, long names, PAX records, the map of
 /// a sparse file. The tar crate keeps it in memory.
 const MAX_METADATA: u64 = 1 << 20;
+
+/// What stands before an extended attribute's name in a PAX record, since star had it so.
+pub(crate) const PAX_XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -124,12 +129,12 @@ fn walk<'a, R: Read>(
             Some((name, _)) => clean(name)?,
             None => clean(&entry.path_bytes())?,
         };
-        let whole = sparse.is_none() && header.entry_type() != EntryType::GNUSparse;
+        let (xattrs, all_told) = xattrs(&mut entry);
+        let whole =
+            sparse.is_none() && entry.header().entry_type() != EntryType::GNUSparse && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
-        each(
-            whiteout(IndexEntry { path, kind, mode, uid, gid, offset, digest: None, content: None }),
-            &mut entry,
-        )?;
+        let found = IndexEntry { path, kind, mode, uid, gid, offset, digest: None, xattrs, content: None };
+        each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
     allowed.set(u64::MAX);
@@ -155,6 +160,26 @@ pub(crate) fn pax_sparse<R: Read>(entry: &mut Entry<'_, R>) -> Option<(Vec<u8>, 
         }
     }
     Some((name?, size?))
+}
+
+/// The extended attributes of an entry, and whether that is all of them: the tar crate takes a record with a line break in
+/// it for several. Then the entry's offset is left out, so that nobody takes the file without them.
+fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> (Xattrs, bool) {
+    let Ok(records) = entry.pax_extensions() else { return (Xattrs::default(), false) };
+    let mut all_told = true;
+    let mut found = Vec::new();
+    for record in records.into_iter().flatten() {
+        match record {
+            Ok(record) => {
+                if let Some(name) = record.key_bytes().strip_prefix(PAX_XATTR) {
+                    let copied = Bytes::copy_from_slice;
+                    found.push((copied(name), copied(record.value_bytes())));
+                }
+            }
+            Err(_) => all_told = false,
+        }
+    }
+    (Xattrs::new(found), all_told)
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {
@@ -208,6 +233,7 @@ mod tests {
                 gid: 2,
                 offset: None,
                 digest: None,
+                xattrs: Xattrs::default(),
                 content: None,
             };
             let entry = whiteout(entry);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
 use crate::source::SourceFile;
+use crate::xattrs::Xattrs;
 
 /// A path inside an image, as a tar archive names it: relative to the root, `/` between its parts, no `.`, `..` or
 /// empty part, no NUL; the empty path is the root directory itself. Bytes, for names need not be UTF-8.
@@ -222,4 +223,6 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes; a hard link has none beside its target's.
+    pub xattrs: Xattrs,
 }

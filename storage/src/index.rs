@@ -22,6 +22,7 @@ use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layer::{Segment, VirtualLayer};
 use crate::memo::write_whole;
 use crate::reader::ReadOptions;
+use crate::xattrs::Xattrs;
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
@@ -30,7 +31,7 @@ const MAX_INDEX: u64 = 512 << 20;
 const MAX_DATABASE: u64 = 1 << 20;
 
 /// Goes up when the index of a layer has something that it had not before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How much an index is to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +75,9 @@ pub struct IndexEntry {
     /// The SHA-256 of a regular file's content, where it was asked for.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Extended attributes.
+    #[serde(rename = "x", default, skip_serializing_if = "Xattrs::is_empty")]
+    pub xattrs: Xattrs,
     /// The content of a user database: a file `passwd` or `group` in a directory `etc`, of at most 1 MiB. Such a file may
     /// be a link's target, so they are kept wherever they are.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_text")]
@@ -304,7 +308,7 @@ fn memory_of(entry: &IndexEntry) -> u64 {
     };
     let content = entry.content.as_ref().map_or(0, Bytes::len);
     let digest = entry.digest.as_ref().map_or(0, |digest| 2 * digest.digest().len());
-    (EACH + digest + entry.path.as_bytes().len() + link + content) as u64
+    (EACH + digest + entry.xattrs.memory() + entry.path.as_bytes().len() + link + content) as u64
 }
 
 /// An index as it is written down.
@@ -436,6 +440,7 @@ mod tests {
             gid: 2,
             offset: None,
             digest: None,
+            xattrs: Xattrs::default(),
             content: None,
         }
     }

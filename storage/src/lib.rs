@@ -40,6 +40,7 @@ mod tar;
 mod unpack;
 mod windows;
 mod writers;
+mod xattrs;
 
 pub use archive::{ArchiveKind, ArchiveSink};
 pub use compare::{Compared, ComparedEntry, Difference, compare_ranges, compare_whole};
@@ -70,3 +71,4 @@ pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};
 pub use tar::encode_entries;
 pub use unpack::SourceArchive;
+pub use xattrs::Xattrs;

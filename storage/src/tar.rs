@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use tar::{EntryType, Header};
 
+use crate::entries::PAX_XATTR;
 use crate::entry::{Entry, EntryKind, FileContent, LayerPath};
 use crate::error::{Error, Result};
 use crate::layer::{Segment, VirtualLayer};
@@ -120,6 +121,7 @@ impl Writer {
         }
         self.long(EntryType::GNULongLink, link, header.as_old().linkname.len());
         self.long(EntryType::GNULongName, &name, header.as_old().name.len());
+        self.xattrs(entry);
         put(&mut header.as_old_mut().linkname, link);
         put(&mut header.as_old_mut().name, &name);
         self.header(header);
@@ -146,6 +148,36 @@ impl Writer {
         self.inline.extend_from_slice(name);
         self.inline.extend_from_slice(&[0]);
         self.pad(name.len() as u64 + 1);
+    }
+
+    /// PAX records for the extended attributes, which the header has no room for.
+    fn xattrs(&mut self, entry: &Entry) {
+        if entry.xattrs.is_empty() || matches!(entry.kind, EntryKind::HardLink { .. }) {
+            return;
+        }
+        let mut records = Vec::new();
+        for (name, value) in entry.xattrs.iter() {
+            // ` ` and `=` and a line break; the length counts its own digits.
+            let rest = PAX_XATTR.len() + name.len() + value.len() + 3;
+            let digits = |len: usize| len.to_string().len();
+            let mut len = rest + digits(rest);
+            len = rest + digits(len);
+            records.extend_from_slice(format!("{len} ").as_bytes());
+            for part in [PAX_XATTR, name, b"=", value, b"\n"] {
+                records.extend_from_slice(part);
+            }
+        }
+        let mut header = Header::new_ustar();
+        put(&mut header.as_old_mut().name, b"././@PaxHeader");
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(records.len() as u64);
+        header.set_entry_type(EntryType::XHeader);
+        self.header(header);
+        self.inline.extend_from_slice(&records);
+        self.pad(records.len() as u64);
     }
 
     fn header(&mut self, mut header: Header) {

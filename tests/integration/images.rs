@@ -141,3 +141,51 @@ fn an_archive_is_unpacked_into_the_layer_and_not_to_disk() {
     }
     assert_eq!(digests[0], digests[1]);
 }
+
+#[test]
+fn extended_attributes_of_files_are_carried_but_not_those_of_the_machine() {
+    let registry = Registry::start();
+    let sandbox = Sandbox::small();
+    sandbox.write("model/tool", "tool");
+    let set = |name: &str, value: &str| {
+        let file = sandbox.file("model/tool");
+        let mut set = Command::new("python3");
+        set.args(["-c", "import os,sys; os.setxattr(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))"]);
+        set.arg(file).args([name, value]).output().is_ok_and(|output| output.status.success())
+    };
+    // A file system without them, or a build without the right to, has nothing to show.
+    if !set("user.note", "620aff00") {
+        return;
+    }
+    let capability = set("security.capability", "0100000200040000000000000000000000000000");
+    set("trusted.other", "00");
+    sandbox.containerfile(
+        "FROM scratch AS one\nCOPY model /m\nFROM scratch\nCOPY --chown=5 --from=one /m /n\nCOPY model/tool /x\n",
+    );
+    sandbox.pushed(&registry.name("model:1"), &[]);
+    let image = Image::pull(&registry.name("model:1"));
+    assert_eq!(image.node("n/tool").kind, Node::file(b"tool", 0o644).kind);
+    let layout = sandbox.path("pulled");
+    let (from, to) = (format!("docker://{}", registry.name("model:1")), format!("oci:{}:x", layout.display()));
+    crate::support::skopeo_copy(&["--src-tls-verify=false"], &from, &to);
+    // Read by a tar reader that is not ours.
+    let script = "import glob,sys,tarfile
+for blob in sorted(glob.glob(sys.argv[1] + '/blobs/sha256/*')):
+    try: archive = tarfile.open(blob)
+    except tarfile.ReadError: continue
+    for entry in archive:
+        for name, value in sorted(entry.pax_headers.items()):
+            print(entry.name, name, value.encode('utf-8', 'surrogateescape').hex())";
+    let output = Command::new("python3").args(["-c", script]).arg(&layout).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let mut expected = vec!["n/tool SCHILY.xattr.user.note 620aff00", "x SCHILY.xattr.user.note 620aff00"];
+    if capability {
+        expected.push("n/tool SCHILY.xattr.security.capability 0100000200040000000000000000000000000000");
+        expected.push("x SCHILY.xattr.security.capability 0100000200040000000000000000000000000000");
+    }
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+}

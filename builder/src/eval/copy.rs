@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, FileContent, LayerPath, SourceArchive};
+use crossdock_storage::{Entry, FileContent, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
@@ -263,7 +263,7 @@ impl Stage<'_> {
 
 fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &Bytes) -> Result<(), Problem> {
     let node = FileNode::Known(FileContent::Inline(content.clone()));
-    let item = Item { path: b"", kind: ItemKind::File(Arc::new(node)), mode: HEREDOC_MODE, uid: 0, gid: 0 };
+    let item = Item { path: b"", kind: ItemKind::File(Arc::new(node)), mode: HEREDOC_MODE, uid: 0, gid: 0, xattrs: Xattrs::default() };
     match target {
         Target::Into(directory) => writer.put(directory, name.as_bytes(), item),
         Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),

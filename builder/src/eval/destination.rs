@@ -126,25 +126,27 @@ impl<'t> Writer<'t> {
                 return Err(over_directory(&path));
             }
             ItemKind::File(file) => {
-                Node { kind: NodeKind::File(file), mode: self.mode.unwrap_or(item.mode), uid: 0, gid: 0 }
+                Node { kind: NodeKind::File(file), mode: self.mode.unwrap_or(item.mode), ..Node::directory(0) }
             }
             ItemKind::Symlink(target) => {
-                Node { kind: NodeKind::Symlink(target), mode: 0o777, uid: 0, gid: 0 }
+                Node { kind: NodeKind::Symlink(target), ..Node::directory(0o777) }
             }
         };
-        let node = self.owned(Node { uid: item.uid, gid: item.gid, ..node });
+        let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
         self.insert(&path, node);
         Ok(())
     }
 
     /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
     pub(super) fn link(&mut self, path: &LayerPath, link: &IndexEntry) -> Option<NodeKind> {
-        let NodeKind::File(file) = &self.tree.get(path)?.kind else { return None };
+        let there = self.tree.get(path)?;
+        let NodeKind::File(file) = &there.kind else { return None };
         if **file == FileNode::InBase {
             return None;
         }
         let kind = NodeKind::File(Arc::clone(file));
-        self.insert(path, Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid });
+        let xattrs = there.xattrs.clone();
+        self.insert(path, Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs });
         Some(kind)
     }
 

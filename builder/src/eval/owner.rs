@@ -124,7 +124,7 @@ mod tests {
         ] {
             let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
             let kind = NodeKind::File(Arc::new(content));
-            tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, mode: 0o644, uid: 0, gid: 0 });
+            tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, ..Node::directory(0o644) });
         }
         for (spec, expected) in [
             ("7", Some((7, 7))),
