@@ -96,7 +96,10 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result
             IndexKind::Special => NodeKind::Special,
             IndexKind::Whiteout | IndexKind::Opaque => continue,
         };
-        tree.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() });
+        tree.insert(
+            &entry.path,
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
+        );
     }
     Ok(())
 }

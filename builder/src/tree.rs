@@ -241,7 +241,10 @@ impl FileTree {
                 .get(target)
                 .map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone()),
         };
-        self.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() });
+        self.insert(
+            &entry.path,
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
+        );
     }
 
     /// All that was put in, as entries of one layer: sorted by path, and of each file's names the first is the
@@ -269,7 +272,14 @@ impl FileTree {
                 }
                 NodeKind::Special => continue,
             };
-            entries.push(Entry { path, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs: node.xattrs });
+            entries.push(Entry {
+                path,
+                kind,
+                mode: node.mode,
+                uid: node.uid,
+                gid: node.gid,
+                xattrs: node.xattrs,
+            });
         }
         entries
     }
@@ -288,7 +298,13 @@ impl Node {
     /// A directory of root's with nothing in it.
     #[must_use]
     pub fn directory(mode: u32) -> Self {
-        Self { kind: NodeKind::Directory(Directory::default()), mode, uid: 0, gid: 0, xattrs: Xattrs::default() }
+        Self {
+            kind: NodeKind::Directory(Directory::default()),
+            mode,
+            uid: 0,
+            gid: 0,
+            xattrs: Xattrs::default(),
+        }
     }
 
     /// Whether it is a directory.

@@ -130,8 +130,7 @@ fn walk<'a, R: Read>(
             None => clean(&entry.path_bytes())?,
         };
         let (xattrs, all_told) = xattrs(&mut entry);
-        let whole =
-            sparse.is_none() && entry.header().entry_type() != EntryType::GNUSparse && all_told;
+        let whole = sparse.is_none() && entry.header().entry_type() != EntryType::GNUSparse && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
         let found = IndexEntry { path, kind, mode, uid, gid, offset, digest: None, xattrs, content: None };
         each(whiteout(found), &mut entry)?;

@@ -32,7 +32,7 @@ enum Origin {
     /// A compressed file.
     File(SourceFile),
     /// The tar of a layer, by the name of its source. Without the source it cannot be read, only written down.
-    Layer { layer: Layer, locator: String, source: Option<(Arc<dyn ImageSource>, Handle)> },
+    Layer { layer: Box<Layer>, locator: String, source: Option<(Arc<dyn ImageSource>, Handle)> },
 }
 
 impl Packed {
@@ -49,12 +49,12 @@ impl Packed {
     pub fn of_layer(source: Arc<dyn ImageSource>, layer: Layer) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|error| Error::Unusable(error.to_string()))?;
         let locator = source.locator();
-        Ok(Self(Arc::new(Origin::Layer { layer, locator, source: Some((source, runtime)) })))
+        Ok(Self(Arc::new(Origin::Layer { layer: layer.into(), locator, source: Some((source, runtime)) })))
     }
 
     /// A layer that another process wrote down; to be read once it is [`renewed`](Self::renewed).
     pub(crate) fn of_record(layer: Layer, locator: String) -> Self {
-        Self(Arc::new(Origin::Layer { layer, locator, source: None }))
+        Self(Arc::new(Origin::Layer { layer: layer.into(), locator, source: None }))
     }
 
     /// The compressed file, if it is one.
@@ -82,7 +82,7 @@ impl Packed {
     pub(crate) fn renewed(&self, locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>) -> Result<Self> {
         match &*self.0 {
             Origin::File(file) => file.renewed().map(Self::of_file),
-            Origin::Layer { layer, locator, .. } => Self::of_layer(locate(locator)?, layer.clone()),
+            Origin::Layer { layer, locator, .. } => Self::of_layer(locate(locator)?, Layer::clone(layer)),
         }
     }
 

@@ -74,7 +74,8 @@ fn is_carried(name: &[u8]) -> bool {
 
 impl Serialize for Xattrs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|(name, value)| (STANDARD.encode(name), STANDARD.encode(value))))
+        serializer
+            .collect_seq(self.iter().map(|(name, value)| (STANDARD.encode(name), STANDARD.encode(value))))
     }
 }
 

@@ -168,7 +168,14 @@ fn entries_of(
             contents.insert(path.clone(), bytes.clone());
             first_file.get_or_insert_with(|| path.clone());
         }
-        entries.push(Entry { path: path.clone(), kind, mode: *mode, uid: *uid, gid: *gid, xattrs: crossdock_storage::Xattrs::default() });
+        entries.push(Entry {
+            path: path.clone(),
+            kind,
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            xattrs: crossdock_storage::Xattrs::default(),
+        });
     }
     (entries, contents)
 }

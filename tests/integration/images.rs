@@ -166,7 +166,8 @@ fn extended_attributes_of_files_are_carried_but_not_those_of_the_machine() {
     let image = Image::pull(&registry.name("model:1"));
     assert_eq!(image.node("n/tool").kind, Node::file(b"tool", 0o644).kind);
     let layout = sandbox.path("pulled");
-    let (from, to) = (format!("docker://{}", registry.name("model:1")), format!("oci:{}:x", layout.display()));
+    let (from, to) =
+        (format!("docker://{}", registry.name("model:1")), format!("oci:{}:x", layout.display()));
     crate::support::skopeo_copy(&["--src-tls-verify=false"], &from, &to);
     // Read by a tar reader that is not ours.
     let script = "import glob,sys,tarfile

@@ -263,7 +263,14 @@ impl Stage<'_> {
 
 fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &Bytes) -> Result<(), Problem> {
     let node = FileNode::Known(FileContent::Inline(content.clone()));
-    let item = Item { path: b"", kind: ItemKind::File(Arc::new(node)), mode: HEREDOC_MODE, uid: 0, gid: 0, xattrs: Xattrs::default() };
+    let item = Item {
+        path: b"",
+        kind: ItemKind::File(Arc::new(node)),
+        mode: HEREDOC_MODE,
+        uid: 0,
+        gid: 0,
+        xattrs: Xattrs::default(),
+    };
     match target {
         Target::Into(directory) => writer.put(directory, name.as_bytes(), item),
         Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),

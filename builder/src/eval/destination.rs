@@ -125,12 +125,12 @@ impl<'t> Writer<'t> {
             ItemKind::File(_) | ItemKind::Symlink(_) if there.is_some_and(Node::is_directory) => {
                 return Err(over_directory(&path));
             }
-            ItemKind::File(file) => {
-                Node { kind: NodeKind::File(file), mode: self.mode.unwrap_or(item.mode), ..Node::directory(0) }
-            }
-            ItemKind::Symlink(target) => {
-                Node { kind: NodeKind::Symlink(target), ..Node::directory(0o777) }
-            }
+            ItemKind::File(file) => Node {
+                kind: NodeKind::File(file),
+                mode: self.mode.unwrap_or(item.mode),
+                ..Node::directory(0)
+            },
+            ItemKind::Symlink(target) => Node { kind: NodeKind::Symlink(target), ..Node::directory(0o777) },
         };
         let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
         self.insert(&path, node);

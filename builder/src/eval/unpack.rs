@@ -77,7 +77,8 @@ pub(super) fn unpack(
                 return refused("named by what stands behind .wh., which in a layer takes it away");
             }
         };
-        let node = Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() };
+        let node =
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() };
         writer.unpack(directory, entry.path.as_bytes(), node)?;
     }
     Ok(())

@@ -56,7 +56,7 @@ enum StreamText {
     File(FileText),
     /// A layer, and the name of the image that has it.
     #[serde(rename = "l")]
-    Layer(Layer, String),
+    Layer(Box<Layer>, String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,7 +134,9 @@ fn files(layer: &VirtualLayer, compression: Compression) -> OriginText {
     let segments = segments.collect();
     let stream = |packed: &Packed| match (packed.file(), packed.layer()) {
         (Some(file), _) => Some(StreamText::File(file_text(file))),
-        (None, layer) => layer.map(|(layer, locator)| StreamText::Layer(layer.clone(), locator.to_owned())),
+        (None, layer) => {
+            layer.map(|(layer, locator)| StreamText::Layer(layer.clone().into(), locator.to_owned()))
+        }
     };
     let streams = streams.into_iter().filter_map(stream).collect();
     OriginText::Files { compression, files, streams, segments }
@@ -201,7 +203,7 @@ fn virtual_layer(
         .into_iter()
         .map(|stream| match stream {
             StreamText::File(file) => Packed::of_file(source_file(&file)),
-            StreamText::Layer(layer, locator) => Packed::of_record(layer, locator),
+            StreamText::Layer(layer, locator) => Packed::of_record(*layer, locator),
         })
         .collect();
     let segments = segments.into_iter().map(|segment| match segment {
