@@ -1,4 +1,4 @@
-//! Where FROM leads: a registry, or an OCI layout on disk.
+//! Where FROM and `COPY --from` lead: a registry, or an OCI layout on disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
 use crossdock_registry::Registry;
-use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
+use crossdock_storage::{Detail, Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::LocalImages;
@@ -35,8 +35,8 @@ impl BaseResolver for Bases {
         Ok(PlannedBase { reference: reference.to_owned(), source, image })
     }
 
-    async fn tree(&self, base: &PlannedBase) -> Result<FileTree, Error> {
-        base_tree(&*base.source, &base.image, self.indexes.as_ref()).await
+    async fn tree(&self, base: &PlannedBase, detail: Detail) -> Result<FileTree, Error> {
+        base_tree(&base.source, &base.image, detail, self.indexes.as_ref()).await
     }
 }
 

@@ -350,6 +350,7 @@ fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     };
     let mut plan = PlanOptions::new(platform.clone());
     plan.build_args.clone_from(&options.build_args);
+    plan.build_contexts.clone_from(&options.build_contexts);
     plan.labels.clone_from(&options.labels);
     plan.env.clone_from(&options.env);
     plan.unset_env.clone_from(&options.unset_env);

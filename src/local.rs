@@ -250,11 +250,13 @@ impl LocalImages {
         name: String,
         registry: &Registry,
     ) -> Result<RecordSource> {
+        let located =
+            |name: &str| locate(name, registry).map_err(|error| Error::Unusable(format!("{error:#}")));
         let origins = self.store.layers(image)?.into_iter().map(|layer| {
             let origin = match layer.origin {
                 RecordedOrigin::Image(name) => LayerOrigin::Blob(locate(&name, registry)?),
                 RecordedOrigin::Files { layer, compression } => {
-                    LayerOrigin::Files { layer: layer.renewed()?, compression }
+                    LayerOrigin::Files { layer: layer.renewed(&located)?, compression }
                 }
             };
             Ok((layer.layer.descriptor, origin))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use crossdock_builder::BuildContext;
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
 
@@ -27,6 +28,7 @@ pub(crate) struct BuildOptions {
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
+    pub(crate) build_contexts: BTreeMap<String, BuildContext>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) unset_env: Vec<String>,
@@ -153,6 +155,11 @@ impl BuildOptions {
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
             build_args,
+            build_contexts: args
+                .build_contexts
+                .iter()
+                .map(|text| build_context(text))
+                .collect::<Result<_>>()?,
             labels: args.labels.iter().map(|text| key_value(text, "--label")).collect::<Result<_>>()?,
             env: overrides.env(&env)?,
             unset_env: overrides.unset_env.clone(),
@@ -280,6 +287,23 @@ fn build_arg(text: &str, env: impl Fn(&str) -> Option<String>) -> (String, Optio
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (text.to_owned(), env(text)),
     }
+}
+
+/// What buildah and BuildKit take, but for what is downloaded.
+fn build_context(text: &str) -> Result<(String, BuildContext)> {
+    let (name, value) = key_value(text, "--build-context")?;
+    let image = |rest: &str| BuildContext::Image(rest.to_owned());
+    let context = match value.split_once(':').map(|(scheme, rest)| (scheme, rest.strip_prefix("//"))) {
+        Some(("docker-image" | "container-image", Some(rest))) => image(rest),
+        Some(("oci-layout", Some(rest))) => image(&format!("oci:{rest}")),
+        Some(("docker", Some(_)) | ("oci", _)) => image(&value),
+        Some((scheme @ ("http" | "https" | "git" | "ssh"), Some(_))) => {
+            bail!("--build-context {text}: nothing is downloaded by {scheme}, name a directory or an image")
+        }
+        _ if Path::new(&value).is_dir() => BuildContext::Directory(value.into()),
+        _ => bail!("--build-context {text}: {value:?} is no directory, and no docker://NAME or oci:DIR"),
+    };
+    Ok((name, context))
 }
 
 fn key_value(text: &str, option: &str) -> Result<(String, String)> {

@@ -1,46 +1,78 @@
-//! The file tree of a base image, from the indexes of its layers.
+//! The file tree of an image, from the indexes of its layers.
 
 use std::sync::Arc;
 
-use crossdock_storage::{ImageSource, IndexKind, IndexStore, LayerIndex, LayerOrigin, ResolvedImage, Result};
+use bytes::Bytes;
+use crossdock_storage::{
+    Detail, FileContent, ImageSource, IndexEntry, IndexKind, IndexStore, Layer, LayerIndex, LayerOrigin,
+    Packed, ResolvedImage, Result, Segment, VirtualLayer,
+};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
-/// Reads what a base holds: each layer's index is recalled from `store`, or read from the layer's stream once.
+/// Where the bytes of a layer's files are.
+enum Contents {
+    /// Nobody asks.
+    Unknown,
+    /// In the files that the layer is made of.
+    Files(VirtualLayer),
+    /// In its tar.
+    Packed(Packed),
+}
+
+/// Reads what an image holds: each layer's index is recalled from `store`, or read from the layer's stream once. With
+/// [`Detail::Contents`] the files can be copied out of it; their bytes are read when they are sent.
 ///
 /// # Errors
 /// Those of the source, and of layers that are not as their descriptors say.
 pub async fn base_tree(
-    source: &dyn ImageSource,
+    source: &Arc<dyn ImageSource>,
     image: &ResolvedImage,
+    detail: Detail,
     store: Option<&IndexStore>,
 ) -> Result<FileTree> {
     let mut tree = FileTree::empty();
     for layer in image.layers(&source.name())? {
-        let index = match store.and_then(|store| store.recall(&layer.diff_id)) {
-            Some(index) => index,
-            None => {
-                let index = match source.origin(&layer.descriptor) {
-                    Some(LayerOrigin::Files { layer: files, .. }) => LayerIndex::of_files(&files)?,
-                    Some(LayerOrigin::Blob(source)) => LayerIndex::read(&*source, &layer).await?,
-                    None => LayerIndex::read(source, &layer).await?,
+        let (index, contents) = match source.origin(&layer.descriptor) {
+            Some(LayerOrigin::Files { layer: files, .. }) => {
+                let index = match recall(store, &layer, Detail::Names) {
+                    Some(index) => index,
+                    None => remember(store, &layer, LayerIndex::of_files(&files)?),
                 };
-                if let Some(store) = store
-                    && let Err(error) = store.remember(&layer.diff_id, &index)
-                {
-                    tracing::warn!(%error, "the index of a base layer is not remembered");
-                }
-                index
+                (index, Contents::Files(files))
+            }
+            other => {
+                let source =
+                    if let Some(LayerOrigin::Blob(source)) = other { source } else { source.clone() };
+                let index = match recall(store, &layer, detail) {
+                    Some(index) => index,
+                    None => remember(store, &layer, LayerIndex::read(&*source, &layer, detail).await?),
+                };
+                (index, Contents::Packed(Packed::of_layer(source, layer)?))
             }
         };
-        apply(&mut tree, &index);
+        let contents = if detail == Detail::Contents { contents } else { Contents::Unknown };
+        apply(&mut tree, &index, &contents)?;
     }
     Ok(tree)
 }
 
+fn recall(store: Option<&IndexStore>, layer: &Layer, detail: Detail) -> Option<LayerIndex> {
+    store.and_then(|store| store.recall(&layer.diff_id)).filter(|index| index.has(detail))
+}
+
+fn remember(store: Option<&IndexStore>, layer: &Layer, index: LayerIndex) -> LayerIndex {
+    if let Some(store) = store
+        && let Err(error) = store.remember(&layer.diff_id, &index)
+    {
+        tracing::warn!(%error, "the index of a base layer is not remembered");
+    }
+    index
+}
+
 /// Puts a layer upon the tree: what it takes away goes first, for a whiteout is for lower layers only
 /// (OCI image-spec, layer.md, "Whiteouts").
-fn apply(tree: &mut FileTree, index: &LayerIndex) {
+fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result<()> {
     for entry in &index.entries {
         match entry.kind {
             IndexKind::Whiteout => tree.remove(&entry.path),
@@ -51,7 +83,7 @@ fn apply(tree: &mut FileTree, index: &LayerIndex) {
     for entry in &index.entries {
         let kind = match &entry.kind {
             IndexKind::Directory => Node::directory(entry.mode).kind,
-            IndexKind::File(_) => NodeKind::File(Arc::new(FileNode::InBase)),
+            IndexKind::File(size) => NodeKind::File(Arc::new(file(entry, *size, contents)?)),
             IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
             IndexKind::HardLink(target) => {
                 // A link to a link is that link; a target that is not there is a file all the same. So is a directory:
@@ -64,8 +96,30 @@ fn apply(tree: &mut FileTree, index: &LayerIndex) {
             IndexKind::Special => NodeKind::Special,
             IndexKind::Whiteout | IndexKind::Opaque => continue,
         };
-        tree.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid });
+        tree.insert(
+            &entry.path,
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
+        );
     }
+    Ok(())
+}
+
+/// A file of a layer, whose bytes are at hand where they were asked for and stand in one piece.
+fn file(entry: &IndexEntry, size: u64, contents: &Contents) -> Result<FileNode> {
+    if let Some(content) = &entry.content {
+        return Ok(FileNode::Known(FileContent::Inline(content.clone())));
+    }
+    let Some(offset) = entry.offset else { return Ok(FileNode::InBase) };
+    Ok(match (contents, &entry.digest) {
+        (Contents::Unknown, _) | (Contents::Packed(_), None) => FileNode::InBase,
+        _ if size == 0 => FileNode::Known(FileContent::Inline(Bytes::new())),
+        (Contents::Files(files), _) => FileNode::Known(FileContent::Parts(files.part(offset, size)?)),
+        (Contents::Packed(packed), Some(digest)) => {
+            let (packed, digest) = (packed.clone(), Some(digest.clone()));
+            let whole = Segment::Packed { packed, offset, len: size, digest };
+            FileNode::Known(FileContent::Parts(VirtualLayer::new([whole])))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -83,6 +137,10 @@ mod tests {
                 mode: 0o1777,
                 uid: 5,
                 gid: 6,
+                offset: None,
+                digest: None,
+                xattrs: crossdock_storage::Xattrs::default(),
+                content: None,
             })
             .collect();
         LayerIndex { entries }
@@ -103,7 +161,9 @@ mod tests {
                 ("b/x", IndexKind::File(1)),
                 ("c", IndexKind::File(1)),
             ]),
-        );
+            &Contents::Unknown,
+        )
+        .unwrap();
         apply(
             &mut tree,
             &index(&[
@@ -113,7 +173,9 @@ mod tests {
                 ("c", IndexKind::Whiteout),
                 ("c", IndexKind::File(2)),
             ]),
-        );
+            &Contents::Unknown,
+        )
+        .unwrap();
         assert!(!has(&tree, "a/x") && has(&tree, "a/y"));
         assert!(!has(&tree, "b/x") && has(&tree, "b"));
         assert!(has(&tree, "c"));
@@ -129,7 +191,7 @@ mod tests {
             entries.push((&deep, IndexKind::HardLink(LayerPath::clean("d").unwrap())));
         }
         let mut tree = FileTree::empty();
-        apply(&mut tree, &index(&entries));
+        apply(&mut tree, &index(&entries), &Contents::Unknown).unwrap();
         assert!(matches!(tree.get(&LayerPath::clean(&deep).unwrap()).unwrap().kind, NodeKind::File(_)));
         assert!(!has(&tree, &deep.repeat(2)));
     }

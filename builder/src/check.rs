@@ -4,23 +4,53 @@
 //! the second pass; what stages there are and what they are built on depends on ARGs alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-use crossdock_storage::Platform;
+use crossdock_storage::{Detail, Platform};
 
 use crate::containerfile::{
-    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Span, Spanned,
+    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Source, Span,
+    Spanned, Trigger,
 };
 use crate::error::Error;
-use crate::plan::PlanOptions;
+use crate::plan::{BuildContext, PlanOptions};
 use crate::scope::{Scope, unused};
-use crate::triggers::refuse_from;
+
+/// The ONBUILD triggers that a stage carries out first.
+pub(crate) type Triggers = Arc<[Trigger]>;
+
+/// A place in the text of a stage: which text (`None` for the Containerfile, else the number of a trigger), and where.
+pub(crate) type Place = (Option<usize>, Span);
 
 /// What a stage begins with.
 #[derive(Debug, Clone)]
 pub(crate) enum StageBase {
     Scratch { platform: Platform },
     Stage(usize),
-    Image { reference: String, platform: Platform },
+    Image(ImageKey),
+}
+
+/// What a COPY copies from, if not the build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CopyFrom {
+    Stage(usize),
+    /// The directory of a `--build-context` of this name.
+    Context(String),
+    Image(ImageKey),
+}
+
+/// An image as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ImageKey {
+    pub(crate) reference: String,
+    pub(crate) platform: Platform,
+}
+
+impl fmt::Display for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.reference, self.platform)
+    }
 }
 
 /// The stages that are needed.
@@ -34,8 +64,10 @@ pub(crate) struct Checked {
 #[derive(Debug)]
 struct CheckedStage {
     base: StageBase,
-    /// The stages behind `COPY --from`, by the place of its value.
-    from: BTreeMap<Span, usize>,
+    /// The ONBUILD triggers of what it begins with.
+    triggers: Triggers,
+    /// What is behind `COPY --from`, by the place of its value.
+    from: BTreeMap<Place, CopyFrom>,
     /// The variables that are set without the base's, for stages built on this one.
     env: Vec<String>,
     /// Whether something is copied onto this stage, or made in it.
@@ -52,18 +84,39 @@ impl Checked {
         self.stages.get(&stage).map(|stage| &stage.base)
     }
 
-    /// The stage that a `--from` at `span` names.
-    pub(crate) fn copied_from(&self, stage: usize, span: Span) -> Option<usize> {
-        self.stages.get(&stage)?.from.get(&span).copied()
+    /// The triggers that a stage carries out before its own instructions.
+    pub(crate) fn triggers(&self, stage: usize) -> &[Trigger] {
+        self.stages.get(&stage).map_or(&[], |stage| &stage.triggers)
     }
 
-    /// Whether it matters what the image that this stage begins with holds: something is written onto it, or copied
-    /// from a stage that is built on it.
-    pub(crate) fn needs_tree(&self, image_stage: usize) -> bool {
-        self.stages.iter().any(|(index, stage)| {
-            let copied = self.stages.values().any(|other| other.from.values().any(|from| from == index));
-            self.first(*index) == image_stage && (stage.writes || copied)
+    /// The needed stages that begin with an image.
+    pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &ImageKey)> {
+        self.stages.iter().filter_map(|(index, stage)| match &stage.base {
+            StageBase::Image(key) => Some((*index, key)),
+            StageBase::Scratch { .. } | StageBase::Stage(_) => None,
         })
+    }
+
+    /// All that is copied from, with stage and place.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (usize, Place, &CopyFrom)> {
+        self.stages
+            .iter()
+            .flat_map(|(index, stage)| stage.from.iter().map(|(place, from)| (*index, *place, from)))
+    }
+
+    /// What a `--from` at `place` names.
+    pub(crate) fn copied_from(&self, stage: usize, place: Place) -> Option<&CopyFrom> {
+        self.stages.get(&stage)?.from.get(&place)
+    }
+
+    /// What matters of the image that this stage begins with: nothing, or what it holds where something is written onto it,
+    /// and the contents where something is copied from a stage that is built on it.
+    pub(crate) fn needs_tree(&self, image_stage: usize) -> Option<Detail> {
+        let built_on_it = |stage: &usize| self.first(*stage) == image_stage;
+        let copied =
+            self.copies().any(|(_, _, from)| matches!(from, CopyFrom::Stage(stage) if built_on_it(stage)));
+        let written = || self.stages.iter().any(|(index, stage)| stage.writes && built_on_it(index));
+        if copied { Some(Detail::Contents) } else { written().then_some(Detail::Names) }
     }
 
     /// The stage at the bottom of a stage.
@@ -75,19 +128,28 @@ impl Checked {
     }
 }
 
-/// Goes over the target and all it needs.
-pub(crate) fn check_stages(file: &Containerfile, options: &PlanOptions) -> Result<Checked, Error> {
+/// Goes over the target and all it needs. `triggers` are those of the images that stages begin with, by stage, as far as
+/// they are known.
+pub(crate) fn check_stages(
+    file: &Containerfile,
+    options: &PlanOptions,
+    triggers: &BTreeMap<usize, Triggers>,
+) -> Result<Checked, Error> {
     let global = Scope::global(file, options).map_err(Error::Value)?;
     let target = target(file, options)?;
-    let mut check = Check { file, options, global, stages: BTreeMap::new() };
+    let mut check =
+        Check { file, source: Arc::clone(&file.source), options, global, triggers, stages: BTreeMap::new() };
     check.stage(target)?;
     let stages = check.stages;
-    let declared = file.global_args.iter().chain(stages.keys().flat_map(|index| {
-        file.stages[*index].instructions.iter().flat_map(|instruction| match &instruction.value {
+    let instructions = stages.iter().flat_map(|(index, stage)| {
+        let triggers = stage.triggers.iter().map(|trigger| &trigger.instruction);
+        triggers.chain(&file.stages[*index].instructions)
+    });
+    let declared =
+        file.global_args.iter().chain(instructions.flat_map(|instruction| match &instruction.value {
             Instruction::Arg(declarations) => declarations.as_slice(),
             _ => &[],
-        })
-    }));
+        }));
     Ok(Checked { target, unused_build_args: unused(&options.build_args, declared), stages })
 }
 
@@ -120,8 +182,11 @@ fn find_stage(file: &Containerfile, name: &str, end: usize) -> Option<usize> {
 
 struct Check<'a> {
     file: &'a Containerfile,
+    /// The text that is looked at: the file's, or a trigger's.
+    source: Arc<Source>,
     options: &'a PlanOptions,
     global: Scope<'a>,
+    triggers: &'a BTreeMap<usize, Triggers>,
     stages: BTreeMap<usize, CheckedStage>,
 }
 
@@ -136,21 +201,27 @@ impl Check<'_> {
                 self.stage(base)?;
                 self.stages.get(&base).map(|stage| stage.env.clone()).unwrap_or_default()
             }
-            StageBase::Scratch { .. } | StageBase::Image { .. } => Vec::new(),
+            StageBase::Scratch { .. } | StageBase::Image(_) => Vec::new(),
         };
+        let triggers = self.triggers_of(index, &base);
         let mut scope = self.global.stage(&env);
+        let mut checked = CheckedStage {
+            base,
+            triggers: Arc::clone(&triggers),
+            from: BTreeMap::new(),
+            env: Vec::new(),
+            writes: false,
+        };
         let file = self.file;
-        let mut triggered = false;
-        if let StageBase::Stage(base) = base {
-            for instruction in &file.stages[base].instructions {
-                if let Instruction::Onbuild(onbuild) = &instruction.value {
-                    check_trigger(file, self.options, &onbuild.trigger, &scope)?;
-                    triggered |= writes(&onbuild.trigger.value);
-                }
-            }
-        }
-        let mut checked = CheckedStage { base, from: BTreeMap::new(), env: Vec::new(), writes: triggered };
-        for instruction in &file.stages[index].instructions {
+        let of_triggers = triggers
+            .iter()
+            .enumerate()
+            .map(|(number, trigger)| (Some(number), &trigger.source, trigger.escape, &trigger.instruction));
+        let of_file = file.stages[index].instructions.iter();
+        let of_file = of_file.map(|one| (None, &file.source, file.directives.escape, one));
+        for (text, source, escape, instruction) in of_triggers.chain(of_file) {
+            self.source = Arc::clone(source);
+            scope.within(source, escape);
             match &instruction.value {
                 // Values that need the base's environment come out wrong here; the second pass has them right.
                 Instruction::Arg(declarations) => {
@@ -171,8 +242,10 @@ impl Check<'_> {
                     self.copy(copy, &scope)?;
                     if let Some(from) = &copy.from {
                         let source = self.copied_from(index, from, &scope)?;
-                        self.stage(source)?;
-                        checked.from.insert(from.span, source);
+                        if let CopyFrom::Stage(stage) = source {
+                            self.stage(stage)?;
+                        }
+                        checked.from.insert((text, from.span), source);
                     }
                 }
                 Instruction::Add(add) => {
@@ -180,7 +253,7 @@ impl Check<'_> {
                     self.add(add, &scope)?;
                 }
                 Instruction::Workdir(_) => checked.writes = true,
-                Instruction::Run(_) => return Err(self.refuse_run(instruction)),
+                Instruction::Run(_) => return Err(self.refuse_run(instruction, text.is_some())),
                 _ => {}
             }
         }
@@ -205,6 +278,17 @@ impl Check<'_> {
                     .with_help("give ARG a default before the first FROM, or pass --build-arg"),
             ));
         }
+        let context = match self.options.build_contexts.get(image) {
+            Some(BuildContext::Directory(path)) => {
+                let message = format!("the build context {image} is the directory {}", path.display());
+                return Err(Error::Value(
+                    Diagnostic::new(&self.file.source, from.image.span, message)
+                        .with_help("give an image with --build-context, or FROM scratch and COPY --from"),
+                ));
+            }
+            Some(BuildContext::Image(reference)) => Some(reference.clone()),
+            None => None,
+        };
         let platform = match &from.platform {
             None => self.options.platform.clone(),
             Some(platform) => {
@@ -221,29 +305,72 @@ impl Check<'_> {
         let named = |stage: &crate::containerfile::Stage| {
             stage.from.name.as_ref().is_some_and(|name| name.value == lower)
         };
-        if let Some(base) = self.file.stages[..index].iter().rposition(named) {
+        if context.is_none()
+            && let Some(base) = self.file.stages[..index].iter().rposition(named)
+        {
             return Ok(StageBase::Stage(base));
         }
-        Ok(StageBase::Image { reference: image.to_owned(), platform })
+        let reference = context.unwrap_or_else(|| image.to_owned());
+        Ok(StageBase::Image(ImageKey { reference, platform }))
     }
 
-    fn copied_from(&self, index: usize, from: &Spanned<String>, scope: &Scope<'_>) -> Result<usize, Error> {
+    /// Those of an image, where it was asked for already, or what an earlier stage says by ONBUILD.
+    fn triggers_of(&self, index: usize, base: &StageBase) -> Triggers {
+        match base {
+            StageBase::Stage(base) => {
+                let trigger = |instruction: &Spanned<Instruction>| match &instruction.value {
+                    Instruction::Onbuild(onbuild) => Some(Trigger {
+                        source: Arc::clone(&self.file.source),
+                        escape: self.file.directives.escape,
+                        instruction: (*onbuild.trigger).clone(),
+                    }),
+                    _ => None,
+                };
+                self.file.stages[*base].instructions.iter().filter_map(trigger).collect()
+            }
+            StageBase::Image(_) => self.triggers.get(&index).cloned().unwrap_or_default(),
+            StageBase::Scratch { .. } => Triggers::default(),
+        }
+    }
+
+    fn copied_from(
+        &self,
+        index: usize,
+        from: &Spanned<String>,
+        scope: &Scope<'_>,
+    ) -> Result<CopyFrom, Error> {
         let name = scope.word(from).map_err(Error::Value)?.value;
-        if let Some(stage) = find_stage(self.file, &name, index) {
-            return Ok(stage);
+        let platform = self.options.platform.clone();
+        let stage = find_stage(self.file, &name, index);
+        // A build context takes the place of a stage of its name, whether that is named or counted.
+        let of_stage = stage.and_then(|stage| self.file.stages[stage].from.name.as_ref());
+        let contexts = &self.options.build_contexts;
+        for name in [Some(&name), of_stage.map(|name| &name.value)].into_iter().flatten() {
+            match contexts.get(name) {
+                Some(BuildContext::Directory(_)) => return Ok(CopyFrom::Context(name.clone())),
+                Some(BuildContext::Image(reference)) => {
+                    return Ok(CopyFrom::Image(ImageKey { reference: reference.clone(), platform }));
+                }
+                None => {}
+            }
+        }
+        if let Some(stage) = stage {
+            return Ok(CopyFrom::Stage(stage));
         }
         if let Some(later) = find_stage(self.file, &name, self.file.stages.len()) {
             let what = if later == index { "this stage itself" } else { "a later stage" };
             return Err(Error::Value(
-                Diagnostic::new(&self.file.source, from.span, format!("COPY --from={name} names {what}"))
+                Diagnostic::new(&self.source, from.span, format!("COPY --from={name} names {what}"))
                     .with_help("copy from a stage that stands above"),
             ));
         }
-        Err(self.refuse(
-            from.span,
-            &format!("COPY --from={name} names no stage above, and files are not taken out of images"),
-            "put the files into the context in an earlier step of the pipeline and COPY them from there",
-        ))
+        if name.trim().is_empty() || name.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Error::Value(
+                Diagnostic::new(&self.source, from.span, format!("COPY --from={name} names no stage above"))
+                    .with_help("name a stage, an image or a --build-context"),
+            ));
+        }
+        Ok(CopyFrom::Image(ImageKey { reference: name, platform }))
     }
 
     fn copy(&self, copy: &CopyInstruction, scope: &Scope<'_>) -> Result<(), Error> {
@@ -260,12 +387,8 @@ impl Check<'_> {
                 && remote(&text.value).is_some()
             {
                 return Err(Error::Value(
-                    Diagnostic::new(
-                        &self.file.source,
-                        path.span,
-                        format!("COPY takes no URL: {}", text.value),
-                    )
-                    .with_help("download it into the context in an earlier step of the pipeline"),
+                    Diagnostic::new(&self.source, path.span, format!("COPY takes no URL: {}", text.value))
+                        .with_help("download it into the context in an earlier step of the pipeline"),
                 ));
             }
         }
@@ -299,50 +422,22 @@ impl Check<'_> {
                 "clone into the context in an earlier step of the pipeline and COPY it",
             ));
         }
-        if let Some(unpack) = add.unpack.filter(|unpack| unpack.value) {
-            return Err(self.refuse(
-                unpack.span,
-                "ADD --unpack is not carried out: archives are not unpacked",
-                "unpack it into the context in an earlier step of the pipeline and COPY the directory",
-            ));
-        }
         Ok(())
     }
 
-    fn refuse_run(&self, instruction: &Spanned<Instruction>) -> Error {
-        self.refuse(
-            keyword_span(instruction, "RUN"),
-            "RUN is not carried out: crossdock starts no containers",
-            "do this step in an earlier task of the pipeline and COPY its result, or put it into the base image",
-        )
+    fn refuse_run(&self, instruction: &Spanned<Instruction>, triggered: bool) -> Error {
+        let help = if triggered {
+            "choose a base without this trigger, or do what it does in an earlier task of the pipeline and put the \
+             result into a base image"
+        } else {
+            "do this step in an earlier task of the pipeline and COPY its result, or put it into the base image"
+        };
+        let span = keyword_span(instruction, "RUN");
+        self.refuse(span, "RUN is not carried out: crossdock starts no containers", help)
     }
 
     fn refuse(&self, span: Span, message: &str, help: &str) -> Error {
-        Error::Refused(Diagnostic::new(&self.file.source, span, message).with_help(help))
-    }
-}
-
-/// Whether it may change the file system.
-pub(crate) const fn writes(instruction: &Instruction) -> bool {
-    matches!(instruction, Instruction::Add(_) | Instruction::Copy(_) | Instruction::Workdir(_))
-}
-
-/// Refuses an ONBUILD trigger that cannot be carried out; `file` holds its text.
-pub(crate) fn check_trigger(
-    file: &Containerfile,
-    options: &PlanOptions,
-    trigger: &Spanned<Instruction>,
-    scope: &Scope<'_>,
-) -> Result<(), Error> {
-    let check = Check { file, options, global: scope.clone(), stages: BTreeMap::new() };
-    match &trigger.value {
-        Instruction::Copy(copy) => {
-            check.copy(copy, scope)?;
-            copy.from.as_ref().map_or(Ok(()), |from| Err(refuse_from(file, from)))
-        }
-        Instruction::Add(add) => check.add(add, scope),
-        Instruction::Run(_) => Err(check.refuse_run(trigger)),
-        _ => Ok(()),
+        Error::Refused(Diagnostic::new(&self.source, span, message).with_help(help))
     }
 }
 

@@ -12,12 +12,13 @@ mod walk;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
+use crossdock_storage::SourceFile;
 use walk::Walk;
 
 use crate::error::{Error, Problem};
@@ -87,14 +88,10 @@ impl Context {
         &self.root
     }
 
-    /// The first bytes of a file, at most 512.
-    pub(crate) fn head(&self, found: &Found) -> Result<Vec<u8>, Problem> {
-        let mut head = Vec::new();
-        self.dir
-            .open(os_path(&found.path))
-            .and_then(|file| file.take(512).read_to_end(&mut head))
-            .map_err(|error| unreadable(&found.path, error))?;
-        Ok(head)
+    /// A regular file that was found, with the fence of what was seen; `None` for all else.
+    pub(crate) fn source_file(&self, found: &Found) -> Option<SourceFile> {
+        let metadata = found.metadata.as_ref().filter(|metadata| metadata.is_file())?;
+        Some(SourceFile::new(self.root.join(os_path(&found.path)), walk::fence(metadata)))
     }
 
     /// Follows the links of a path.

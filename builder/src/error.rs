@@ -33,7 +33,15 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The image behind a FROM cannot be had.
+    /// An archive that ADD is to unpack cannot be read.
+    #[error("{diagnostic}")]
+    Archive {
+        /// Which, and where it is asked for.
+        diagnostic: Diagnostic,
+        /// Why not.
+        source: Box<crossdock_storage::Error>,
+    },
+    /// The image behind a FROM or a `COPY --from` cannot be had.
     #[error("{diagnostic}")]
     Base {
         /// Which, and where it is asked for.
@@ -95,6 +103,7 @@ impl Error {
             | Self::Value(diagnostic)
             | Self::Copy(diagnostic)
             | Self::Read { diagnostic, .. }
+            | Self::Archive { diagnostic, .. }
             | Self::Base { diagnostic, .. } => Some(diagnostic),
             Self::Target { .. }
             | Self::ContextKind { .. }

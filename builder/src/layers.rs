@@ -91,15 +91,11 @@ fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
 
 /// The large files of a layer by path, else the instruction.
 fn title(planned: &PlannedLayer, entries: &[Entry], layer_file_size: Option<u64>) -> String {
-    let large: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| match &entry.kind {
-            EntryKind::File(FileContent::Source(file)) => {
-                layer_file_size.is_some_and(|size| file.size() >= size)
-            }
-            _ => false,
-        })
-        .collect();
+    let large = entries.iter().filter(|entry| {
+        let generated = matches!(&entry.kind, EntryKind::File(FileContent::Inline(_)));
+        !generated && layer_file_size.is_some_and(|size| entry.is_large(size))
+    });
+    let large: Vec<&Entry> = large.collect();
     match large.as_slice() {
         [] => planned.title.clone(),
         [only] => only.path.to_string(),

@@ -24,7 +24,6 @@ mod plan;
 mod scope;
 mod stage_files;
 mod tree;
-mod triggers;
 
 pub use assemble::{
     Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
@@ -40,7 +39,7 @@ pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
 pub use plan::{
-    BaseResolver, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage, PlannedStep, Warning,
-    base_references, check, plan,
+    BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage,
+    PlannedStep, Warning, base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cap_std::fs::Metadata;
+use crossdock_storage::Xattrs;
 
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
@@ -34,6 +35,7 @@ pub(crate) struct Item<'a> {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    pub(crate) xattrs: Xattrs,
 }
 
 #[derive(Debug)]

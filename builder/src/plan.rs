@@ -5,20 +5,23 @@
 //! order. Planning reads names, modes and sizes; the bytes of the context stay where they are (the exceptions are
 //! the first 512 bytes of a file that ADD might unpack, and `/etc/passwd` where `--chown` names a user).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use crossdock_storage::{Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage};
+use crossdock_storage::{
+    Detail, Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage,
+};
 
-use crate::check::{Checked, StageBase, check_stages};
-use crate::containerfile::{Containerfile, Diagnostic};
+use crate::check::{Checked, CopyFrom, ImageKey, Place, StageBase, Triggers, check_stages};
+use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, Evaluation};
+use crate::ignore::IgnoreFile;
 use crate::tree::FileTree;
-use crate::triggers::{Parsed, triggers};
 
 /// What the command line says about a build.
 #[derive(Debug, Clone)]
@@ -48,6 +51,17 @@ pub struct PlanOptions {
     pub created: Option<String>,
     /// `--squash`: one layer for all that is new.
     pub squash: bool,
+    /// `--build-context`: what a name stands for in FROM and `COPY --from`.
+    pub build_contexts: BTreeMap<String, BuildContext>,
+}
+
+/// A further build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildContext {
+    /// A directory, for `COPY --from`.
+    Directory(PathBuf),
+    /// An image, as FROM names it.
+    Image(String),
 }
 
 impl PlanOptions {
@@ -67,6 +81,7 @@ impl PlanOptions {
             target: None,
             created: None,
             squash: false,
+            build_contexts: BTreeMap::new(),
         }
     }
 }
@@ -84,9 +99,9 @@ pub trait BaseResolver: Send + Sync {
     ) -> Result<PlannedBase, crossdock_storage::Error>;
 
     /// What the image's root file system holds. Asked for only where a needed stage copies onto the image or
-    /// from it. The default knows nothing.
-    async fn tree(&self, base: &PlannedBase) -> Result<FileTree, crossdock_storage::Error> {
-        let _ = base;
+    /// from it; the latter with [`Detail::Contents`]. The default knows nothing.
+    async fn tree(&self, base: &PlannedBase, detail: Detail) -> Result<FileTree, crossdock_storage::Error> {
+        let _ = (base, detail);
         Ok(FileTree::unknown())
     }
 }
@@ -179,7 +194,7 @@ impl fmt::Display for Warning {
 /// # Errors
 /// The first instruction, flag or reference that is not carried out, or a target that is none.
 pub fn check(file: &Containerfile, options: &PlanOptions) -> Result<(), Error> {
-    check_stages(file, options).map(drop)
+    check_stages(file, options, &BTreeMap::new()).map(drop)
 }
 
 /// The images that the needed stages begin with, as they are named, for the platform of the options.
@@ -187,9 +202,9 @@ pub fn check(file: &Containerfile, options: &PlanOptions) -> Result<(), Error> {
 /// # Errors
 /// As [`check`].
 pub fn base_references(file: &Containerfile, options: &PlanOptions) -> Result<Vec<String>, Error> {
-    let checked = check_stages(file, options)?;
-    let of_target = checked.images().filter(|(_, _, platform)| **platform == options.platform);
-    Ok(of_target.map(|(_, reference, _)| reference.to_owned()).collect())
+    let checked = check_stages(file, options, &BTreeMap::new())?;
+    let of_target = checked.images().filter(|(_, key)| key.platform == options.platform);
+    Ok(of_target.map(|(_, key)| key.reference.clone()).collect())
 }
 
 /// Plans the image.
@@ -202,20 +217,31 @@ pub async fn plan(
     options: &PlanOptions,
     resolver: &dyn BaseResolver,
 ) -> Result<PlannedImage, Error> {
-    let checked = check_stages(file, options)?;
-    let bases = resolve_bases(file, options, &checked, resolver).await?;
-    let mut evaluation = Evaluation::new(file, context, options, &checked);
+    let mut images = Images { file, resolver, resolved: BTreeMap::new() };
+    let mut triggers = BTreeMap::new();
+    let checked = loop {
+        let checked = check_stages(file, options, &triggers)?;
+        // A trigger may copy from a stage that nothing needed before.
+        let known = images.resolve(&checked).await?;
+        if known == triggers {
+            break checked;
+        }
+        triggers = known;
+    };
+    let (bases, copied) = images.trees(&checked).await?;
+    let contexts = open_contexts(&checked, options)?;
+    let origins = Origins { context, contexts: &contexts, images: &copied };
+    let mut evaluation = Evaluation::new(file, origins, options, &checked);
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
-    let (built, triggered, mut warnings) = evaluation.finish();
-    let unused = checked.unused_build_args.iter().filter(|name| !triggered.contains(*name));
-    warnings.extend(unused.cloned().map(Warning::UnusedBuildArg));
+    let (built, mut warnings) = evaluation.finish();
+    warnings.extend(checked.unused_build_args.iter().cloned().map(Warning::UnusedBuildArg));
     let stages = checked.needed().map(|index| {
         let stage = &file.stages[index];
         let base = match (bases.get(&index), checked.base(index)) {
-            (Some((base, _)), Some(StageBase::Image { platform, .. })) => {
-                Some((base.image.descriptor.digest().clone(), platform.clone()))
+            (Some((base, _)), Some(StageBase::Image(key))) => {
+                Some((base.image.descriptor.digest().clone(), key.platform.clone()))
             }
             _ => None,
         };
@@ -231,50 +257,128 @@ pub async fn plan(
     Ok(PlannedImage { stages, ..finish(built, options, warnings) })
 }
 
-/// The bases of the needed stages by index; an image that several stages name is asked for once.
-async fn resolve_bases(
-    file: &Containerfile,
-    options: &PlanOptions,
-    checked: &Checked,
-    resolver: &dyn BaseResolver,
-) -> Result<BTreeMap<usize, (PlannedBase, FileTree)>, Error> {
-    let mut bases: BTreeMap<usize, (PlannedBase, FileTree)> = BTreeMap::new();
-    let mut known: BTreeMap<(String, String), (PlannedBase, FileTree)> = BTreeMap::new();
-    let trees: BTreeSet<(String, String)> = checked
-        .images()
-        .filter(|(index, ..)| checked.needs_tree(*index))
-        .map(|(_, r, p)| key(r, p))
-        .collect();
-    for (index, reference, platform) in checked.images() {
-        let key = key(reference, platform);
-        if !known.contains_key(&key) {
-            let from = &file.stages[index].from;
-            let fail = |source| Error::Base {
-                diagnostic: Diagnostic::new(
-                    &file.source,
-                    from.image.span,
-                    format!("cannot use the base image {reference} for {platform}"),
-                ),
-                source: Box::new(source),
-            };
-            let base = resolver.resolve(reference, platform).await.map_err(fail)?;
-            let triggers = triggers(file, options, reference, &base.image.config)?;
-            let tree = if trees.contains(&key) || triggers.iter().any(Parsed::writes) {
-                resolver.tree(&base).await.map_err(fail)?
-            } else {
-                FileTree::unknown()
-            };
-            known.insert(key.clone(), (base, tree));
-        }
-        if let Some(base) = known.get(&key) {
-            bases.insert(index, base.clone());
+/// The directories of `--build-context` that are copied from. Ignore files are for the build context alone.
+fn open_contexts(checked: &Checked, options: &PlanOptions) -> Result<BTreeMap<String, Context>, Error> {
+    let mut contexts = BTreeMap::new();
+    for (_, _, from) in checked.copies() {
+        if let CopyFrom::Context(name) = from
+            && let Some(BuildContext::Directory(path)) = options.build_contexts.get(name)
+            && !contexts.contains_key(name)
+        {
+            contexts.insert(name.clone(), Context::open(path, IgnoreFile::none())?);
         }
     }
-    Ok(bases)
+    Ok(contexts)
 }
 
-fn key(reference: &str, platform: &Platform) -> (String, String) {
-    (reference.to_owned(), platform.to_string())
+/// What stages copy from, besides one another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origins<'a> {
+    pub(crate) context: &'a Context,
+    /// Those of `--build-context`, by name.
+    pub(crate) contexts: &'a BTreeMap<String, Context>,
+    pub(crate) images: &'a BTreeMap<ImageKey, FileTree>,
+}
+
+/// What stages begin with, by stage; and the trees of the images that are copied from.
+type Trees = (BTreeMap<usize, (PlannedBase, FileTree)>, BTreeMap<ImageKey, FileTree>);
+
+/// The images behind stages and copies; one that is named several times is asked for once.
+struct Images<'a> {
+    file: &'a Containerfile,
+    resolver: &'a dyn BaseResolver,
+    resolved: BTreeMap<ImageKey, PlannedBase>,
+}
+
+impl Images<'_> {
+    /// Asks for the images of the needed stages; gives their ONBUILD triggers, by stage.
+    async fn resolve(&mut self, checked: &Checked) -> Result<BTreeMap<usize, Triggers>, Error> {
+        let mut triggers = BTreeMap::new();
+        for (index, key) in checked.images() {
+            self.ask(key).await.map_err(|error| self.fail(index, key, error))?;
+            let on_build = &self.resolved[key].image.config.config.on_build;
+            let parsed = on_build
+                .iter()
+                .map(|text| Trigger::parse(format!("ONBUILD of {}", key.reference), text))
+                .collect::<Result<Triggers, _>>()?;
+            if !parsed.is_empty() {
+                triggers.insert(index, parsed);
+            }
+        }
+        for (index, place, from) in checked.copies() {
+            if let CopyFrom::Image(key) = from {
+                let asked = self.ask(key).await;
+                asked.map_err(|error| self.fail_copy(checked, index, place, key, error))?;
+            }
+        }
+        Ok(triggers)
+    }
+
+    async fn ask(&mut self, key: &ImageKey) -> Result<(), crossdock_storage::Error> {
+        if !self.resolved.contains_key(key) {
+            let base = self.resolver.resolve(&key.reference, &key.platform).await?;
+            self.resolved.insert(key.clone(), base);
+        }
+        Ok(())
+    }
+
+    async fn trees(self, checked: &Checked) -> Result<Trees, Error> {
+        let mut details: BTreeMap<&ImageKey, Detail> = BTreeMap::new();
+        let needed = checked.images().filter_map(|(index, key)| Some((key, checked.needs_tree(index)?)));
+        let copied = checked.copies().filter_map(|(_, _, from)| match from {
+            CopyFrom::Image(key) => Some((key, Detail::Contents)),
+            CopyFrom::Stage(_) | CopyFrom::Context(_) => None,
+        });
+        for (key, detail) in needed.chain(copied) {
+            let most = details.entry(key).or_insert(detail);
+            *most = detail.max(*most);
+        }
+        let mut trees = BTreeMap::new();
+        for (index, key) in checked.images() {
+            if let Some(detail) = details.get(key)
+                && !trees.contains_key(key)
+            {
+                let tree = self.resolver.tree(&self.resolved[key], *detail).await;
+                trees.insert(key.clone(), tree.map_err(|error| self.fail(index, key, error))?);
+            }
+        }
+        for (index, place, from) in checked.copies() {
+            if let CopyFrom::Image(key) = from
+                && !trees.contains_key(key)
+            {
+                let tree = self.resolver.tree(&self.resolved[key], Detail::Contents).await;
+                let tree = tree.map_err(|error| self.fail_copy(checked, index, place, key, error))?;
+                trees.insert(key.clone(), tree);
+            }
+        }
+        let bases = checked.images().map(|(index, key)| {
+            let tree = trees.get(key).cloned().unwrap_or_else(FileTree::unknown);
+            (index, (self.resolved[key].clone(), tree))
+        });
+        Ok((bases.collect(), trees))
+    }
+
+    fn fail(&self, index: usize, key: &ImageKey, source: crossdock_storage::Error) -> Error {
+        let message = format!("cannot use the base image {key}");
+        let span = self.file.stages[index].from.image.span;
+        Error::Base {
+            diagnostic: Diagnostic::new(&self.file.source, span, message),
+            source: Box::new(source),
+        }
+    }
+
+    fn fail_copy(
+        &self,
+        checked: &Checked,
+        index: usize,
+        (trigger, span): Place,
+        key: &ImageKey,
+        source: crossdock_storage::Error,
+    ) -> Error {
+        let text = trigger.map_or(&self.file.source, |number| &checked.triggers(index)[number].source);
+        let message = format!("cannot copy from the image {key}, and no stage above has this name");
+        Error::Base { diagnostic: Diagnostic::new(text, span, message), source: Box::new(source) }
+    }
 }
 
 fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> PlannedImage {
@@ -330,14 +434,4 @@ pub(crate) fn set_env(env: &mut Vec<String>, name: &str, value: &str) {
 /// The name in `NAME=value`.
 pub(crate) fn name_of(line: &str) -> &str {
     line.split_once('=').map_or(line, |(name, _)| name)
-}
-
-impl Checked {
-    /// The needed stages that begin with an image.
-    fn images(&self) -> impl Iterator<Item = (usize, &str, &Platform)> {
-        self.needed().filter_map(|index| match self.base(index)? {
-            StageBase::Image { reference, platform } => Some((index, reference.as_str(), platform)),
-            StageBase::Scratch { .. } | StageBase::Stage(_) => None,
-        })
-    }
 }

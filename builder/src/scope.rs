@@ -4,10 +4,11 @@
 //! only from where it declares the name. A value of `--build-arg` beats the default, ENV beats ARG.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crossdock_storage::Platform;
 
-use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Spanned};
+use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Source, Spanned};
 use crate::plan::{PlanOptions, name_of, set_env};
 
 /// ARGs that are there without a declaration once they are given (Dockerfile reference, "Predefined ARGs").
@@ -16,7 +17,8 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 /// The variables at a point of the Containerfile.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope<'a> {
-    file: &'a Containerfile,
+    source: &'a Arc<Source>,
+    escape: char,
     build_args: &'a BTreeMap<String, Option<String>>,
     /// What a declaration without a default takes its value from.
     globals: BTreeMap<String, String>,
@@ -35,7 +37,9 @@ impl<'a> Scope<'a> {
             }
         }
         let globals = args.clone();
-        let mut scope = Self { file, build_args: &options.build_args, globals, args, env: Vec::new() };
+        let (source, escape) = (&file.source, file.directives.escape);
+        let mut scope =
+            Self { source, escape, build_args: &options.build_args, globals, args, env: Vec::new() };
         for declaration in &file.global_args {
             scope.declare(declaration)?;
         }
@@ -48,19 +52,9 @@ impl<'a> Scope<'a> {
         Self { args: BTreeMap::new(), env: env.to_vec(), globals: self.globals.clone(), ..*self }
     }
 
-    /// The same variables for the words of another text.
-    pub(crate) fn of_file<'b>(&'b self, file: &'b Containerfile) -> Scope<'b> {
-        Scope { file, ..self.clone() }
-    }
-
-    /// The values of ARG and ENV.
-    pub(crate) fn into_values(self) -> (BTreeMap<String, String>, Vec<String>) {
-        (self.args, self.env)
-    }
-
-    /// Takes over what instructions of another text have set.
-    pub(crate) fn take(&mut self, args: BTreeMap<String, String>, env: Vec<String>) {
-        (self.args, self.env) = (args, env);
+    /// What is asked for next stands in this text, which has this escape character.
+    pub(crate) fn within(&mut self, source: &'a Arc<Source>, escape: char) {
+        (self.source, self.escape) = (source, escape);
     }
 
     /// Carries out an ARG.
@@ -99,7 +93,7 @@ impl<'a> Scope<'a> {
 
     fn with<T>(&self, expand: impl FnOnce(&Expander<'_>) -> T) -> T {
         let lookup = |name: &str| self.get(name);
-        expand(&Expander::new(&self.file.source, self.file.directives.escape, &lookup))
+        expand(&Expander::new(self.source, self.escape, &lookup))
     }
 
     fn get(&self, name: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! An earlier stage as what `COPY --from` copies from: its [`FileTree`], links followed inside its root.
+//! An earlier stage, or an image, as what `COPY --from` copies from: its [`FileTree`], links followed inside its root.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::origin::{Found, Item, ItemKind, Origin, Visit, glob, join, shown, sou
 use crate::pattern::has_meta;
 use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
 
-/// The files of an earlier stage.
+/// The files of an earlier stage or an image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StageFiles<'a> {
     pub(crate) tree: &'a FileTree,
-    /// The stage as messages name it, such as `stage "build"`.
+    /// As messages name it, such as `stage "build"`.
     pub(crate) name: &'a str,
 }
 
 impl StageFiles<'_> {
     fn in_base(&self, path: &[u8]) -> Problem {
         Problem::new(format!(
-            "{} lies in the base image of {}, and files are not taken out of images yet",
+            "{} cannot be taken out of the layers of {}: it is a sparse file or a device, or what they hold is not known",
             layer_path(path),
             self.name
         ))
@@ -72,7 +72,8 @@ impl StageFiles<'_> {
             NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
             NodeKind::Special => return Err(self.in_base(path)),
         };
-        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid })
+        let xattrs = node.xattrs.clone();
+        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs })
     }
 }
 

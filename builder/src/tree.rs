@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath};
+use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath, Xattrs};
 
 /// Symbolic links followed in one lookup, as in Linux.
 pub(crate) const MAX_LINKS: usize = 40;
@@ -36,6 +36,8 @@ pub struct Node {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
 }
 
 /// What a node is.
@@ -239,7 +241,10 @@ impl FileTree {
                 .get(target)
                 .map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone()),
         };
-        self.insert(&entry.path, Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid });
+        self.insert(
+            &entry.path,
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
+        );
     }
 
     /// All that was put in, as entries of one layer: sorted by path, and of each file's names the first is the
@@ -267,7 +272,14 @@ impl FileTree {
                 }
                 NodeKind::Special => continue,
             };
-            entries.push(Entry { path, kind, mode: node.mode, uid: node.uid, gid: node.gid });
+            entries.push(Entry {
+                path,
+                kind,
+                mode: node.mode,
+                uid: node.uid,
+                gid: node.gid,
+                xattrs: node.xattrs,
+            });
         }
         entries
     }
@@ -286,7 +298,13 @@ impl Node {
     /// A directory of root's with nothing in it.
     #[must_use]
     pub fn directory(mode: u32) -> Self {
-        Self { kind: NodeKind::Directory(Directory::default()), mode, uid: 0, gid: 0 }
+        Self {
+            kind: NodeKind::Directory(Directory::default()),
+            mode,
+            uid: 0,
+            gid: 0,
+            xattrs: Xattrs::default(),
+        }
     }
 
     /// Whether it is a directory.
@@ -306,7 +324,7 @@ impl Node {
 
     fn implied() -> Self {
         let kind = NodeKind::Directory(Directory { implied: true, ..Directory::default() });
-        Self { kind, mode: 0o755, uid: 0, gid: 0 }
+        Self { kind, ..Self::directory(0o755) }
     }
 
     /// The children, of a directory that it becomes where it is none.
@@ -324,15 +342,15 @@ impl Node {
 }
 
 fn collect(node: Node, path: &mut Vec<u8>, nodes: &mut Vec<(LayerPath, Node)>) {
-    let Node { kind, mode, uid, gid } = node;
+    let Node { kind, mode, uid, gid, xattrs } = node;
     let NodeKind::Directory(Directory { children, implied }) = kind else {
-        nodes.push((layer_path(path), Node { kind, mode, uid, gid }));
+        nodes.push((layer_path(path), Node { kind, mode, uid, gid, xattrs }));
         return;
     };
     if !implied && !path.is_empty() {
         nodes.push((
             layer_path(path),
-            Node { kind: NodeKind::Directory(Directory::default()), mode, uid, gid },
+            Node { kind: NodeKind::Directory(Directory::default()), mode, uid, gid, xattrs },
         ));
     }
     let len = path.len();
@@ -370,12 +388,12 @@ mod tests {
 
     fn file(text: &'static str) -> Node {
         let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
-        Node { kind: NodeKind::File(Arc::new(content)), mode: 0o644, uid: 0, gid: 0 }
+        Node { kind: NodeKind::File(Arc::new(content)), mode: 0o644, ..Node::directory(0) }
     }
 
     fn link(target: &'static str) -> Node {
         let kind = NodeKind::Symlink(Bytes::from_static(target.as_bytes()));
-        Node { kind, mode: 0o777, uid: 0, gid: 0 }
+        Node { kind, mode: 0o777, ..Node::directory(0) }
     }
 
     fn found(tree: &FileTree, at: &str, follow: bool) -> String {

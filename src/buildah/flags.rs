@@ -194,7 +194,7 @@ const BUILD: &[Flag] = &[
     ignored("blob-cache", Value, STORE),
     honoured("build-arg", List),
     honoured("build-arg-file", List),
-    refused("build-context", List, "put it below the context: COPY takes files of the context and of stages"),
+    honoured("build-context", List).note("a directory, for COPY; docker://, docker-image:// and oci: images; URLs are refused"),
     ignored("cache-from", List, CACHE),
     ignored("cache-to", List, CACHE),
     ignored("cache-ttl", Value, CACHE),

@@ -247,7 +247,7 @@ impl ImageSink for ArchiveSink {
                 let chunk = chunk?;
                 position += chunk.len() as u64;
                 watch.position(position);
-                if sender.send(chunk).await.is_err() {
+                if sender.send(Ok(chunk)).await.is_err() {
                     // The writer has ended early, and says why.
                     break;
                 }

@@ -84,7 +84,7 @@ pub async fn compare_whole(
     let mut streamed = Ok(());
     while let Some(chunk) = chunks.next().await {
         match chunk {
-            Ok(chunk) if listening => listening = sender.send(chunk).await.is_ok(),
+            Ok(chunk) if listening => listening = sender.send(Ok(chunk)).await.is_ok(),
             Ok(_) => {}
             Err(error) => streamed = Err(error),
         }

@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 /// Chunks that may wait for the decoder.
 const DEPTH: usize = 4;
 
-/// A sender for an async task, and what a blocking thread reads from it.
-pub(crate) fn channel() -> (mpsc::Sender<Bytes>, ChannelReader) {
+/// A sender for an async task, and what a blocking thread reads from it. An error that is sent is the reader's: see
+/// [`limit_or`].
+pub(crate) fn channel() -> (mpsc::Sender<Result<Bytes>>, ChannelReader) {
     let (sender, receiver) = mpsc::channel(DEPTH);
     (sender, ChannelReader { receiver, chunk: Bytes::new() })
 }
@@ -26,7 +27,7 @@ const RATIO: u64 = 256;
 /// What an async stream sends, for a blocking reader.
 #[derive(Debug)]
 pub(crate) struct ChannelReader {
-    receiver: mpsc::Receiver<Bytes>,
+    receiver: mpsc::Receiver<Result<Bytes>>,
     chunk: Bytes,
 }
 
@@ -34,7 +35,8 @@ impl Read for ChannelReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
             match self.receiver.blocking_recv() {
-                Some(chunk) => self.chunk = chunk,
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(error)) => return Err(io::Error::other(error)),
                 None => return Ok(0),
             }
         }
@@ -44,17 +46,31 @@ impl Read for ChannelReader {
     }
 }
 
-/// The tar inside `source`, a blob of `stored` bytes that errors call `what`: gzip and Zstandard are told by their first
+/// What a decoder of xz may take of memory: its strongest preset asks for 65 MiB.
+const MAX_XZ_MEMORY: u64 = 128 << 20;
+
+/// What is inside `source`, `stored` bytes that errors call `what`: gzip, Zstandard, bzip2 and xz are told by their first
 /// bytes, as the media types of old images are not to be relied on. Where it is a bomb, reading fails with an error that
 /// [`limit_or`] knows.
-pub(crate) fn decoder(source: ChannelReader, stored: u64, what: &str) -> Result<impl Read + Send + use<>> {
+pub(crate) fn decoder<R: Read + Send + 'static>(
+    source: R,
+    stored: u64,
+    what: &str,
+) -> Result<impl Read + Send + use<R>> {
     let mut source = BufReader::with_capacity(128 << 10, source);
-    let head = source.fill_buf().map_err(Error::Compress)?;
+    let head = source.fill_buf().map_err(|error| limit_or(error, Error::Compress))?;
     let inner: Box<dyn Read + Send> = if head.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(source))
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) {
         // The second is a skippable frame, which zstd:chunked writes first.
         Box::new(zstd::Decoder::with_buffer(source).map_err(Error::Compress)?)
+    } else if head.starts_with(b"BZh") {
+        Box::new(bzip2::bufread::MultiBzDecoder::new(source))
+    } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
+        let concatenated = liblzma::stream::CONCATENATED;
+        let stream = liblzma::stream::Stream::new_stream_decoder(MAX_XZ_MEMORY, concatenated)
+            .map_err(|error| Error::Compress(error.into()))?;
+        Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
     } else {
         Box::new(source)
     };
@@ -86,7 +102,7 @@ pub(crate) fn over(what: &str, limit: &'static str, most: u64) -> io::Error {
     io::Error::other(Error::Limit { what: what.to_owned(), limit, most })
 }
 
-/// The limit that was met, or what `other` makes of an error.
+/// The error of this crate that is behind one of reading, or what `other` makes of an error.
 pub(crate) fn limit_or(error: io::Error, other: impl FnOnce(io::Error) -> Error) -> Error {
     error.downcast().unwrap_or_else(other)
 }

@@ -5,12 +5,14 @@ use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tar::{Archive, Entries, Entry, EntryType};
 
 use crate::decode;
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
+use crate::xattrs::Xattrs;
 
 /// A path, or the target of a link, has at most so many bytes (`PATH_MAX` of Linux).
 const MAX_PATH: usize = 4096;
@@ -18,6 +20,9 @@ const MAX_PATH: usize = 4096;
 /// What stands before an entry to describe it has at most so many bytes: its header, long names, PAX records, the map of
 /// a sparse file. The tar crate keeps it in memory.
 const MAX_METADATA: u64 = 1 << 20;
+
+/// What stands before an extended attribute's name in a PAX record, since star had it so.
+pub(crate) const PAX_XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -28,6 +33,7 @@ pub(crate) struct LayerArchive<R: Read> {
     archive: Archive<Metered<R>>,
     allowed: Rc<Cell<u64>>,
     what: String,
+    confined: bool,
 }
 
 impl<R: Read> LayerArchive<R> {
@@ -36,7 +42,12 @@ impl<R: Read> LayerArchive<R> {
         let allowed = Rc::new(Cell::new(MAX_METADATA));
         let what = what.to_owned();
         let metered = Metered { inner: source, allowed: Rc::clone(&allowed), what: what.clone() };
-        Self { archive: Archive::new(metered), allowed, what }
+        Self { archive: Archive::new(metered), allowed, what, confined: false }
+    }
+
+    /// The same archive, in which a path that leads above the root is no error but stops there.
+    pub(crate) fn confined(self) -> Self {
+        Self { confined: true, ..self }
     }
 
     /// Gives every entry that stands for something in an image to `each`, with its content.
@@ -47,7 +58,7 @@ impl<R: Read> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries(), &self.allowed, &self.what, each)
+        walk(self.archive.entries(), &self.allowed, &self.what, self.confined, each)
     }
 
     /// Reads what follows the archive's end, which belongs to the layer too, and gives the source back.
@@ -64,7 +75,7 @@ impl<R: Read + Seek> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries_with_seek(), &self.allowed, &self.what, each)
+        walk(self.archive.entries_with_seek(), &self.allowed, &self.what, self.confined, each)
     }
 }
 
@@ -72,6 +83,7 @@ fn walk<'a, R: Read>(
     entries: io::Result<Entries<'a, Metered<R>>>,
     allowed: &Cell<u64>,
     what: &str,
+    confined: bool,
     mut each: impl FnMut(IndexEntry, &mut Entry<'a, Metered<R>>) -> Result<()>,
 ) -> Result<()> {
     let damaged = |error| damaged(what, error);
@@ -90,7 +102,8 @@ fn walk<'a, R: Read>(
             if path.len() > MAX_PATH {
                 return Err(too_long("the length of a path"));
             }
-            LayerPath::clean(path).map_err(|error| {
+            let path_of = if confined { LayerPath::confined } else { LayerPath::clean };
+            path_of(path).map_err(|error| {
                 Error::Unusable(format!("{what}: {}: {error}", String::from_utf8_lossy(path)))
             })
         };
@@ -116,7 +129,11 @@ fn walk<'a, R: Read>(
             Some((name, _)) => clean(name)?,
             None => clean(&entry.path_bytes())?,
         };
-        each(whiteout(IndexEntry { path, kind, mode, uid, gid }), &mut entry)?;
+        let (xattrs, all_told) = xattrs(&mut entry);
+        let whole = sparse.is_none() && entry.header().entry_type() != EntryType::GNUSparse && all_told;
+        let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
+        let found = IndexEntry { path, kind, mode, uid, gid, offset, digest: None, xattrs, content: None };
+        each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
     allowed.set(u64::MAX);
@@ -142,6 +159,26 @@ pub(crate) fn pax_sparse<R: Read>(entry: &mut Entry<'_, R>) -> Option<(Vec<u8>, 
         }
     }
     Some((name?, size?))
+}
+
+/// The extended attributes of an entry, and whether that is all of them: the tar crate takes a record with a line break in
+/// it for several. Then the entry's offset is left out, so that nobody takes the file without them.
+fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> (Xattrs, bool) {
+    let Ok(records) = entry.pax_extensions() else { return (Xattrs::default(), false) };
+    let mut all_told = true;
+    let mut found = Vec::new();
+    for record in records.into_iter().flatten() {
+        match record {
+            Ok(record) => {
+                if let Some(name) = record.key_bytes().strip_prefix(PAX_XATTR) {
+                    let copied = Bytes::copy_from_slice;
+                    found.push((copied(name), copied(record.value_bytes())));
+                }
+            }
+            Err(_) => all_told = false,
+        }
+    }
+    (Xattrs::new(found), all_told)
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {
@@ -187,7 +224,17 @@ mod tests {
     fn whiteouts_name_what_they_take_away() {
         let seen = |path: &[u8]| {
             let path = LayerPath::clean(path).unwrap();
-            let entry = IndexEntry { path, kind: IndexKind::File(0), mode: 0o644, uid: 1, gid: 2 };
+            let entry = IndexEntry {
+                path,
+                kind: IndexKind::File(0),
+                mode: 0o644,
+                uid: 1,
+                gid: 2,
+                offset: None,
+                digest: None,
+                xattrs: Xattrs::default(),
+                content: None,
+            };
             let entry = whiteout(entry);
             (entry.path.to_string(), entry.kind)
         };

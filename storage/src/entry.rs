@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::layer::{Segment, VirtualLayer};
+use crate::packed::Packed;
 use crate::source::SourceFile;
+use crate::xattrs::Xattrs;
 
 /// A path inside an image, as a tar archive names it: relative to the root, `/` between its parts, no `.`, `..` or
 /// empty part, no NUL; the empty path is the root directory itself. Bytes, for names need not be UTF-8.
@@ -51,6 +54,22 @@ impl LayerPath {
             }
         }
         Ok(Self(parts.join(&b'/').into()))
+    }
+
+    /// As [`clean`](Self::clean); but a `..` at the root stays there, as it does in a root file system.
+    ///
+    /// # Errors
+    /// Where a byte is NUL.
+    pub fn confined(path: impl AsRef<[u8]>) -> Result<Self, LayerPathError> {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in path.as_ref().split(|b| *b == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        Self::clean(parts.join(&b'/'))
     }
 
     /// This path with a further part or relative path below it.
@@ -127,6 +146,8 @@ pub enum FileContent {
     Inline(Bytes),
     /// The whole of a source file.
     Source(SourceFile),
+    /// In parts of files, or in streams.
+    Parts(VirtualLayer),
 }
 
 impl FileContent {
@@ -136,7 +157,17 @@ impl FileContent {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
             Self::Source(file) => file.size(),
+            Self::Parts(parts) => parts.len(),
         }
+    }
+
+    /// The stream that the file comes out of and where it begins in it, if it does.
+    pub(crate) fn packed(&self) -> Option<(&Packed, u64)> {
+        let Self::Parts(parts) = self else { return None };
+        parts.segments().iter().find_map(|segment| match segment {
+            Segment::Packed { packed, offset, .. } => Some((packed, *offset)),
+            Segment::Inline(_) | Segment::Extent { .. } => None,
+        })
     }
 
     /// Whether the file is empty.
@@ -165,6 +196,20 @@ pub enum EntryKind {
     },
 }
 
+impl Entry {
+    /// Whether this is a file of `size` bytes or more that may have a layer of its own. In a compressed stream it may if
+    /// what must be decoded before it is no more than itself: each layer is read by itself.
+    #[must_use]
+    pub fn is_large(&self, size: u64) -> bool {
+        let EntryKind::File(content) = &self.kind else { return false };
+        let before = match content.packed() {
+            Some((packed, offset)) if packed.is_sequential() => offset,
+            _ => 0,
+        };
+        content.len() >= size && before <= content.len()
+    }
+}
+
 /// A path in a layer with what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -178,4 +223,6 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Extended attributes; a hard link has none beside its target's.
+    pub xattrs: Xattrs,
 }

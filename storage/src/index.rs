@@ -8,25 +8,43 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::decode;
-use crate::digest::DiffId;
-use crate::entries::LayerArchive;
+use crate::digest::{DiffId, Digest};
+use crate::entries::{LayerArchive, damaged};
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::layer::{Segment, VirtualLayer};
 use crate::memo::{used, write_whole};
+use crate::reader::ReadOptions;
+use crate::xattrs::Xattrs;
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
 
+/// A user database of more bytes is not kept.
+const MAX_DATABASE: u64 = 1 << 20;
+
+/// Goes up when the index of a layer has something that it had not before.
+const VERSION: u32 = 3;
+
+/// How much an index is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// What is where.
+    Names,
+    /// And a digest of each file, for who reads single files of the layer later: their bytes can be checked by nothing
+    /// else. Costs a second SHA-256 of the layer.
+    Contents,
+}
+
 /// The entries of a layer, in the order of its archive.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerIndex {
     /// One for each entry.
     pub entries: Vec<IndexEntry>,
@@ -50,6 +68,20 @@ pub struct IndexEntry {
     /// Group.
     #[serde(rename = "g", default)]
     pub gid: u32,
+    /// Where the bytes of a regular file begin in the uncompressed tar; `None` for one that is stored in pieces (sparse),
+    /// and for all that is no regular file.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// The SHA-256 of a regular file's content, where it was asked for.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Extended attributes.
+    #[serde(rename = "x", default, skip_serializing_if = "Xattrs::is_empty")]
+    pub xattrs: Xattrs,
+    /// The content of a user database: a file `passwd` or `group` in a directory `etc`, of at most 1 MiB. Such a file may
+    /// be a link's target, so they are kept wherever they are.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_text")]
+    pub content: Option<Bytes>,
 }
 
 /// What an entry is.
@@ -86,17 +118,18 @@ impl LayerIndex {
     /// image can have, and [`Error::Limit`] where a path has more than 4096 bytes, what describes one entry more than
     /// 1 MiB, the index would take more than 512 MiB of memory, or more than 1 GiB and more than 256 times the layer's
     /// size come out of its compression.
-    pub async fn read(source: &dyn ImageSource, layer: &Layer) -> Result<Self> {
+    pub async fn read(source: &dyn ImageSource, layer: &Layer, detail: Detail) -> Result<Self> {
         let what = format!("layer {} of {}", layer.descriptor.digest(), source.name());
         let blob = source.blob(&layer.descriptor, 0).await?;
         let mut chunks = VerifiedStream::new(blob, &layer.descriptor, what.clone());
         let (sender, receiver) = decode::channel();
         let (diff_id, stored) = (layer.diff_id.clone(), layer.descriptor.size());
         let reading = tokio::task::spawn_blocking(move || {
-            read_entries(decode::decoder(receiver, stored, &what)?, MAX_INDEX, &diff_id, &what)
+            let archive = decode::decoder(receiver, stored, &what)?;
+            read_entries(archive, detail, MAX_INDEX, &diff_id, &what)
         });
         while let Some(chunk) = chunks.next().await {
-            if sender.send(chunk?).await.is_err() {
+            if sender.send(Ok(chunk?)).await.is_err() {
                 // The reader has ended early, and says why.
                 break;
             }
@@ -107,23 +140,53 @@ impl LayerIndex {
 }
 
 impl LayerIndex {
+    /// Whether it has what `detail` asks for.
+    #[must_use]
+    pub fn has(&self, detail: Detail) -> bool {
+        detail == Detail::Names
+            || self.entries.iter().all(|entry| entry.offset.is_none() || entry.digest.is_some())
+    }
+
     /// The index of a layer that is made of files: its headers are at hand, and no file is read.
     ///
     /// # Errors
     /// [`Error::Unusable`] and [`Error::Limit`], as [`read`](Self::read).
     pub fn of_files(layer: &VirtualLayer) -> Result<Self> {
         let what = "a layer that was built here";
-        let mut list = List { index: Self::default(), memory: 0, most: MAX_INDEX, what };
-        LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|entry, _| list.add(entry))?;
+        let mut list = List::new(what);
+        LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|mut entry, _| {
+            if let (Some(size), Some(offset)) = (database(&entry), entry.offset) {
+                entry.content = Some(bytes_of(layer, offset, size)?);
+            }
+            list.add(entry)
+        })?;
         Ok(list.index)
     }
 }
 
 /// The entries of a tar archive, where they take no more than `most` bytes of memory.
-fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> Result<LayerIndex> {
+fn read_entries(
+    source: impl Read,
+    detail: Detail,
+    most: u64,
+    diff_id: &DiffId,
+    what: &str,
+) -> Result<LayerIndex> {
     let mut archive = LayerArchive::new(Hashing { inner: source, hasher: Hasher::new() }, what);
-    let mut list = List { index: LayerIndex::default(), memory: 0, most, what };
-    archive.walk(|entry, _| list.add(entry))?;
+    let mut list = List { most, ..List::new(what) };
+    archive.walk(|mut entry, content| {
+        if let Some(size) = database(&entry) {
+            let mut bytes = Vec::new();
+            content.take(size).read_to_end(&mut bytes).map_err(|error| damaged(what, error))?;
+            entry.digest = Some(Hasher::digest(&bytes));
+            entry.content = Some(bytes.into());
+        } else if detail == Detail::Contents && entry.offset.is_some() {
+            let mut hashing = Hashing { inner: content, hasher: Hasher::new() };
+            io::copy(&mut hashing, &mut io::sink()).map_err(|error| damaged(what, error))?;
+            entry.digest = Some(hashing.hasher.finish());
+        }
+        list.add(entry)
+    })?;
     let actual = archive.finish()?.hasher.finish();
     if actual != *diff_id.as_digest() {
         return Err(Error::DigestMismatch {
@@ -135,17 +198,48 @@ fn read_entries(source: impl Read, most: u64, diff_id: &DiffId, what: &str) -> R
     Ok(list.index)
 }
 
+/// The size of an entry that is a user database, see [`IndexEntry::content`].
+fn database(entry: &IndexEntry) -> Option<u64> {
+    let IndexKind::File(size) = entry.kind else { return None };
+    let named = matches!(entry.path.file_name()?, b"passwd" | b"group");
+    let in_etc = entry.path.parent()?.file_name()? == b"etc";
+    (named && in_etc && size <= MAX_DATABASE).then_some(size)
+}
+
+/// A few bytes of a layer that is made of files.
+fn bytes_of(layer: &VirtualLayer, offset: u64, len: u64) -> Result<Bytes> {
+    let mut bytes = BytesMut::new();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    for chunk in layer.bytes_from(offset, &ReadOptions::default()) {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() >= len {
+            break;
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes.freeze())
+}
+
 /// An index that does not outgrow the memory.
-struct List<'a> {
+pub(crate) struct List<'a> {
     index: LayerIndex,
     memory: u64,
     most: u64,
     what: &'a str,
 }
 
-impl List<'_> {
-    fn add(&mut self, entry: IndexEntry) -> Result<()> {
-        self.memory += memory_of(&entry.path, &entry.kind);
+impl<'a> List<'a> {
+    /// An empty one; `what` names the archive in errors.
+    pub(crate) fn new(what: &'a str) -> Self {
+        Self { index: LayerIndex::default(), memory: 0, most: MAX_INDEX, what }
+    }
+
+    pub(crate) fn into_index(self) -> LayerIndex {
+        self.index
+    }
+
+    pub(crate) fn add(&mut self, entry: IndexEntry) -> Result<()> {
+        self.memory += memory_of(&entry);
         if self.memory > self.most {
             let limit = "what is to be remembered of its entries";
             return Err(Error::Limit { what: self.what.to_owned(), limit, most: self.most });
@@ -185,7 +279,7 @@ impl Read for Headers<'_> {
                 let from = usize::try_from(within).map_err(io::Error::other)?;
                 buffer[..len].copy_from_slice(&bytes[from..from + len]);
             }
-            Segment::Extent { .. } => buffer[..len].fill(0),
+            Segment::Extent { .. } | Segment::Packed { .. } => buffer[..len].fill(0),
         }
         self.position += len as u64;
         Ok(len)
@@ -205,14 +299,25 @@ impl Seek for Headers<'_> {
 }
 
 /// Bytes of memory that an entry takes, those that its list has in reserve and the allocator's own included.
-fn memory_of(path: &LayerPath, kind: &IndexKind) -> u64 {
+fn memory_of(entry: &IndexEntry) -> u64 {
     const EACH: usize = 2 * size_of::<IndexEntry>() + 64;
-    let link = match kind {
+    let link = match &entry.kind {
         IndexKind::Symlink(target) => target.len(),
         IndexKind::HardLink(target) => target.as_bytes().len(),
         _ => 0,
     };
-    (EACH + path.as_bytes().len() + link) as u64
+    let content = entry.content.as_ref().map_or(0, Bytes::len);
+    let digest = entry.digest.as_ref().map_or(0, |digest| 2 * digest.digest().len());
+    (EACH + digest + entry.xattrs.memory() + entry.path.as_bytes().len() + link + content) as u64
+}
+
+/// An index as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Stored<T> {
+    /// Indexes of the first version had none.
+    #[serde(default)]
+    version: u32,
+    entries: T,
 }
 
 /// Remembered indexes, below one root directory.
@@ -250,6 +355,8 @@ impl IndexStore {
                 |error| tracing::warn!(path = %path.display(), %error, "a damaged layer index is not used"),
             )
             .ok()
+            .filter(|stored: &Stored<_>| stored.version == VERSION)
+            .map(|stored| LayerIndex { entries: stored.entries })
     }
 
     /// Remembers the index of a layer.
@@ -261,7 +368,7 @@ impl IndexStore {
             return Ok(());
         }
         let path = self.path(diff_id);
-        let text = serde_json::to_vec(index)
+        let text = serde_json::to_vec(&Stored { version: VERSION, entries: &index.entries })
             .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
         // A tenth of the text: a base of a hundred thousand files has some ten megabytes of it.
         zstd::bulk::compress(&text, zstd::DEFAULT_COMPRESSION_LEVEL)
@@ -306,6 +413,19 @@ pub(crate) mod bytes_text {
     }
 }
 
+mod optional_text {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        super::bytes_text::serialize(bytes.as_deref().unwrap_or_default(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+        super::bytes_text::deserialize(deserializer).map(Some)
+    }
+}
+
 mod path_text {
     use serde::{Deserializer, Serializer};
 
@@ -325,7 +445,17 @@ mod tests {
     use super::*;
 
     fn entry(path: &[u8], kind: IndexKind) -> IndexEntry {
-        IndexEntry { path: LayerPath::clean(path).unwrap(), kind, mode: 0o644, uid: 1, gid: 2 }
+        IndexEntry {
+            path: LayerPath::clean(path).unwrap(),
+            kind,
+            mode: 0o644,
+            uid: 1,
+            gid: 2,
+            offset: None,
+            digest: None,
+            xattrs: Xattrs::default(),
+            content: None,
+        }
     }
 
     #[test]
@@ -355,11 +485,18 @@ mod tests {
             tar.append_data(&mut header, number.to_string(), io::empty()).unwrap();
         }
         let tar = tar.into_inner().unwrap();
-        let read =
-            |most| read_entries(tar.as_slice(), most, &DiffId::of_tar(Hasher::digest(&tar)), "layer x");
+        let read = |most| {
+            read_entries(
+                tar.as_slice(),
+                Detail::Names,
+                most,
+                &DiffId::of_tar(Hasher::digest(&tar)),
+                "layer x",
+            )
+        };
         let whole = read(MAX_INDEX).unwrap();
         assert_eq!(whole.entries.len(), 100);
-        let memory: u64 = whole.entries.iter().map(|entry| memory_of(&entry.path, &entry.kind)).sum();
+        let memory: u64 = whole.entries.iter().map(memory_of).sum();
         assert!(read(memory).is_ok());
         assert!(matches!(read(memory - 1), Err(Error::Limit { most, .. }) if most == memory - 1));
     }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::ImageSource;
+use crate::packed::Packed;
 use crate::source::SourceFile;
 
 /// A run of a layer's bytes.
@@ -25,6 +28,18 @@ pub enum Segment {
         /// The run's length in bytes.
         len: u64,
     },
+    /// A whole file that comes out of a stream.
+    Packed {
+        /// The stream.
+        packed: Packed,
+        /// Where the file begins in it.
+        offset: u64,
+        /// The file's length in bytes.
+        len: u64,
+        /// The SHA-256 of the file, where nothing else says that it is still the same. Its last bytes are given out only when
+        /// that was checked.
+        digest: Option<Digest>,
+    },
 }
 
 impl Segment {
@@ -33,7 +48,7 @@ impl Segment {
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Extent { len, .. } => *len,
+            Self::Extent { len, .. } | Self::Packed { len, .. } => *len,
         }
     }
 
@@ -92,16 +107,19 @@ impl VirtualLayer {
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Extent { file, .. } => Some(file),
+            Segment::Packed { packed, .. } => packed.file(),
             Segment::Inline(_) => None,
         })
     }
 
-    /// The same layer, where all its files are unchanged since another process looked at them.
+    /// The same layer, where all its files are unchanged since another process looked at them. What lies in images is had
+    /// from where `locate` finds the name of each image.
     ///
     /// # Errors
-    /// See [`SourceFile::renewed`].
-    pub fn renewed(&self) -> Result<Self> {
+    /// See [`SourceFile::renewed`]; and those of `locate`.
+    pub fn renewed(&self, locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>) -> Result<Self> {
         let mut files = HashMap::new();
+        let mut streams: Vec<(&Packed, Packed)> = Vec::new();
         let segments = self.segments.iter().map(|segment| {
             Ok(match segment {
                 Segment::Inline(bytes) => Segment::Inline(bytes.clone()),
@@ -116,9 +134,51 @@ impl VirtualLayer {
                     };
                     Segment::Extent { file: renewed, offset: *offset, len: *len }
                 }
+                Segment::Packed { packed, offset, len, digest } => {
+                    let renewed = match streams.iter().find(|(old, _)| *old == packed) {
+                        Some((_, renewed)) => renewed.clone(),
+                        None => {
+                            let renewed = packed.renewed(locate)?;
+                            streams.push((packed, renewed.clone()));
+                            renewed
+                        }
+                    };
+                    Segment::Packed { packed: renewed, offset: *offset, len: *len, digest: digest.clone() }
+                }
             })
         });
         Ok(Self::new(segments.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// The `len` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] where the layer has no such bytes, or they are part of a file that is read only wholly.
+    pub fn part(&self, offset: u64, len: u64) -> Result<Self> {
+        let unusable =
+            || Error::Unusable(format!("the bytes {offset}+{len} of a layer cannot be told apart"));
+        let end = offset.checked_add(len).filter(|end| *end <= self.len).ok_or_else(unusable)?;
+        let mut segments = Vec::new();
+        let mut at = offset;
+        while at < end {
+            let (index, within) = self.locate(at).ok_or_else(unusable)?;
+            let segment = &self.segments[index];
+            let len = (segment.len() - within).min(end - at);
+            segments.push(match segment {
+                Segment::Inline(bytes) => {
+                    let from = usize::try_from(within).map_err(|_| unusable())?;
+                    let len = usize::try_from(len).map_err(|_| unusable())?;
+                    Segment::Inline(bytes.slice(from..from + len))
+                }
+                Segment::Extent { file, offset, .. } => {
+                    Segment::Extent { file: file.clone(), offset: offset + within, len }
+                }
+                Segment::Packed { .. } if len == segment.len() => segment.clone(),
+                Segment::Packed { .. } => return Err(unusable()),
+            });
+            at += len;
+        }
+        Ok(Self::new(segments))
     }
 
     /// The segment that holds the byte at `offset`, and how far into it that byte is; `None` at or past the end.
@@ -131,6 +191,14 @@ impl VirtualLayer {
         Some((index, offset - self.starts[index]))
     }
 }
+
+impl PartialEq for VirtualLayer {
+    fn eq(&self, other: &Self) -> bool {
+        self.segments == other.segments
+    }
+}
+
+impl Eq for VirtualLayer {}
 
 const _: () = {
     const fn shared<T: Send + Sync>() {}

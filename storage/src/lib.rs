@@ -5,7 +5,7 @@
 //! [`finish`](LayerReader::finish) is the only maker of a digested [`Layer`]. Where images come from and go to is
 //! behind two traits, [`ImageSource`] and [`ImageSink`].
 //!
-//! This crate alone names memmap2, sha2, tar and zstd; all unsafe code of the workspace is in its `map` module.
+//! This crate alone names memmap2, sha2, tar, zstd and the other compressions; all unsafe code of the workspace is in its `map` module.
 
 mod archive;
 mod compare;
@@ -27,6 +27,7 @@ mod local;
 mod manifest_entry;
 mod map;
 mod memo;
+mod packed;
 mod platform;
 mod progress;
 mod prune;
@@ -39,8 +40,10 @@ mod source;
 mod state;
 mod stream;
 mod tar;
+mod unpack;
 mod windows;
 mod writers;
+mod xattrs;
 
 pub use archive::{ArchiveKind, ArchiveSink};
 pub use compare::{Compared, ComparedEntry, Difference, compare_ranges, compare_whole};
@@ -52,7 +55,7 @@ pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::{Hasher, hash_layers};
 pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream};
-pub use index::{IndexEntry, IndexKind, IndexStore, LayerIndex};
+pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use json::canonical_json;
 pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource, is_index};
@@ -60,6 +63,7 @@ pub use local::{Against, LocalFile, LocalKind, LocalTree};
 pub use manifest_entry::{EntryDetails, EntryPlatform, ManifestEntry};
 pub use memo::{MemoStore, is_settled, layer_identity};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+pub use packed::Packed;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use prune::{Pruned, prune};
@@ -74,3 +78,5 @@ pub use source::{Fence, IoMode, SourceFile};
 pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};
 pub use tar::encode_entries;
+pub use unpack::SourceArchive;
+pub use xattrs::Xattrs;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
@@ -147,6 +148,22 @@ pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String 
                 for time in [fence.mtime_ns, fence.ctime_ns] {
                     hasher.update(&time.to_le_bytes());
                 }
+            }
+            Segment::Packed { packed, offset, len, digest } => {
+                hasher.update(b"p");
+                for number in [*offset, *len] {
+                    hasher.update(&number.to_le_bytes());
+                }
+                if let Some(file) = packed.file() {
+                    let fence = file.fence();
+                    hasher.update(&fence.inode.to_le_bytes());
+                    hasher.update(&fence.size.to_le_bytes());
+                    for time in [fence.mtime_ns, fence.ctime_ns] {
+                        hasher.update(&time.to_le_bytes());
+                    }
+                }
+                // Without a file there is a digest, which says all.
+                hasher.update(digest.as_ref().map_or("", Digest::digest).as_bytes());
             }
         }
     }

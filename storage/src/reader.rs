@@ -7,13 +7,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use oci_spec::image::Descriptor;
 
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::encode::{Compression, PieceEncoder};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
 use crate::map::Window;
+use crate::packed::{Packed, PackedReader};
 use crate::progress::{Counters, LayerWatch};
 use crate::resume::Checkpoint;
 use crate::source::{IoMode, SourceFile};
@@ -202,6 +203,10 @@ impl LayerReader {
     }
 }
 
+fn check_digest(stream: &PackedReader, expected: &Digest, actual: Digest) -> Result<()> {
+    if actual == *expected { Ok(()) } else { Err(stream.mismatch(expected, actual)) }
+}
+
 /// What lies behind `offset` of a chunk that ends at `end`.
 fn behind(offset: u64, end: u64, chunk: &Bytes) -> Option<Bytes> {
     let wanted = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(chunk.len());
@@ -238,6 +243,9 @@ struct RawReader {
     within: u64,
     position: u64,
     open: Option<OpenExtent>,
+    /// The stream that was read from last, and what was hashed of the large file in it that is under way.
+    stream: Option<PackedReader>,
+    hashed: Option<(Hasher, u64)>,
 }
 
 /// A large extent that is being read.
@@ -251,7 +259,16 @@ struct OpenExtent {
 impl RawReader {
     fn new(layer: &VirtualLayer, offset: u64, options: &ReadOptions) -> Self {
         let (segment, within) = layer.locate(offset).unwrap_or((layer.segments().len(), 0));
-        Self { layer: layer.clone(), options: options.clone(), segment, within, position: offset, open: None }
+        Self {
+            layer: layer.clone(),
+            options: options.clone(),
+            segment,
+            within,
+            position: offset,
+            open: None,
+            stream: None,
+            hashed: None,
+        }
     }
 
     /// The next chunk, already taken in by `hasher`.
@@ -271,6 +288,9 @@ impl RawReader {
             Some(Segment::Extent { file, offset, len }) if len >= SMALL => {
                 self.next_of_extent(&file, offset, len)?
             }
+            Some(Segment::Packed { packed, offset, len, digest }) if len >= SMALL => {
+                self.next_of_packed(&packed, offset, len, digest.as_ref())?
+            }
             Some(_) => self.next_of_small()?,
         };
         self.position += chunk.len() as u64;
@@ -283,7 +303,7 @@ impl RawReader {
         while gathered.len() < CHUNK {
             let Some(segment) = self.layer.segments().get(self.segment) else { break };
             match segment {
-                Segment::Extent { len, .. } if *len >= SMALL => break,
+                Segment::Extent { len, .. } | Segment::Packed { len, .. } if *len >= SMALL => break,
                 Segment::Inline(bytes) => {
                     let from = usize::try_from(self.within).unwrap_or(usize::MAX).min(bytes.len());
                     let to = bytes.len().min(from + CHUNK);
@@ -306,9 +326,73 @@ impl RawReader {
                     self.segment += 1;
                     self.within = 0;
                 }
+                Segment::Packed { packed, offset, len, digest } => {
+                    let (packed, offset, digest) = (packed.clone(), *offset, digest.clone());
+                    let start = gathered.len();
+                    gathered.resize(start + usize::try_from(*len).expect("small"), 0);
+                    let mut stream = self.stream_at(&packed, offset)?;
+                    stream.read(&mut gathered[start..])?;
+                    stream.check()?;
+                    if let Some(expected) = digest {
+                        check_digest(&stream, &expected, Hasher::digest(&gathered[start..]))?;
+                    }
+                    self.stream = Some(stream);
+                    // What lies before the place to begin at was read for the digest alone.
+                    let before = usize::try_from(self.within).expect("small");
+                    gathered.copy_within(start + before.., start);
+                    gathered.truncate(gathered.len() - before);
+                    self.segment += 1;
+                    self.within = 0;
+                }
             }
         }
         Ok(gathered.freeze())
+    }
+
+    fn stream_at(&mut self, packed: &Packed, offset: u64) -> Result<PackedReader> {
+        PackedReader::at(self.stream.take(), packed, offset, &self.options.counters)
+    }
+
+    /// The next chunk of a large file in a stream. The last one is given out when the file is known to be whole and right.
+    fn next_of_packed(
+        &mut self,
+        packed: &Packed,
+        offset: u64,
+        len: u64,
+        digest: Option<&Digest>,
+    ) -> Result<Bytes> {
+        let (mut hasher, mut done) = match (self.hashed.take(), digest) {
+            (Some(state), _) => state,
+            // Its beginning was read by somebody else; the digest needs it.
+            (None, Some(_)) => (Hasher::new(), 0),
+            (None, None) => (Hasher::new(), self.within),
+        };
+        let mut stream = self.stream_at(packed, offset + done)?;
+        loop {
+            let size = usize::try_from(len - done).unwrap_or(usize::MAX).min(CHUNK);
+            let mut chunk = BytesMut::zeroed(size);
+            stream.read(&mut chunk)?;
+            if digest.is_some() {
+                hasher.update(&chunk);
+            }
+            done += size as u64;
+            if done == len {
+                stream.check()?;
+                if let Some(expected) = digest {
+                    check_digest(&stream, expected, std::mem::take(&mut hasher).finish())?;
+                }
+            }
+            let Some(chunk) = behind(self.within, done, &chunk.freeze()) else { continue };
+            self.stream = Some(stream);
+            if done == len {
+                self.segment += 1;
+                self.within = 0;
+            } else {
+                self.within = done;
+                self.hashed = Some((hasher, done));
+            }
+            return Ok(chunk);
+        }
     }
 
     fn read_whole(&self, source: &SourceFile, from: u64, buffer: &mut [u8]) -> Result<()> {
@@ -363,8 +447,10 @@ impl RawReader {
                 break;
             }
             at += segment.len();
-            if let Segment::Extent { file, .. } = segment {
-                file.check_by_path()?;
+            match segment {
+                Segment::Extent { file, .. } => file.check_by_path()?,
+                Segment::Packed { packed, .. } => packed.file().map_or(Ok(()), SourceFile::check_by_path)?,
+                Segment::Inline(_) => {}
             }
         }
         Ok(())

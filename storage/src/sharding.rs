@@ -22,8 +22,8 @@ pub const MAX_LAYERS: usize = 100;
 #[must_use]
 pub fn shard(entries: Vec<Entry>, layer_file_size: u64, max_layers: usize) -> Vec<Vec<Entry>> {
     let large: Vec<LayerPath> =
-        entries.iter().filter(|e| is_large(e, layer_file_size)).map(|e| e.path.clone()).collect();
-    let small_room = usize::from(entries.iter().any(|e| !is_large(e, layer_file_size) && is_content(e)));
+        entries.iter().filter(|e| e.is_large(layer_file_size)).map(|e| e.path.clone()).collect();
+    let small_room = usize::from(entries.iter().any(|e| !e.is_large(layer_file_size) && is_content(e)));
     let room = max_layers.saturating_sub(small_room);
     if large.is_empty() || room == 0 || entries.is_empty() {
         return if entries.is_empty() { Vec::new() } else { vec![entries] };
@@ -69,10 +69,6 @@ pub fn shard(entries: Vec<Entry>, layer_file_size: u64, max_layers: usize) -> Ve
     groups
 }
 
-fn is_large(entry: &Entry, layer_file_size: u64) -> bool {
-    matches!(&entry.kind, EntryKind::File(content) if content.len() >= layer_file_size)
-}
-
 fn is_content(entry: &Entry) -> bool {
     !matches!(entry.kind, EntryKind::Directory)
 }
@@ -87,7 +83,7 @@ mod tests {
     }
 
     fn entry(at: &str, kind: EntryKind) -> Entry {
-        Entry { path: path(at), kind, mode: 0o755, uid: 0, gid: 0 }
+        Entry { path: path(at), kind, mode: 0o755, uid: 0, gid: 0, xattrs: crate::Xattrs::default() }
     }
 
     fn file(at: &str, size: usize) -> Entry {

@@ -7,16 +7,18 @@
 use bytes::{Bytes, BytesMut};
 use tar::{EntryType, Header};
 
+use crate::entries::PAX_XATTR;
 use crate::entry::{Entry, EntryKind, FileContent, LayerPath};
 use crate::error::{Error, Result};
 use crate::layer::{Segment, VirtualLayer};
+use crate::packed::Packed;
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: usize = 512;
 
 static ZEROS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// Writes `entries`, sorted by path, as a tar archive in which every entry has `mtime`, in seconds since the epoch.
+/// Writes `entries`, sorted by path but for files that come out of streams, as a tar archive in which every entry has `mtime`, in seconds since the epoch.
 ///
 /// # Errors
 /// [`Error::Entry`] where two entries have one path, or a hard link's target is not a file earlier in the archive.
@@ -40,9 +42,41 @@ pub fn encode_entries(entries: &[Entry], mtime: u64) -> Result<VirtualLayer> {
                 ));
             }
         }
+    }
+    for entry in in_reading_order(sorted) {
         writer.entry(entry, mtime);
     }
     Ok(writer.finish())
+}
+
+/// Files that come out of streams go behind all others in the order of their streams, which so are decoded once; behind them
+/// their other names.
+fn in_reading_order(sorted: Vec<&Entry>) -> Vec<&Entry> {
+    let mut streams: Vec<&Packed> = Vec::new();
+    let mut packed: Vec<(usize, u64, &Entry)> = Vec::new();
+    for entry in &sorted {
+        if let EntryKind::File(content) = &entry.kind
+            && let Some((stream, offset)) = content.packed()
+        {
+            let place = streams.iter().position(|known| *known == stream).unwrap_or_else(|| {
+                streams.push(stream);
+                streams.len() - 1
+            });
+            packed.push((place, offset, entry));
+        }
+    }
+    if packed.is_empty() {
+        return sorted;
+    }
+    packed.sort_by_key(|(place, offset, _)| (*place, *offset));
+    let is_packed =
+        |entry: &Entry| matches!(&entry.kind, EntryKind::File(content) if content.packed().is_some());
+    let is_link = |entry: &Entry| matches!(entry.kind, EntryKind::HardLink { .. });
+    let (links, mut order): (Vec<_>, Vec<_>) =
+        sorted.into_iter().filter(|entry| !is_packed(entry)).partition(|entry| is_link(entry));
+    order.extend(packed.into_iter().map(|(_, _, entry)| entry));
+    order.extend(links);
+    order
 }
 
 fn refused(path: &LayerPath, reason: &str) -> Error {
@@ -87,6 +121,7 @@ impl Writer {
         }
         self.long(EntryType::GNULongLink, link, header.as_old().linkname.len());
         self.long(EntryType::GNULongName, &name, header.as_old().name.len());
+        self.xattrs(entry);
         put(&mut header.as_old_mut().linkname, link);
         put(&mut header.as_old_mut().name, &name);
         self.header(header);
@@ -115,6 +150,36 @@ impl Writer {
         self.pad(name.len() as u64 + 1);
     }
 
+    /// PAX records for the extended attributes, which the header has no room for.
+    fn xattrs(&mut self, entry: &Entry) {
+        if entry.xattrs.is_empty() || matches!(entry.kind, EntryKind::HardLink { .. }) {
+            return;
+        }
+        let mut records = Vec::new();
+        for (name, value) in entry.xattrs.iter() {
+            // ` ` and `=` and a line break; the length counts its own digits.
+            let rest = PAX_XATTR.len() + name.len() + value.len() + 3;
+            let digits = |len: usize| len.to_string().len();
+            let mut len = rest + digits(rest);
+            len = rest + digits(len);
+            records.extend_from_slice(format!("{len} ").as_bytes());
+            for part in [PAX_XATTR, name, b"=", value, b"\n"] {
+                records.extend_from_slice(part);
+            }
+        }
+        let mut header = Header::new_ustar();
+        put(&mut header.as_old_mut().name, b"././@PaxHeader");
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(records.len() as u64);
+        header.set_entry_type(EntryType::XHeader);
+        self.header(header);
+        self.inline.extend_from_slice(&records);
+        self.pad(records.len() as u64);
+    }
+
     fn header(&mut self, mut header: Header) {
         header.set_cksum();
         self.inline.extend_from_slice(header.as_bytes());
@@ -128,6 +193,10 @@ impl Writer {
                 self.segments.push(Segment::Extent { file: file.clone(), offset: 0, len: file.size() });
             }
             FileContent::Source(_) => {}
+            FileContent::Parts(parts) => {
+                self.flush();
+                self.segments.extend_from_slice(parts.segments());
+            }
         }
         self.pad(content.len());
     }

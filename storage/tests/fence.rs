@@ -20,6 +20,7 @@ fn entry(path: &str, file: &Path) -> Entry {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        xattrs: crossdock_storage::Xattrs::default(),
     }
 }
 

@@ -42,7 +42,7 @@ fn index(blob: Vec<u8>, diff_id: DiffId) -> Result<LayerIndex> {
     let descriptor = Descriptor::new(MediaType::ImageLayerZstd, blob.len() as u64, digest);
     let layer = Layer { descriptor, diff_id };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(LayerIndex::read(&Source(blob.into()), &layer))
+    runtime.block_on(LayerIndex::read(&Source(blob.into()), &layer, crossdock_storage::Detail::Contents))
 }
 
 fn index_of_tar(tar: Vec<u8>) -> Result<LayerIndex> {

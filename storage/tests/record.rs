@@ -14,6 +14,10 @@ use crossdock_storage::{
 };
 use serde_json::json;
 
+fn nowhere(name: &str) -> Result<Arc<dyn crossdock_storage::ImageSource>, Error> {
+    panic!("nothing is asked for, not {name}")
+}
+
 fn layer_of(file: &Path) -> (VirtualLayer, Layer) {
     let file = SourceFile::stat(file).unwrap();
     let layer = VirtualLayer::new([
@@ -190,7 +194,7 @@ fn a_layer_is_renewed_only_while_its_files_are_what_they_were() {
     place.store.put(&image, &layers, []).unwrap();
     let recorded = place.store.layers(&image).unwrap().remove(1).origin;
     let RecordedOrigin::Files { layer, .. } = recorded else { panic!("{recorded:?}") };
-    assert_eq!(layer.renewed().unwrap().segments(), layer.segments());
+    assert_eq!(layer.renewed(&nowhere).unwrap().segments(), layer.segments());
 
     // Another mount of the same volume.
     let moved = VirtualLayer::new(layer.segments().iter().map(|segment| match segment {
@@ -198,11 +202,11 @@ fn a_layer_is_renewed_only_while_its_files_are_what_they_were() {
             let fence = crossdock_storage::Fence { device: file.fence().device + 1, ..*file.fence() };
             Segment::Extent { file: SourceFile::new(file.path(), fence), offset: *offset, len: *len }
         }
-        inline @ Segment::Inline(_) => inline.clone(),
+        other => other.clone(),
     }));
-    assert_eq!(moved.renewed().unwrap().segments(), layer.segments());
+    assert_eq!(moved.renewed(&nowhere).unwrap().segments(), layer.segments());
 
-    let breach = || match layer.renewed() {
+    let breach = || match layer.renewed(&nowhere) {
         Err(Error::Changed { path: at, breach }) => {
             assert_eq!(at, path);
             breach

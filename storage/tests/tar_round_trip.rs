@@ -168,7 +168,14 @@ fn entries_of(
             contents.insert(path.clone(), bytes.clone());
             first_file.get_or_insert_with(|| path.clone());
         }
-        entries.push(Entry { path: path.clone(), kind, mode: *mode, uid: *uid, gid: *gid });
+        entries.push(Entry {
+            path: path.clone(),
+            kind,
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            xattrs: crossdock_storage::Xattrs::default(),
+        });
     }
     (entries, contents)
 }
@@ -239,6 +246,7 @@ fn a_size_from_8_gib_stands_in_the_header_itself() {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        xattrs: crossdock_storage::Xattrs::default(),
     };
     let layer = encode_entries(&[entry], 0).unwrap();
     assert_eq!(layer.len(), 512 + size.next_multiple_of(512) + 1024);
@@ -258,6 +266,7 @@ fn one_path_twice_or_a_link_to_nothing_is_refused() {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        xattrs: crossdock_storage::Xattrs::default(),
     };
     let error = encode_entries(&[file("a"), file("b"), file("a")], 0).unwrap_err();
     assert_eq!(error.to_string(), "cannot put /a into a layer: it is there twice");

@@ -155,3 +155,41 @@ fn a_stage_builds_upon_another_and_takes_files_from_it() {
     assert_eq!(image.files.keys().collect::<Vec<_>>(), ["models", "models/w"]);
     assert_eq!(image.config["config"]["Env"][1], "A=1");
 }
+
+#[test]
+fn owners_are_looked_up_in_what_the_base_holds() {
+    let registry = Registry::start();
+    let base = Base::new().with_file("etc/group", b"wheel:x:10:model\n");
+    base.push(&registry.name("base:1"));
+    base.clone().with_file("etc/passwd", b"model:x:7:8::/:\n").push(&registry.name("base:replaced"));
+    base.clone().with_file("etc/.wh.passwd", b"").push(&registry.name("base:taken"));
+    base.with_linked("etc/passwd", "store/etc", b"model:x:5:6::/:\n").push(&registry.name("base:linked"));
+    let sandbox = Sandbox::small();
+    for (tag, chown, expected) in [
+        ("1", "model", (77, 78)),
+        ("1", "model:wheel", (77, 10)),
+        ("1", "3:wheel", (3, 10)),
+        ("replaced", "model", (7, 8)),
+        ("linked", "model:wheel", (5, 10)),
+    ] {
+        let base = registry.name(&format!("base:{tag}"));
+        // The second build has it from the remembered index.
+        for name in ["model:1", "model:2"] {
+            sandbox.containerfile(&format!("FROM {base}\nCOPY --chown={chown} model /models\n"));
+            sandbox.pushed(&registry.name(name), &[]);
+            let image = Image::pull(&registry.name(name));
+            let node = image.node("models/config.json");
+            assert_eq!(node.owner, expected, "{tag} {chown}");
+        }
+    }
+    for (tag, chown, says) in [
+        ("1", "nobody", "\"nobody\" is not known: it is not in the image's /etc/passwd"),
+        ("1", "model:staff", "\"staff\" is not known: it is not in the image's /etc/group"),
+        ("taken", "model", "the image has no /etc/passwd"),
+    ] {
+        let base = registry.name(&format!("base:{tag}"));
+        sandbox.containerfile(&format!("FROM {base}\nCOPY --chown={chown} model /models\n"));
+        let args = ["--tls-verify=false", "--push", "-t", &registry.name("model:3")];
+        sandbox.build(&args).failed(3).says(&["Containerfile:2:", says]);
+    }
+}

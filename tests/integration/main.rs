@@ -23,6 +23,7 @@ mod changing_files;
 mod credentials;
 mod drop_in;
 mod dry_run;
+mod images;
 mod interrupt;
 mod killed;
 mod local_images;

@@ -45,9 +45,15 @@ pub(crate) fn rows() -> Vec<Row> {
             .with(|context| context.bytes("x.tar", &archive()).bytes("y.tar", &archive())),
         row("add-archive-inside-of-a-directory", "FROM scratch\nADD sub /d/\n")
             .with(|context| context.directory("sub").bytes("sub/x.tar", &archive())),
-        row("add-archive-damaged", "FROM scratch\nADD x.tar.gz /d/\n")
-            .with(|context| context.bytes("x.tar.gz", &gzip(&archive())[..40]))
-            .fails("x.tar.gz", ""),
+        // As no header comes out of it, it is taken for a file.
+        row("add-archive-damaged-at-its-head", "FROM scratch\nADD x.tar.gz /d/\n")
+            .with(|context| context.bytes("x.tar.gz", &gzip(&archive())[..40])),
+        row("add-archive-cut-off", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &archive()[..1026]))
+            .fails("x.tar", "unexpected EOF"),
+        row("add-archive-cut-off-in-gzip", "FROM scratch\nADD x.tar.gz /d/\n")
+            .with(|context| context.bytes("x.tar.gz", &gzip(&archive()[..1026])))
+            .fails("x.tar.gz", "unexpected EOF"),
         row("copy-archive", "FROM scratch\nCOPY x.tar /d/\nCOPY x.tar /y\n")
             .with(|context| context.bytes("x.tar", &archive())),
     ]

@@ -226,23 +226,6 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     ),
     refused("fifo", "is a FIFO", "no image needs one, and opening it would block"),
     refused("socket", "is a socket", "buildah leaves it out in silence"),
-    differs(
-        "xattr-user",
-        &[r#"/x/f: 0644 0:0 file "x/f\n" user.note=text -> 0644 0:0 file "x/f\n""#],
-        XATTRS,
-    ),
-    differs(
-        "xattr-of-a-directory",
-        &["/x/d: 0755 0:0 directory user.note=text -> 0755 0:0 directory"],
-        XATTRS,
-    ),
-    differs(
-        "xattr-capability",
-        &[
-            r#"/x/f: 0644 0:0 file "x/f\n" security.capability=\x01\x00\x00\x02\x00 \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00 -> 0644 0:0 file "x/f\n""#,
-        ],
-        XATTRS,
-    ),
     // Flags of COPY.
     builds("chown-root-by-name-without-passwd", &[r#"/a: 0640 0:0 file "a\n""#], "root is 0 everywhere"),
     refused("flag-of-copy-empty", "\"\" names no user", SLIP),
@@ -312,56 +295,13 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         NEWER,
     ),
     differs("ignore-containerignore-of-the-containerfile", &[r#"/c/a.txt: 0640 0:0 file "a\n" -> -"#], NEWER),
-    // Not carried out yet.
-    refused("add-archive", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-without-a-slash", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-to-the-root", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-to-the-workdir", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-over-the-base", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-below-a-link", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-and-chown", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-and-chmod", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-gzip", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-zstd", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-by-another-name", "ADD of an archive is not carried out", LATER),
-    refused("add-gzip-of-no-archive", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-by-pattern", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-damaged", "ADD of an archive is not carried out", LATER),
-    refused("add-archive-and-file", "ADD of an archive is not carried out", LATER),
-    refused("chown-by-name", "the user \"model\" is not in what is known", LATER),
-    refused("chown-by-name-alone", "the user \"model\" is not in what is known", LATER),
-    refused("chown-by-name-and-number", "the user \"model\" is not in what is known", LATER),
-    refused("chown-by-name-in-a-stage", "the user \"model\" is not in what is known", LATER),
-    refused("chown-group-of-the-base", "the group \"model\" is not in what is known", LATER),
-    differs(
-        "workdir-for-a-name-of-the-base",
-        &[
-            "/home/w: 0755 77:78 directory -> 0755 0:0 directory",
-            "/home: 0755 77:78 directory -> 0755 0:0 directory",
-        ],
-        LATER,
-    ),
-    refused("stage-file-of-the-base", "lies in the base image", LATER),
-    refused("stage-directory-with-files-of-the-base", "lies in the base image", LATER),
-    refused("stage-hard-links-of-the-base", "lies in the base image", LATER),
-    refused("stage-link-of-the-base", "lies in the base image", LATER),
-    refused("stage-pattern-of-the-base", "lies in the base image", LATER),
-    refused("stage-all-of-the-base", "lies in the base image", LATER),
-    refused("stage-all-of-the-base-with-another-owner", "lies in the base image", LATER),
-    refused("stage-from-an-image", "names no stage above", LATER),
-    refused("image-directory", "names no stage above", LATER),
-    refused("image-pattern", "names no stage above", LATER),
-    refused("image-below-a-link", "names no stage above", LATER),
-    refused("image-over-the-base", "names no stage above", LATER),
 ];
 
 const MADE: &str = "a WORKDIR that the base names and lacks is made by whoever runs the container";
-const LATER: &str = "not carried out yet: nothing is taken out of layers and archives";
 const RANGES: &str = "the image specification has no ranges; Docker writes them port by port";
 const KEPT: &str = "buildah leaves it out of OCI images; what is written should be there";
 const NEWER: &str = "buildah 1.28 is older than this; as today's buildah and BuildKit";
 const SHELL: &str = "the Dockerfile reference applies SHELL to all shell forms; buildah to RUN alone";
 const SLIP: &str = "most likely a variable that is not set, or a slip";
 const DIRECTORY: &str = "a slip would take away all that is in it; Docker refuses it too";
-const XATTRS: &str = "they are the build machine's, and would make equal files unequal layers";
 const CASE: &str = "names of stages have no case, as with Docker";

@@ -52,7 +52,15 @@ pub(crate) fn rows() -> Vec<Row> {
             "stage-platform",
             "FROM --platform=linux/arm64 scratch AS one\nCOPY a.txt /a\nFROM one\nLABEL a=1\n",
         ),
-        row("stage-missing", "FROM scratch\nCOPY --from=none /x /x\n").fails("none", "none"),
+        row("stage-missing", "FROM scratch\nCOPY --from=1 /x /x\n").fails("names no stage above", "1"),
+        row("image-missing", "FROM scratch\nCOPY --from=[REGISTRY]/none:1 /x /x\n").fails("none:1", "none:1"),
+        row(
+            "stage-of-a-trigger",
+            "FROM scratch AS one\nCOPY a.txt /a\nFROM one AS two\nONBUILD COPY --from=one /a /b\nFROM two\nLABEL a=1\n",
+        )
+        .docker(),
+        row("context-by-name", "FROM scratch\nCOPY --from=more c.txt /c\n")
+            .args(&["--build-context", "more=context/dir"]),
         row("stage-missing-file", "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch\nCOPY --from=one /b /b\n").fails("/b", "b"),
         row("stage-above-its-root", "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch\nCOPY --from=one ../a /b\n"),
         row("stage-itself", "FROM scratch AS one\nCOPY --from=one /a /b\n").fails("one", "one"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cap_std::fs::{Dir, DirEntry, FileType, FileTypeExt, Metadata, MetadataExt};
-use crossdock_storage::{Fence, FileContent, SourceFile};
+use crossdock_storage::{Fence, FileContent, SourceFile, Xattrs};
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 
@@ -92,12 +92,14 @@ impl<'a, 'v> Walk<'a, 'v> {
                 .with_help("run the build again when nothing writes to the context"));
         }
         if !left_out {
+            let xattrs = self.xattrs(path)?;
             (self.visit)(Item {
                 path: &self.below,
                 kind: ItemKind::Directory,
                 mode: metadata.mode() & 0o7777,
                 uid: metadata.uid(),
                 gid: metadata.gid(),
+                xattrs,
             })?;
         }
         self.directory(&inside, path, &ignored.matched, &excluded.matched)
@@ -125,13 +127,20 @@ impl<'a, 'v> Walk<'a, 'v> {
             ))
             .with_help("remove it or name it in .containerignore"));
         };
+        let xattrs = if metadata.is_file() { self.xattrs(path)? } else { Xattrs::default() };
         (self.visit)(Item {
             path: &self.below,
             kind,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
+            xattrs,
         })
+    }
+
+    /// By path, as there is no other way; what is exchanged meanwhile fails its fence.
+    fn xattrs(&self, path: &[u8]) -> Result<Xattrs, Problem> {
+        Xattrs::of_path(&self.context.root.join(os_path(path))).map_err(|error| unreadable(path, error))
     }
 
     fn file(&mut self, path: &[u8], metadata: &Metadata) -> Arc<FileNode> {
@@ -155,7 +164,7 @@ fn check_readable(directory: &Dir, name: &Path) -> io::Result<()> {
     }
 }
 
-fn fence(metadata: &Metadata) -> Fence {
+pub(super) fn fence(metadata: &Metadata) -> Fence {
     let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
     Fence {
         device: metadata.dev(),

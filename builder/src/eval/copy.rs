@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, FileContent, LayerPath};
+use crossdock_storage::{Entry, FileContent, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
 use super::mode::Mode;
 use super::owner::owner;
-use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Diagnostic, Heredoc, Span, Spanned};
+use super::unpack::unpack;
+use crate::check::CopyFrom;
+use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Span, Spanned};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, Item, ItemKind, Origin, shown};
@@ -27,11 +29,14 @@ struct Request<'a> {
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
+    /// Whether archives that are named are unpacked.
+    unpack: bool,
 }
 
 /// A source and what it stands for.
 enum Resolved {
     Found(Span, Vec<Found>),
+    Archive(Span, SourceArchive),
     Heredoc { name: String, content: Bytes },
 }
 
@@ -53,18 +58,33 @@ impl Stage<'_> {
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
+            unpack: false,
         };
         let Some(from) = &copy.from else {
-            return self.transfer(&request, self.context, true);
+            return self.transfer(&request, self.origins.context, true);
         };
-        let source = self.checked.copied_from(self.index, from.span).expect("the first pass found the stage");
-        let built = self.earlier.get(&source).expect("a stage is evaluated after those it copies from");
-        let name = match &self.file.stages[source].from.name {
-            Some(name) => format!("stage {:?}", name.value),
-            None => format!("stage {source}"),
-        };
-        let files = StageFiles { tree: &built.tree, name: &name };
-        self.transfer(&request, &files, false)
+        let origins = self.origins;
+        match self.checked.copied_from(self.index, (self.trigger, from.span)) {
+            Some(CopyFrom::Stage(source)) => {
+                let built =
+                    self.earlier.get(source).expect("a stage is evaluated after those it copies from");
+                let name = match &self.file.stages[*source].from.name {
+                    Some(name) => format!("stage {:?}", name.value),
+                    None => format!("stage {source}"),
+                };
+                self.transfer(&request, &StageFiles { tree: &built.tree, name: &name }, false)
+            }
+            Some(CopyFrom::Context(name)) => {
+                let context = origins.contexts.get(name).expect("it was opened before");
+                self.transfer(&request, context, false)
+            }
+            Some(CopyFrom::Image(key)) => {
+                let tree = origins.images.get(key).expect("it was read before");
+                let name = format!("the image {}", key.reference);
+                self.transfer(&request, &StageFiles { tree, name: &name }, false)
+            }
+            None => unreachable!("the first pass looked at every COPY"),
+        }
     }
 
     pub(super) fn add(&mut self, add: &AddInstruction) -> Result<Vec<Entry>, Error> {
@@ -75,11 +95,9 @@ impl Stage<'_> {
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
+            unpack: add.unpack.is_none_or(|unpack| unpack.value),
         };
-        if add.unpack.is_none_or(|unpack| unpack.value) {
-            self.refuse_archives(&add.sources)?;
-        }
-        self.transfer(&request, self.context, true)
+        self.transfer(&request, self.origins.context, true)
     }
 
     fn transfer(
@@ -91,14 +109,18 @@ impl Stage<'_> {
         let change = self.change(request, from_context)?;
         let dest = self.word(request.dest)?;
         let path = self.absolute(&dest, request.dest.span)?;
-        let sources = self.sources(request, origin)?;
-        let fail = |problem: Problem, span| problem.at(&self.file.source, span, request.keyword);
+        let sources = self.sources(request, origin, &change.exclude)?;
+        let fail = |problem: Problem, span| problem.at(self.source, span, request.keyword);
 
         let count = sources
             .iter()
             .map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 })
             .sum();
-        let directory = |source: &Resolved| matches!(source, Resolved::Found(_, found) if found.iter().any(|one| one.directory));
+        let directory = |source: &Resolved| match source {
+            Resolved::Found(_, found) => found.iter().any(|one| one.directory),
+            Resolved::Archive(..) => true,
+            Resolved::Heredoc { .. } => false,
+        };
         let working_dir = &self.built.config.config.working_dir;
         let need_directory = sources.len() > 1
             || sources.iter().any(directory)
@@ -120,6 +142,12 @@ impl Stage<'_> {
                 Resolved::Heredoc { name, content } => {
                     put_heredoc(&mut writer, &target, name, content)
                         .map_err(|problem| fail(problem, request.dest.span))?;
+                }
+                Resolved::Archive(span, archive) => {
+                    let Target::Into(directory) = &target else {
+                        unreachable!("an archive asks for a directory")
+                    };
+                    unpack(&mut writer, directory, archive).map_err(|problem| fail(problem, *span))?;
                 }
                 Resolved::Found(span, found) => {
                     let mut some = false;
@@ -160,19 +188,31 @@ impl Stage<'_> {
         Ok(entries)
     }
 
-    fn sources(&mut self, request: &Request<'_>, origin: &dyn Origin) -> Result<Vec<Resolved>, Error> {
+    fn sources(
+        &mut self,
+        request: &Request<'_>,
+        origin: &dyn Origin,
+        exclude: &IgnoreFile,
+    ) -> Result<Vec<Resolved>, Error> {
         let mut sources = Vec::with_capacity(request.sources.len());
         for source in request.sources {
-            sources.push(match source {
-                CopySource::Heredoc(heredoc) => self.heredoc(heredoc)?,
-                CopySource::Path(path) => {
-                    let text = self.word(path)?;
-                    let found = origin
-                        .find(&text)
-                        .map_err(|problem| problem.at(&self.file.source, path.span, request.keyword))?;
-                    Resolved::Found(path.span, found)
+            let path = match source {
+                CopySource::Heredoc(heredoc) => {
+                    sources.push(self.heredoc(heredoc)?);
+                    continue;
                 }
-            });
+                CopySource::Path(path) => path,
+            };
+            let text = self.word(path)?;
+            let found =
+                origin.find(&text).map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
+            let (archives, rest) =
+                if request.unpack { self.archives(found, exclude, path.span)? } else { (Vec::new(), found) };
+            let only_archives = rest.is_empty() && !archives.is_empty();
+            sources.extend(archives.into_iter().map(|archive| Resolved::Archive(path.span, archive)));
+            if !only_archives {
+                sources.push(Resolved::Found(path.span, rest));
+            }
         }
         Ok(sources)
     }
@@ -194,7 +234,7 @@ impl Stage<'_> {
         if let Some(chown) = request.chown {
             let spec = self.word(chown)?;
             let owner = owner(&self.built.tree, &spec)
-                .map_err(|problem| problem.at(&self.file.source, chown.span, request.keyword))?;
+                .map_err(|problem| problem.at(self.source, chown.span, request.keyword))?;
             change.owner = Some(owner);
         } else if from_context {
             change.owner = Some((0, 0));
@@ -220,31 +260,18 @@ impl Stage<'_> {
         change.exclude = IgnoreFile::from_patterns(patterns.iter().map(String::as_str)).unwrap_or_default();
         Ok(change)
     }
-
-    /// ADD would unpack an archive that it is given by name; what is inside a directory it leaves alone.
-    fn refuse_archives(&mut self, sources: &[CopySource]) -> Result<(), Error> {
-        for source in sources {
-            let CopySource::Path(path) = source else { continue };
-            let text = self.scope.word(path).map_err(Error::Value)?.value;
-            let fail = |problem: Problem| problem.at(&self.file.source, path.span, "ADD");
-            for found in self.context.find(&text).map_err(fail)?.iter().filter(|found| !found.directory) {
-                let Some(kind) = archive(&self.context.head(found).map_err(fail)?) else { continue };
-                let message = format!(
-                    "ADD of an archive is not carried out: {} is {kind}, and ADD unpacks",
-                    shown(&found.path)
-                );
-                return Err(Error::Refused(Diagnostic::new(&self.file.source, path.span, message).with_help(
-                    "use COPY to keep it packed, or unpack it in an earlier step of the pipeline and COPY the directory",
-                )));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &Bytes) -> Result<(), Problem> {
     let node = FileNode::Known(FileContent::Inline(content.clone()));
-    let item = Item { path: b"", kind: ItemKind::File(Arc::new(node)), mode: HEREDOC_MODE, uid: 0, gid: 0 };
+    let item = Item {
+        path: b"",
+        kind: ItemKind::File(Arc::new(node)),
+        mode: HEREDOC_MODE,
+        uid: 0,
+        gid: 0,
+        xattrs: Xattrs::default(),
+    };
     match target {
         Target::Into(directory) => writer.put(directory, name.as_bytes(), item),
         Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),
@@ -311,54 +338,9 @@ fn dangling(tree: &FileTree, links: &[LayerPath]) -> Option<(usize, LayerPath)> 
     Some((links.iter().filter(dangles).count(), first.clone()))
 }
 
-/// What kind of archive begins with these bytes, if ADD would unpack it.
-///
-/// A compressed file may hold no archive, and docker would look inside; here it is taken for one, as it is refused
-/// and not unpacked.
-fn archive(head: &[u8]) -> Option<&'static str> {
-    let magic: [(&[u8], &str); 4] = [
-        (&[0x1f, 0x8b, 0x08], "compressed with gzip"),
-        (b"BZh", "compressed with bzip2"),
-        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed with xz"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
-    ];
-    let compressed = magic.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, kind)| *kind);
-    compressed.or_else(|| is_tar_header(head).then_some("a tar archive"))
-}
-
-/// A header's checksum is the sum of its bytes, those of the checksum itself taken as blanks (POSIX pax, "ustar
-/// Interchange Format"); that also tells the formats before ustar, which have no magic.
-fn is_tar_header(head: &[u8]) -> bool {
-    let Some(header) = head.get(..512) else { return false };
-    let field: Vec<u8> = header[148..156].iter().copied().filter(|b| (b'0'..=b'7').contains(b)).collect();
-    let Ok(Ok(stored)) = std::str::from_utf8(&field).map(|field| u32::from_str_radix(field, 8)) else {
-        return false;
-    };
-    let sum: u32 =
-        header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
-    header[0] != 0 && sum == stored
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn archives_are_known_by_their_first_bytes() {
-        let mut header = [0_u8; 512];
-        header[..4].copy_from_slice(b"file");
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
-        header[154] = 0;
-        assert_eq!(archive(&header), Some("a tar archive"));
-        header[0] = b'g';
-        assert_eq!(archive(&header), None);
-        assert_eq!(archive(&[0x1f, 0x8b, 8, 0]), Some("compressed with gzip"));
-        assert_eq!(archive(b"{\"model\": 1}"), None);
-        assert_eq!(archive(&[0; 512]), None);
-        assert_eq!(archive(b""), None);
-    }
 
     #[test]
     fn links_out_of_the_copied_directory() {

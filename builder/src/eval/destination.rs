@@ -2,12 +2,17 @@
 //!
 //! The rules are buildah's, tried with 1.28.2; docs/containerfile.md lists them with what is different here.
 
-use crossdock_storage::{Entry, LayerPath};
+use std::sync::Arc;
+
+use crossdock_storage::{Entry, IndexEntry, LayerPath};
 
 use super::mode::Mode;
 use crate::error::Problem;
 use crate::origin::{Item, ItemKind, join};
-use crate::tree::{FileTree, Node, NodeKind, State, layer_path};
+use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
+
+/// The beginning of names that mean something else in a layer (OCI image-spec, layer.md, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
 
 /// Where the sources go.
 #[derive(Debug)]
@@ -93,10 +98,14 @@ impl<'t> Writer<'t> {
 
     /// Puts an item at `below` (its path below the copied directory) under `directory`.
     pub(super) fn put(&mut self, directory: &LayerPath, below: &[u8], item: Item<'_>) -> Result<(), Problem> {
-        let (parent, name) = match below.iter().rposition(|b| *b == b'/') {
-            Some(at) => (&below[..at], &below[at + 1..]),
-            None => (&below[..0], below),
-        };
+        let (parent, name) = split(below);
+        if name.starts_with(WHITEOUT) {
+            let name = String::from_utf8_lossy(name);
+            return Err(Problem::new(format!(
+                "the file {name} would take another one away, as its name does in a layer"
+            ))
+            .with_help("give it another name, or leave it out"));
+        }
         let parent = self.directory(join(directory.as_bytes(), parent))?;
         let mut path = layer_path(&join(parent.as_bytes(), name));
         let there = self.tree.get(&path);
@@ -115,20 +124,50 @@ impl<'t> Writer<'t> {
                 Node { mode: self.changed(item.mode, true), ..Node::directory(0) }
             }
             ItemKind::File(_) | ItemKind::Symlink(_) if there.is_some_and(Node::is_directory) => {
-                return Err(Problem::new(format!(
-                    "{path} is a directory, which a file would take the place of"
-                ))
-                .with_help("give the file another name, or copy into another directory"));
+                return Err(over_directory(&path));
             }
-            ItemKind::File(file) => {
-                Node { kind: NodeKind::File(file), mode: self.changed(item.mode, false), uid: 0, gid: 0 }
-            }
-            ItemKind::Symlink(target) => {
-                Node { kind: NodeKind::Symlink(target), mode: 0o777, uid: 0, gid: 0 }
-            }
+            ItemKind::File(file) => Node {
+                kind: NodeKind::File(file),
+                mode: self.changed(item.mode, false),
+                ..Node::directory(0)
+            },
+            ItemKind::Symlink(target) => Node { kind: NodeKind::Symlink(target), ..Node::directory(0o777) },
         };
-        let node = self.owned(Node { uid: item.uid, gid: item.gid, ..node });
+        let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
         self.insert(&path, node);
+        Ok(())
+    }
+
+    /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
+    pub(super) fn link(&mut self, path: &LayerPath, link: &IndexEntry) -> Option<NodeKind> {
+        let there = self.tree.get(path)?;
+        let NodeKind::File(file) = &there.kind else { return None };
+        if **file == FileNode::InBase {
+            return None;
+        }
+        let kind = NodeKind::File(Arc::clone(file));
+        let xattrs = there.xattrs.clone();
+        self.insert(path, Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs });
+        Some(kind)
+    }
+
+    /// Puts what an archive has at `below` under `directory`, with the owner and mode it has there. Directories that the
+    /// archive does not name are made.
+    pub(super) fn unpack(&mut self, directory: &LayerPath, below: &[u8], node: Node) -> Result<(), Problem> {
+        let (parent, name) = split(below);
+        let parent = self.directory(join(directory.as_bytes(), parent))?;
+        self.make_directories(&parent);
+        let path = layer_path(&join(parent.as_bytes(), name));
+        if node.is_directory() {
+            // One that takes the place of a link, as it does in an archive; found directories may be other ones now.
+            self.last = None;
+        } else if self.tree.get(&path).is_some_and(Node::is_directory) {
+            return Err(over_directory(&path));
+        }
+        // The root directory has no entry: its mode is the base's.
+        if !path.is_root() {
+            self.insert(&path, node);
+        }
         Ok(())
     }
 
@@ -170,4 +209,17 @@ impl<'t> Writer<'t> {
         self.made.insert(path, node.clone());
         self.tree.insert(path, node);
     }
+}
+
+/// The path above a last part, and the part.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&path[..0], path),
+    }
+}
+
+fn over_directory(path: &LayerPath) -> Problem {
+    Problem::new(format!("{path} is a directory, which a file would take the place of"))
+        .with_help("give the file another name, or copy into another directory")
 }

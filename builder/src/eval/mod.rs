@@ -6,20 +6,19 @@ mod destination;
 mod mode;
 mod owner;
 mod ports;
+mod unpack;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath, Platform};
 
 use crate::check::{Checked, StageBase};
-use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Span, Spanned};
-use crate::context::Context;
+use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Source, Span, Spanned};
 use crate::error::Error;
-use crate::plan::{PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
+use crate::plan::{Origins, PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
-use crate::triggers::triggers;
 
 /// Set where a base says nothing, as buildah does.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,19 +39,20 @@ pub(crate) struct Built {
 /// All stages as far as they are done.
 pub(crate) struct Evaluation<'a> {
     file: &'a Containerfile,
-    context: &'a Context,
+    origins: Origins<'a>,
     options: &'a PlanOptions,
     checked: &'a Checked,
     built: BTreeMap<usize, Built>,
-    /// The ARGs of ONBUILD triggers.
-    triggered: BTreeSet<String>,
     warnings: Vec<Warning>,
 }
 
 /// A stage under way.
 struct Stage<'a> {
     file: &'a Containerfile,
-    context: &'a Context,
+    /// The text of the instruction that is carried out: the file's, or that of a trigger of this number.
+    source: &'a Arc<Source>,
+    trigger: Option<usize>,
+    origins: Origins<'a>,
     options: &'a PlanOptions,
     checked: &'a Checked,
     earlier: &'a BTreeMap<usize, Built>,
@@ -67,12 +67,11 @@ struct Stage<'a> {
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(
         file: &'a Containerfile,
-        context: &'a Context,
+        origins: Origins<'a>,
         options: &'a PlanOptions,
         checked: &'a Checked,
     ) -> Self {
-        let (built, triggered, warnings) = Default::default();
-        Self { file, context, options, checked, built, triggered, warnings }
+        Self { file, origins, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
     }
 
     /// Carries out a stage whose needed stages are done. `base` is there for a stage that begins with an image.
@@ -85,6 +84,8 @@ impl<'a> Evaluation<'a> {
             (Some(StageBase::Scratch { platform }), None) => from_scratch(platform.clone()),
             (_, None) => from_scratch(self.options.platform.clone()),
         };
+        // They are carried out below, and are not for who builds upon this stage.
+        built.config.config.on_build.clear();
         let env = &mut built.config.config.env;
         if !env.iter().any(|line| name_of(line) == "PATH") {
             env.push(DEFAULT_PATH.to_owned());
@@ -92,7 +93,9 @@ impl<'a> Evaluation<'a> {
         let scope = Scope::global(self.file, self.options).map_err(Error::Value)?.stage(env);
         let mut stage = Stage {
             file: self.file,
-            context: self.context,
+            source: &self.file.source,
+            trigger: None,
+            origins: self.origins,
             options: self.options,
             checked: self.checked,
             earlier: &self.built,
@@ -102,13 +105,13 @@ impl<'a> Evaluation<'a> {
             cmd_set: false,
             warnings: Vec::new(),
         };
-        let name = &self.file.stages[index].from.image.value;
-        for trigger in triggers(self.file, self.options, name, &stage.built.config)? {
-            stage.trigger(&trigger.file, &trigger.instruction)?;
-            if let Instruction::Arg(declarations) = &trigger.instruction.value {
-                self.triggered.extend(declarations.iter().map(|arg| arg.name.value.clone()));
-            }
+        for (number, trigger) in self.checked.triggers(index).iter().enumerate() {
+            (stage.source, stage.trigger) = (&trigger.source, Some(number));
+            stage.scope.within(&trigger.source, trigger.escape);
+            stage.instruction(&trigger.instruction)?;
         }
+        (stage.source, stage.trigger) = (&self.file.source, None);
+        stage.scope.within(&self.file.source, self.file.directives.escape);
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
@@ -118,10 +121,10 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// The target, the ARGs that ONBUILD triggers declare, and what was found on the way.
-    pub(crate) fn finish(mut self) -> (Built, BTreeSet<String>, Vec<Warning>) {
+    /// The target, and what was found on the way.
+    pub(crate) fn finish(mut self) -> (Built, Vec<Warning>) {
         let target = self.built.remove(&self.checked.target).expect("the target is evaluated last");
-        (target, self.triggered, self.warnings)
+        (target, self.warnings)
     }
 }
 
@@ -147,30 +150,6 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
 }
 
 impl Stage<'_> {
-    /// Carries out an ONBUILD trigger of what the stage is built on, which is done with then.
-    fn trigger(&mut self, file: &Containerfile, trigger: &Spanned<Instruction>) -> Result<(), Error> {
-        self.built.config.config.on_build.clear();
-        let mut stage = Stage {
-            file,
-            context: self.context,
-            options: self.options,
-            checked: self.checked,
-            earlier: self.earlier,
-            index: self.index,
-            scope: self.scope.of_file(file),
-            built: self.built.clone(),
-            cmd_set: self.cmd_set,
-            warnings: Vec::new(),
-        };
-        stage.instruction(trigger)?;
-        let Stage { scope, built, cmd_set, warnings, .. } = stage;
-        (self.built, self.cmd_set) = (built, cmd_set);
-        self.warnings.extend(warnings);
-        let (args, env) = scope.into_values();
-        self.scope.take(args, env);
-        Ok(())
-    }
-
     fn instruction(&mut self, instruction: &Spanned<Instruction>) -> Result<(), Error> {
         let mut entries = Vec::new();
         match &instruction.value {
@@ -193,8 +172,7 @@ impl Stage<'_> {
                 self.built.config.config.on_build.push(onbuild.text.value.clone());
             }
             Instruction::Run(_) => {
-                let diagnostic =
-                    Diagnostic::new(&self.file.source, instruction.span, "RUN is not carried out");
+                let diagnostic = Diagnostic::new(self.source, instruction.span, "RUN is not carried out");
                 return Err(Error::Refused(diagnostic));
             }
             Instruction::Shell(words) => {
@@ -210,7 +188,7 @@ impl Stage<'_> {
 
     /// Adds the instruction's line to the history, and its layer where it made one.
     fn record(&mut self, span: Span, entries: Vec<Entry>) {
-        let text = self.file.source.unfolded(span);
+        let text = self.source.unfolded(span);
         let title = text.lines().next().unwrap_or_default().trim().to_owned();
         let created_by = format!("{CREATED_BY}{title}");
         let layer = (!entries.is_empty()).then_some(self.built.layers.len());
@@ -236,11 +214,7 @@ impl Stage<'_> {
         let directory = self.absolute(&text, path.span)?;
         self.built.config.config.working_dir = directory.to_string();
         let looked = self.built.tree.lookup(&directory, true).map_err(|error| {
-            Error::Value(Diagnostic::new(
-                &self.file.source,
-                path.span,
-                format!("cannot make {directory}: {error}"),
-            ))
+            Error::Value(Diagnostic::new(self.source, path.span, format!("cannot make {directory}: {error}")))
         })?;
         let at = match looked.state {
             State::Found(node) if node.is_directory() => return Ok(Vec::new()),
@@ -300,19 +274,19 @@ impl Stage<'_> {
     }
 
     fn warn(&mut self, span: Span, message: String) {
-        self.warnings.push(Warning::At(Diagnostic::new(&self.file.source, span, message)));
+        self.warnings.push(Warning::At(Diagnostic::new(self.source, span, message)));
     }
 
     fn warn_with_help(&mut self, span: Span, message: String, help: &str) {
-        let diagnostic = Diagnostic::new(&self.file.source, span, message).with_help(help);
+        let diagnostic = Diagnostic::new(self.source, span, message).with_help(help);
         self.warnings.push(Warning::At(diagnostic));
     }
 
     fn invalid(&self, span: Span, message: &str) -> Error {
-        Error::Value(Diagnostic::new(&self.file.source, span, message))
+        Error::Value(Diagnostic::new(self.source, span, message))
     }
 
     fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
-        Error::Value(Diagnostic::new(&self.file.source, span, message).with_help(help))
+        Error::Value(Diagnostic::new(self.source, span, message).with_help(help))
     }
 }

@@ -1,7 +1,7 @@
 //! `user[:group]` to numbers.
 //!
 //! buildah's rules: a user's number alone is the group's too, a group alone leaves the user 0, names are looked up
-//! in the stage's `/etc/passwd` and `/etc/group`. Those of a base image can be read only where its tree holds them.
+//! in the stage's `/etc/passwd` and `/etc/group`, whether a base or a COPY brought them; links are followed.
 
 use std::fs;
 
@@ -35,55 +35,76 @@ fn user_ids(tree: &FileTree, user: &str) -> Result<(u32, u32), Problem> {
     if let Some(uid) = number(user) {
         return Ok((uid, uid));
     }
-    let found = read(tree, "etc/passwd").and_then(|text| {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let line = text.lines().find(|line| line.split(':').next() == Some(user))?;
-        let fields: Vec<&str> = line.split(':').collect();
-        Some((number(fields.get(2)?)?, number(fields.get(3)?)?))
+    let found = fields(tree, "/etc/passwd", "user", user).and_then(|fields| {
+        match (fields.get(2).and_then(number), fields.get(3).and_then(number)) {
+            (Some(uid), Some(gid)) => Ok((uid, gid)),
+            _ => Err(Problem::new(format!(
+                "the line of the user {user:?} in the image's /etc/passwd is damaged"
+            ))),
+        }
     });
-    match (found, user) {
-        (Some(ids), _) => Ok(ids),
-        (None, "root") => Ok((0, 0)),
-        (None, user) => Err(unknown("user", user, "/etc/passwd")),
-    }
+    if user == "root" { found.or(Ok((0, 0))) } else { found }
 }
 
 fn group_id(tree: &FileTree, group: &str) -> Result<u32, Problem> {
     if let Some(gid) = number(group) {
         return Ok(gid);
     }
-    let found = read(tree, "etc/group").and_then(|text| {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let line = text.lines().find(|line| line.split(':').next() == Some(group))?;
-        number(line.split(':').nth(2)?)
+    let found = fields(tree, "/etc/group", "group", group).and_then(|fields| {
+        fields.get(2).and_then(number).ok_or_else(|| {
+            Problem::new(format!("the line of the group {group:?} in the image's /etc/group is damaged"))
+        })
     });
-    match (found, group) {
-        (Some(gid), _) => Ok(gid),
-        (None, "root") => Ok(0),
-        (None, group) => Err(unknown("group", group, "/etc/group")),
+    if group == "root" { found.or(Ok(0)) } else { found }
+}
+
+/// The line of a user database that begins with `name`.
+fn fields(tree: &FileTree, file: &str, what: &str, name: &str) -> Result<Vec<String>, Problem> {
+    let unknown = |why: String| {
+        Err(Problem::new(format!("the {what} {name:?} is not known: {why}"))
+            .with_help(format!("write the {what}'s number")))
+    };
+    let text = match read(tree, file) {
+        Database::Text(text) => text,
+        Database::Missing => return unknown(format!("the image has no {file}")),
+        Database::Unknown => return unknown(format!("what is in the image's {file} cannot be told here")),
+    };
+    let text = String::from_utf8_lossy(&text);
+    match text.lines().find(|line| line.split(':').next() == Some(name)) {
+        Some(line) => Ok(line.split(':').map(str::to_owned).collect()),
+        None => unknown(format!("it is not in the image's {file}")),
     }
 }
 
-fn unknown(what: &str, name: &str, file: &str) -> Problem {
-    Problem::new(format!("the {what} {name:?} is not in what is known of the image's {file}"))
-        .with_help(format!("write the {what}'s number"))
-}
-
-fn number(text: &str) -> Option<u32> {
+fn number(text: impl AsRef<str>) -> Option<u32> {
+    let text = text.as_ref();
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A small file of the tree whose content is at hand.
-fn read(tree: &FileTree, path: &str) -> Option<Bytes> {
-    let path = LayerPath::clean(path).ok()?;
-    let State::Found(node) = tree.lookup(&path, true).ok()?.state else { return None };
-    let NodeKind::File(file) = &node.kind else { return None };
+/// A user database of the tree.
+enum Database {
+    Text(Bytes),
+    Missing,
+    /// It is somewhere that is not read for this, or too large.
+    Unknown,
+}
+
+fn read(tree: &FileTree, path: &str) -> Database {
+    let found = LayerPath::clean(path).ok().and_then(|path| tree.lookup(&path, true).ok());
+    let node = match found.map(|lookup| lookup.state) {
+        Some(State::Found(node)) => node,
+        Some(State::Unknown) => return Database::Unknown,
+        Some(State::Missing) | None => return Database::Missing,
+    };
+    let NodeKind::File(file) = &node.kind else { return Database::Missing };
     match &**file {
-        FileNode::Known(FileContent::Inline(bytes)) => Some(bytes.clone()),
+        FileNode::Known(FileContent::Inline(bytes)) => Database::Text(bytes.clone()),
         FileNode::Known(FileContent::Source(source)) if source.size() <= LIMIT => {
-            fs::read(source.path()).ok().map(Bytes::from)
+            fs::read(source.path()).map_or(Database::Unknown, |bytes| Database::Text(bytes.into()))
         }
-        FileNode::Known(FileContent::Source(_)) | FileNode::InBase => None,
+        FileNode::Known(FileContent::Source(_) | FileContent::Parts(_)) | FileNode::InBase => {
+            Database::Unknown
+        }
     }
 }
 
@@ -103,7 +124,7 @@ mod tests {
         ] {
             let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
             let kind = NodeKind::File(Arc::new(content));
-            tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, mode: 0o644, uid: 0, gid: 0 });
+            tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, ..Node::directory(0o644) });
         }
         for (spec, expected) in [
             ("7", Some((7, 7))),

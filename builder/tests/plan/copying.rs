@@ -392,7 +392,7 @@ fn destinations_that_cannot_be_are_told() {
         ),
         (
             "COPY --chown=app a.txt /x",
-            "Containerfile:2:14: the user \"app\" is not in what is known of the image's /etc/passwd, write the user's number",
+            "Containerfile:2:14: the user \"app\" is not known: the image has no /etc/passwd, write the user's number",
         ),
         (
             "COPY --exclude=[ a.txt /x",

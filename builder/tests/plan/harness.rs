@@ -12,8 +12,8 @@ use crossdock_builder::{
     PlannedImage, plan,
 };
 use crossdock_storage::{
-    BlobStream, Descriptor, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource,
-    LayerPath, Platform, ResolvedImage,
+    BlobStream, Descriptor, Detail, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource,
+    LayerPath, Platform, ReadOptions, ResolvedImage,
 };
 use serde_json::json;
 
@@ -138,6 +138,11 @@ impl Setup {
                     EntryKind::File(FileContent::Source(file)) => {
                         ('f', format!(" = {}", file.path().strip_prefix(&root).unwrap().display()))
                     }
+                    EntryKind::File(FileContent::Parts(parts)) => {
+                        let read = parts.bytes_from(0, &ReadOptions::default());
+                        let bytes: Vec<u8> = read.flat_map(|chunk| chunk.unwrap().to_vec()).collect();
+                        ('f', format!(" = packed {:?}", String::from_utf8_lossy(&bytes)))
+                    }
                     EntryKind::Symlink { target } => {
                         ('l', format!(" -> {}", String::from_utf8_lossy(target)))
                     }
@@ -200,7 +205,7 @@ impl BaseResolver for Bases {
         Ok(PlannedBase { reference: reference.to_owned(), source: Arc::new(NoSource), image })
     }
 
-    async fn tree(&self, base: &PlannedBase) -> Result<FileTree, StorageError> {
+    async fn tree(&self, base: &PlannedBase, _: Detail) -> Result<FileTree, StorageError> {
         Ok(self.images[&base.reference].1.clone())
     }
 }

@@ -80,7 +80,50 @@ fn files_are_copied_out_of_a_stage_with_their_owners() {
 }
 
 #[test]
-fn files_of_a_base_image_are_not_taken_out() {
+fn triggers_of_a_base_are_carried_out_first_and_once() {
+    let on_build = [
+        "COPY a.txt /on",
+        "ENV A=${X:-none}",
+        "ARG Y=1",
+        "LABEL y=$Y",
+        "WORKDIR /w",
+        "COPY --from=two /f $A",
+    ];
+    let config = json!({"config": {"OnBuild": on_build, "Env": ["X=x"]}});
+    let setup = Setup::new().base("app", config, FileTree::empty()).build_arg("Y", "9");
+    // Nothing but a trigger needs the stage `two`.
+    let file =
+        "FROM scratch AS two\nCOPY b.txt /f\nFROM app AS a\nENV B=$A$Y\nCOPY b.txt .\nONBUILD LABEL z=$Z";
+    let image = setup.plan(file);
+    assert_snapshot!(setup.layers(&image), @r"
+    COPY a.txt /on:
+      f 0640 0:0 /on = a.txt
+    WORKDIR /w:
+      d 0755 0:0 /w
+    COPY --from=two /f $A:
+      f 0644 0:0 /w/x = b.txt
+    COPY b.txt .:
+      f 0644 0:0 /w/b.txt = b.txt
+    ");
+    let config = &image.config.config;
+    assert_eq!(config.env[..1], ["X=x"]);
+    assert_eq!(config.env[2..], ["A=x", "B=x9"]);
+    assert_eq!(config.labels["y"], "9");
+    assert_eq!(
+        config.on_build,
+        ["LABEL z=$Z"],
+        "those of the base are gone, those of the file are for the next"
+    );
+    assert_eq!(image.steps[1].history.created_by.as_deref(), Some("/bin/sh -c #(nop) ENV A=${X:-none}"));
+    assert_eq!(image.warnings, []);
+
+    let next = setup.plan(&format!("{file}\nFROM a\nLABEL x=x"));
+    assert_eq!(next.config.config.on_build, [""; 0]);
+    assert_eq!((next.config.config.labels["z"].as_str(), next.layers.len()), ("", 4));
+}
+
+#[test]
+fn files_that_are_not_known_are_not_taken_out() {
     let mut tree = FileTree::empty();
     let kind = NodeKind::File(Arc::new(FileNode::InBase));
     tree.insert(&path("usr/bin/tool"), Node { kind, ..Node::directory(0o755) });
@@ -89,18 +132,18 @@ fn files_of_a_base_image_are_not_taken_out() {
         (
             "known",
             "/usr",
-            "/usr/bin/tool lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/usr/bin/tool cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "/etc", "COPY source \"/etc\" is not in stage \"s\""),
         (
             "unknown",
             "/etc/x",
-            "/etc/x lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/etc/x cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         (
             "unknown",
             "/m",
-            "/m lies in the base image of stage \"s\", and files are not taken out of images yet, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/m cannot be taken out of the layers of stage \"s\": it is a sparse file or a device, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "../x", "COPY source \"../x\" leads above the root of stage \"s\""),
     ] {

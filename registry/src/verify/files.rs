@@ -170,14 +170,24 @@ fn overlay<'a>(layers: &[(&'a Digest, &'a [ComparedEntry])]) -> Tree<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crossdock_storage::{Hasher, IndexEntry};
+    use crossdock_storage::{Hasher, IndexEntry, Xattrs};
 
     use super::*;
 
     fn layer(entries: &[(&str, IndexKind)]) -> Vec<ComparedEntry> {
         let entry = |(path, kind): &(&str, IndexKind)| {
             let path = LayerPath::clean(path).unwrap();
-            let entry = IndexEntry { path, kind: kind.clone(), mode: 0, uid: 0, gid: 0 };
+            let entry = IndexEntry {
+                path,
+                kind: kind.clone(),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                offset: None,
+                digest: None,
+                xattrs: Xattrs::default(),
+                content: None,
+            };
             ComparedEntry { entry, outcome: None }
         };
         entries.iter().map(entry).collect()

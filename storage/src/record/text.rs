@@ -10,11 +10,13 @@ use oci_spec::image::Descriptor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ImageRecord, Lines, RecordedLayer, RecordedOrigin, VERSION};
+use crate::digest::Digest;
 use crate::encode::Compression;
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::index::bytes_text;
 use crate::layer::{Segment, VirtualLayer};
+use crate::packed::Packed;
 use crate::source::{Fence, SourceFile};
 
 #[derive(Serialize, Deserialize)]
@@ -37,7 +39,24 @@ struct LayerLine {
 #[serde(rename_all = "lowercase")]
 enum OriginText {
     Image(String),
-    Files { compression: Compression, files: Vec<FileText>, segments: Vec<SegmentText> },
+    Files {
+        compression: Compression,
+        files: Vec<FileText>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        streams: Vec<StreamText>,
+        segments: Vec<SegmentText>,
+    },
+}
+
+/// A stream that files come out of.
+#[derive(Serialize, Deserialize)]
+enum StreamText {
+    /// A compressed file.
+    #[serde(rename = "f")]
+    File(FileText),
+    /// A layer, and the name of the image that has it.
+    #[serde(rename = "l")]
+    Layer(Box<Layer>, String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +74,9 @@ enum SegmentText {
     /// Which of the files, offset and length.
     #[serde(rename = "e")]
     Extent(usize, u64, u64),
+    /// Which of the streams, offset, length and digest.
+    #[serde(rename = "p")]
+    Packed(usize, u64, u64, Option<Digest>),
 }
 
 fn to_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -90,21 +112,45 @@ pub(super) fn write(out: &mut impl Write, image: &ImageRecord, layers: &[Recorde
 }
 
 fn files(layer: &VirtualLayer, compression: Compression) -> OriginText {
-    use std::os::unix::ffi::OsStrExt;
     let (mut files, mut places) = (Vec::new(), HashMap::new());
+    let mut streams: Vec<&Packed> = Vec::new();
     let segments = layer.segments().iter().map(|segment| match segment {
         Segment::Inline(bytes) => SegmentText::Inline(bytes.clone()),
         Segment::Extent { file, offset, len } => {
             let place = *places.entry(file).or_insert_with(|| {
-                let path = Bytes::copy_from_slice(file.path().as_os_str().as_bytes());
-                files.push(FileText { path, fence: *file.fence() });
+                files.push(file_text(file));
                 files.len() - 1
             });
             SegmentText::Extent(place, *offset, *len)
         }
+        Segment::Packed { packed, offset, len, digest } => {
+            let place = streams.iter().position(|known| *known == packed).unwrap_or_else(|| {
+                streams.push(packed);
+                streams.len() - 1
+            });
+            SegmentText::Packed(place, *offset, *len, digest.clone())
+        }
     });
     let segments = segments.collect();
-    OriginText::Files { compression, files, segments }
+    let stream = |packed: &Packed| match (packed.file(), packed.layer()) {
+        (Some(file), _) => Some(StreamText::File(file_text(file))),
+        (None, layer) => {
+            layer.map(|(layer, locator)| StreamText::Layer(layer.clone().into(), locator.to_owned()))
+        }
+    };
+    let streams = streams.into_iter().filter_map(stream).collect();
+    OriginText::Files { compression, files, streams, segments }
+}
+
+fn file_text(file: &SourceFile) -> FileText {
+    use std::os::unix::ffi::OsStrExt;
+    FileText { path: Bytes::copy_from_slice(file.path().as_os_str().as_bytes()), fence: *file.fence() }
+}
+
+fn source_file(file: &FileText) -> SourceFile {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    SourceFile::new(OsStr::from_bytes(&file.path), file.fence)
 }
 
 /// Reads the first line; checks that the documents are those of its digests.
@@ -137,8 +183,8 @@ pub(super) fn layers(mut lines: Lines) -> Result<Vec<RecordedLayer>, String> {
         let line: LayerLine = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let origin = match line.origin {
             OriginText::Image(name) => RecordedOrigin::Image(name),
-            OriginText::Files { compression, files, segments } => {
-                RecordedOrigin::Files { layer: virtual_layer(files, segments)?, compression }
+            OriginText::Files { compression, files, streams, segments } => {
+                RecordedOrigin::Files { layer: virtual_layer(&files, streams, segments)?, compression }
             }
         };
         layers.push(RecordedLayer { title: line.title, layer: line.layer, origin });
@@ -146,19 +192,36 @@ pub(super) fn layers(mut lines: Lines) -> Result<Vec<RecordedLayer>, String> {
     Ok(layers)
 }
 
-fn virtual_layer(files: Vec<FileText>, segments: Vec<SegmentText>) -> Result<VirtualLayer, String> {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let files: Vec<_> =
-        files.into_iter().map(|file| SourceFile::new(OsStr::from_bytes(&file.path), file.fence)).collect();
+fn virtual_layer(
+    files: &[FileText],
+    streams: Vec<StreamText>,
+    segments: Vec<SegmentText>,
+) -> Result<VirtualLayer, String> {
+    let beyond = || "a layer points beyond its files".to_owned();
+    let files: Vec<_> = files.iter().map(source_file).collect();
+    let streams: Vec<_> = streams
+        .into_iter()
+        .map(|stream| match stream {
+            StreamText::File(file) => Packed::of_file(source_file(&file)),
+            StreamText::Layer(layer, locator) => Packed::of_record(*layer, locator),
+        })
+        .collect();
     let segments = segments.into_iter().map(|segment| match segment {
         SegmentText::Inline(bytes) => Ok(Segment::Inline(bytes)),
         SegmentText::Extent(place, offset, len) => match files.get(place) {
             Some(file) if offset.checked_add(len).is_some_and(|end| end <= file.size()) => {
                 Ok(Segment::Extent { file: file.clone(), offset, len })
             }
-            _ => Err("a layer points beyond its files".to_owned()),
+            _ => Err(beyond()),
         },
+        SegmentText::Packed(place, offset, len, digest) => {
+            let packed = streams.get(place).cloned().ok_or_else(beyond)?;
+            match (offset.checked_add(len), packed.layer(), &digest) {
+                (None, ..) => Err(beyond()),
+                (_, Some(_), None) => Err("a file of an image has no digest".to_owned()),
+                _ => Ok(Segment::Packed { packed, offset, len, digest }),
+            }
+        }
     });
     Ok(VirtualLayer::new(segments.collect::<Result<Vec<_>, _>>()?))
 }

@@ -78,6 +78,18 @@ impl Base {
         self
     }
 
+    /// With one more layer, of a file whose name in `path` is a link into `directory`, which is two deep and new.
+    #[must_use]
+    pub(crate) fn with_linked(mut self, path: &str, directory: &str, bytes: &[u8]) -> Self {
+        let (above, _) = directory.split_once('/').unwrap();
+        let file = format!("{directory}/{}", path.rsplit('/').next().unwrap());
+        let mut layer = LayerBuilder::default();
+        layer.directory(above, 0o755).directory(directory, 0o755).file(&file, 0o644, bytes);
+        layer.link(path, &format!("/{file}"));
+        self.layers.push(layer.finish());
+        self
+    }
+
     /// How many layers it has.
     pub(crate) fn len(&self) -> usize {
         self.layers.len()

@@ -265,7 +265,8 @@ fn read_entry(mut entry: tar::Entry<'_, impl Read>, texts: &mut Texts) -> (Strin
     let target = entry.link_name_bytes().map(|target| String::from_utf8(target.into_owned()).unwrap());
     let header = entry.header().clone();
     let mut xattrs = BTreeMap::new();
-    for extension in entry.pax_extensions().unwrap().into_iter().flatten().map(Result::unwrap) {
+    // A value with a line break is an error to this reader, which cuts records at them.
+    for extension in entry.pax_extensions().unwrap().into_iter().flatten().filter_map(Result::ok) {
         if let Some(name) = extension.key().unwrap().strip_prefix("SCHILY.xattr.") {
             xattrs.insert(name.to_owned(), extension.value_bytes().to_vec());
         }

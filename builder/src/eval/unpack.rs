@@ -1,0 +1,85 @@
+//! ADD of local archives: what is in them goes into the layer, and nothing to disk.
+//!
+//! The rules are buildah's, tried with 1.28.2: the destination is a directory; entries keep their owner and mode, set-id
+//! bits too, whatever `--chown` and `--chmod` say; those are for the directories made on the way. An archive in a
+//! directory that is added stays packed.
+
+use std::sync::Arc;
+
+use crossdock_storage::{IndexKind, LayerPath, SourceArchive};
+
+use super::Stage;
+use super::destination::Writer;
+use crate::containerfile::{Diagnostic, Span};
+use crate::error::{Error, Problem};
+use crate::ignore::IgnoreFile;
+use crate::origin::{Found, shown};
+use crate::tree::{FileNode, Node, NodeKind};
+
+impl Stage<'_> {
+    /// The archives among what ADD was given by name, and the rest.
+    pub(super) fn archives(
+        &self,
+        found: Vec<Found>,
+        exclude: &IgnoreFile,
+        span: Span,
+    ) -> Result<(Vec<SourceArchive>, Vec<Found>), Error> {
+        let (mut archives, mut rest) = (Vec::new(), Vec::new());
+        for found in found {
+            let excluded = exclude.verdict(&found.name).ignored_by.is_some();
+            let archive = match self.origins.context.source_file(&found) {
+                Some(file) if !excluded => SourceArchive::read(&file).map_err(|source| {
+                    let message = format!("ADD cannot unpack {}", shown(&found.path));
+                    Error::Archive {
+                        diagnostic: Diagnostic::new(self.source, span, message)
+                            .with_help("use COPY, or ADD --unpack=false, to keep it as it is"),
+                        source: Box::new(source),
+                    }
+                })?,
+                _ => None,
+            };
+            match archive {
+                Some(archive) => archives.push(archive),
+                None => rest.push(found),
+            }
+        }
+        Ok((archives, rest))
+    }
+}
+
+/// Unpacks an archive into a directory.
+pub(super) fn unpack(
+    writer: &mut Writer<'_>,
+    directory: &LayerPath,
+    archive: &SourceArchive,
+) -> Result<(), Problem> {
+    for entry in &archive.entries {
+        let refused = |what: &str| {
+            Err(Problem::new(format!("{} in the archive is {what}", entry.path))
+                .with_help("use COPY to keep it packed, or unpack it in an earlier step of the pipeline"))
+        };
+        let kind = match &entry.kind {
+            IndexKind::Directory => Node::directory(0).kind,
+            IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+            IndexKind::File(_) => match archive.content(entry) {
+                Some(content) => NodeKind::File(Arc::new(FileNode::Known(content))),
+                None => return refused("a sparse file, stored in pieces"),
+            },
+            IndexKind::HardLink(target) => {
+                let linked = directory.join(target.as_bytes()).ok();
+                match linked.and_then(|path| writer.link(&path, entry)) {
+                    Some(kind) => kind,
+                    None => return refused("a hard link to what is no file at hand"),
+                }
+            }
+            IndexKind::Special => return refused("a device or FIFO, which is not carried over"),
+            IndexKind::Whiteout | IndexKind::Opaque => {
+                return refused("named by what stands behind .wh., which in a layer takes it away");
+            }
+        };
+        let node =
+            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() };
+        writer.unpack(directory, entry.path.as_bytes(), node)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! ADD of local archives. What is expected is what buildah 1.28.2 makes of the same archives, but for what is refused.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use insta::assert_snapshot;
+use tar::{EntryType, Header};
+
+use crate::harness::Setup;
+
+/// An entry: path, type, mode, owner, and a link's target or a file's text.
+type Made<'a> = (&'a str, EntryType, u32, u64, &'a str);
+
+fn tar(entries: &[Made<'_>]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, kind, mode, owner, text) in entries {
+        let mut header = Header::new_gnu();
+        // As it is, `..` and a leading slash included.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(*mode);
+        header.set_uid(*owner);
+        header.set_gid(*owner + 1);
+        let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+        if is_link {
+            header.set_link_name(text).unwrap();
+        }
+        let text = if is_link { "" } else { text };
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        builder.append(&header, text.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn setup(archives: &[(&str, Vec<u8>)]) -> Setup {
+    let setup = Setup::new();
+    for (name, bytes) in archives {
+        std::fs::write(setup.context().join(name), bytes).unwrap();
+    }
+    setup
+}
+
+const FILE: EntryType = EntryType::Regular;
+const DIR: EntryType = EntryType::Directory;
+
+#[test]
+fn an_archive_is_unpacked_with_its_owners_and_modes() {
+    let archive = tar(&[
+        ("z", FILE, 0o644, 3, "zz"),
+        ("d/", DIR, 0o3700, 11, ""),
+        ("d/f", FILE, 0o4755, 11, "hello"),
+        ("d/hard", EntryType::Link, 0o755, 12, "d/f"),
+        ("d/soft", EntryType::Symlink, 0o777, 13, "../x"),
+        ("made/on/way", FILE, 0o600, 0, ""),
+        ("/abs", FILE, 0o644, 0, "abs"),
+        ("../../up", FILE, 0o644, 0, "up"),
+        ("tmp/", DIR, 0o711, 5, ""),
+        ("twice", FILE, 0o644, 0, "one"),
+        ("twice", FILE, 0o600, 0, "two"),
+    ]);
+    let setup = setup(&[("a.tar", archive.clone()), ("a.tgz", gzip(&archive))]);
+    let unpacked = |name: &str| {
+        let instructions = format!("COPY a.txt /new/tmp/\nADD --chown=5:6 --chmod=0400 {name} /new");
+        setup.scratch(&instructions).replace(name, "ARCHIVE")
+    };
+    assert_snapshot!(unpacked("a.tar"), @r##"
+COPY a.txt /new/tmp/:
+  d 0755 0:0 /new
+  d 0755 0:0 /new/tmp
+  f 0640 0:0 /new/tmp/a.txt = a.txt
+ADD --chown=5:6 --chmod=0400 ARCHIVE /new:
+  f 0644 0:1 /new/abs = packed "abs"
+  d 3700 11:12 /new/d
+  f 0755 12:13 /new/d/f = packed "hello"
+  h 0755 12:13 /new/d/hard -> /new/d/f
+  l 0777 13:14 /new/d/soft -> ../x
+  d 0755 5:6 /new/made
+  d 0755 5:6 /new/made/on
+  f 0600 0:1 /new/made/on/way = ""
+  d 0711 5:6 /new/tmp
+  f 0600 0:1 /new/twice = packed "two"
+  f 0644 0:1 /new/up = packed "up"
+  f 0644 3:4 /new/z = packed "zz"
+"##);
+    assert_eq!(unpacked("a.tgz"), unpacked("a.tar"));
+}
+
+#[test]
+fn links_of_the_image_are_followed_on_the_way_and_replaced_by_directories() {
+    let archive =
+        tar(&[("lnk/", DIR, 0o750, 1, ""), ("lnk/x", FILE, 0o644, 1, "x"), ("lnk/y/z", FILE, 0o644, 1, "z")]);
+    let through = tar(&[("other/in", FILE, 0o644, 1, "in")]);
+    let setup = setup(&[("a.tar", archive), ("through.tar", through)])
+        .link("links/lnk", "/real")
+        .link("links/other", "real");
+    assert_snapshot!(setup.scratch("COPY a.txt /real/\nCOPY links /\nADD a.tar /\nADD through.tar /"), @r##"
+COPY a.txt /real/:
+  d 0755 0:0 /real
+  f 0640 0:0 /real/a.txt = a.txt
+COPY links /:
+  l 0777 0:0 /lnk -> /real
+  l 0777 0:0 /other -> real
+ADD a.tar /:
+  d 0750 1:2 /lnk
+  f 0644 1:2 /lnk/x = packed "x"
+  d 0755 0:0 /lnk/y
+  f 0644 1:2 /lnk/y/z = packed "z"
+ADD through.tar /:
+  f 0644 1:2 /real/in = packed "in"
+"##);
+}
+
+#[test]
+fn what_is_no_archive_or_not_named_stays_as_it_is() {
+    let archive = tar(&[("f", FILE, 0o644, 0, "f")]);
+    let setup = setup(&[
+        ("text.gz", gzip(b"text")),
+        ("odd.gz", b"\x1f\x8b\x08 and no more".to_vec()),
+        ("empty.tar", vec![0; 10240]),
+        ("dir/in.tar", archive.clone()),
+        ("one.tar", archive),
+    ]);
+    assert_snapshot!(
+        setup.scratch("ADD *.gz empty.tar dir /a/\nADD --unpack=false one.tar /b/\nCOPY one.tar /c/\nADD --exclude=one.* one.tar a.txt /d/\nADD one*.tar b.txt /e"),
+        @r##"
+ADD *.gz empty.tar dir /a/:
+  d 0755 0:0 /a
+  f 0644 0:0 /a/c.txt = dir/c.txt
+  f 0644 0:0 /a/empty.tar = empty.tar
+  f 0644 0:0 /a/in.tar = dir/in.tar
+  l 0777 0:0 /a/inner -> c.txt
+  f 0644 0:0 /a/odd.gz = odd.gz
+  d 0700 0:0 /a/sub
+  f 0600 0:0 /a/sub/d.txt = dir/sub/d.txt
+  f 0644 0:0 /a/text.gz = text.gz
+ADD --unpack=false one.tar /b/:
+  d 0755 0:0 /b
+  f 0644 0:0 /b/one.tar = one.tar
+COPY one.tar /c/:
+  d 0755 0:0 /c
+  f 0644 0:0 /c/one.tar = one.tar
+ADD --exclude=one.* one.tar a.txt /d/:
+  d 0755 0:0 /d
+  f 0640 0:0 /d/a.txt = a.txt
+ADD one*.tar b.txt /e:
+  d 0755 0:0 /e
+  f 0644 0:0 /e/b.txt = b.txt
+  f 0644 0:1 /e/f = packed "f"
+"##
+    );
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_refused_by_name() {
+    let of = |entries: &[Made<'_>]| tar(entries);
+    let whole = of(&[("f", FILE, 0o644, 0, &"f".repeat(5000))]);
+    let setup = setup(&[
+        ("fifo.tar", of(&[("pipe", EntryType::Fifo, 0o644, 0, "")])),
+        ("wh.tar", of(&[("etc/.wh.passwd", FILE, 0o644, 0, "")])),
+        ("hard.tar", of(&[("h", EntryType::Link, 0o644, 0, "nowhere")])),
+        ("over.tar", of(&[("d", FILE, 0o644, 0, "")])),
+        ("cut.tar", whole[..3000].to_vec()),
+        ("cut.tgz", gzip(&whole[..3000])),
+        ("damaged.tgz", gzip(&whole)[..100].to_vec()),
+    ]);
+    let errors = [
+        "ADD fifo.tar /",
+        "ADD wh.tar /",
+        "ADD hard.tar /",
+        "COPY a.txt /d/\nADD over.tar /",
+        "COPY a.txt /d\nADD over.tar /d",
+        "ADD cut.tar /",
+        "ADD cut.tgz /",
+        "ADD damaged.tgz /",
+    ]
+    .map(|instructions| setup.error(instructions))
+    .join("\n");
+    assert_snapshot!(errors, @r##"
+Containerfile:2:5: /pipe in the archive is a device or FIFO, which is not carried over, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /etc/passwd in the archive is named by what stands behind .wh., which in a layer takes it away, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /h in the archive is a hard link to what is no file at hand, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:3:5: /d is a directory, which a file would take the place of, give the file another name, or copy into another directory
+Containerfile:3:14: cannot copy into /d: it is there and not a directory
+Containerfile:2:5: ADD cannot unpack "cut.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tar is not a tar archive that can be read: unexpected end of file
+Containerfile:2:5: ADD cannot unpack "cut.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tgz is not a tar archive that can be read: unexpected EOF during skip
+Containerfile:2:5: ADD cannot unpack "damaged.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/damaged.tgz is not a tar archive that can be read: incomplete deflate stream
+"##);
+}

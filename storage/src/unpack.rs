@@ -1,0 +1,145 @@
+//! A local archive as ADD unpacks it: what is in it, and where. Nothing is written; the files of one that is not compressed
+//! are extents of it, those of a compressed one come out of its stream again when they are read.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use bytes::Bytes;
+
+use crate::decode;
+use crate::entries::LayerArchive;
+use crate::entry::FileContent;
+use crate::error::{Error, Result};
+use crate::index::{IndexEntry, IndexKind, LayerIndex, List};
+use crate::layer::{Segment, VirtualLayer};
+use crate::packed::Packed;
+use crate::source::SourceFile;
+
+/// The unit of a tar archive, in bytes.
+const BLOCK: usize = 512;
+
+/// A tar archive in a file, perhaps compressed with gzip, bzip2, xz or Zstandard.
+#[derive(Debug)]
+pub struct SourceArchive {
+    file: SourceFile,
+    packed: Option<Packed>,
+    /// Its entries in order; paths are confined to the directory that it is unpacked into.
+    pub entries: Vec<IndexEntry>,
+}
+
+impl SourceArchive {
+    /// Reads what is in `file`: the headers alone where it is not compressed. `None` where it is no archive, which its
+    /// first 512 bytes tell, once they are out of their compression.
+    ///
+    /// # Errors
+    /// [`Error::Open`] and [`Error::Changed`]; [`Error::Unusable`] where the archive is damaged, and [`Error::Limit`] as
+    /// [`LayerIndex::read`].
+    pub fn read(file: &SourceFile) -> Result<Option<Self>> {
+        let what = file.path().display().to_string();
+        let opened = file.open()?;
+        let again =
+            || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
+        let mut plain = again()?;
+        let head = head_of(&mut plain).map_err(|error| read_error(file, error))?;
+        let mut list = List::new(&what);
+        let packed = if is_header(&head) {
+            plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
+            let mut archive = LayerArchive::new(Within { file: plain, end: file.size() }, &what).confined();
+            archive.walk_seeking(|entry, _| list.add(entry))?;
+            None
+        } else {
+            plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
+            let mut unpacked = decode::decoder(plain, file.size(), &what)?;
+            // What cannot be decompressed is no archive that ADD would know.
+            let Ok(head) = head_of(&mut unpacked) else { return Ok(None) };
+            if !is_header(&head) {
+                return Ok(None);
+            }
+            let whole = io::Cursor::new(head).chain(unpacked);
+            LayerArchive::new(whole, &what).confined().walk(|entry, _| list.add(entry))?;
+            Some(Packed::of_file(file.clone()))
+        };
+        file.check_open(&opened)?;
+        let LayerIndex { entries } = list.into_index();
+        Ok(Some(Self { file: file.clone(), packed, entries }))
+    }
+
+    /// The bytes of an entry that is a file; `None` where it is stored in pieces.
+    #[must_use]
+    pub fn content(&self, entry: &IndexEntry) -> Option<FileContent> {
+        let IndexKind::File(len) = entry.kind else { return None };
+        let offset = entry.offset?;
+        if len == 0 {
+            return Some(FileContent::Inline(Bytes::new()));
+        }
+        let segment = match &self.packed {
+            Some(packed) => Segment::Packed { packed: packed.clone(), offset, len, digest: None },
+            None => Segment::Extent { file: self.file.clone(), offset, len },
+        };
+        Some(FileContent::Parts(VirtualLayer::new([segment])))
+    }
+}
+
+fn read_error(file: &SourceFile, source: io::Error) -> Error {
+    Error::Read { path: file.path().to_path_buf(), offset: 0, source }
+}
+
+fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(BLOCK);
+    source.take(BLOCK as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A header's checksum is the sum of its bytes, those of the checksum itself taken as blanks (POSIX pax, "ustar
+/// Interchange Format"); that also tells the formats before ustar, which have no magic.
+fn is_header(head: &[u8]) -> bool {
+    let Some(header) = head.get(..BLOCK) else { return false };
+    let field: Vec<u8> = header[148..156].iter().copied().filter(|b| (b'0'..=b'7').contains(b)).collect();
+    let Ok(Ok(stored)) = std::str::from_utf8(&field).map(|field| u32::from_str_radix(field, 8)) else {
+        return false;
+    };
+    let sum: u32 =
+        header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
+    header[0] != 0 && sum == stored
+}
+
+/// A file in which nothing is passed over that is not there: a seek beyond the end is how a truncated archive would show
+/// no error.
+struct Within {
+    file: File,
+    end: u64,
+}
+
+impl Read for Within {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Within {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = self.file.seek(to)?;
+        if position > self.end { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(position) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_known_by_their_first_bytes() {
+        let mut header = [0_u8; BLOCK];
+        header[..4].copy_from_slice(b"file");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        header[154] = 0;
+        assert!(is_header(&header));
+        header[0] = b'g';
+        assert!(!is_header(&header));
+        assert!(!is_header(b"{\"model\": 1}"));
+        assert!(!is_header(&[0; BLOCK]));
+        assert!(!is_header(b""));
+    }
+}
