@@ -1,6 +1,6 @@
 # What there is to do here. Each target is one script under scripts/, which can be run by itself.
 .DEFAULT_GOAL := help
-.PHONY: help build demo image test lint bench microbench clean
+.PHONY: help build demo image test lint bench bench-files microbench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ lint: ## Check formatting, clippy, documentation, licences
 
 bench: ## Compare with buildah and with plain uploads: SIZE_GB=4 RUNS=3 (see scripts/bench)
 	@scripts/bench
+
+bench-files: ## Compare with find, tar and zcat: FILES=100000 BASE_MB=1000 RUNS=3 (see scripts/bench-files)
+	@scripts/bench-files
 
 microbench: ## Run the criterion benchmarks of the libraries
 	cargo bench --workspace --locked
