@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use crossdock_storage::{
     Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_identity,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, SourceFile, VirtualLayer,
+    layer_identity,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -214,9 +215,7 @@ async fn put_files(
     }
     if new.known.is_some() {
         // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
-        for file in new.layer.files() {
-            file.check_by_path()?;
-        }
+        SourceFile::check_all(new.layer.files())?;
     }
     let since = SystemTime::now();
     let put = sink.put_layer(&new, &options.read, watch).await;

@@ -28,6 +28,7 @@ mod manifest_entry;
 mod map;
 mod memo;
 mod packed;
+mod parallel;
 mod platform;
 mod progress;
 mod prune;

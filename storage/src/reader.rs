@@ -1,7 +1,6 @@
 //! `LayerReader`: the one way to consume a virtual layer. Pull windows, hash the diff ID, encode, hash the digest,
 //! count; [`LayerReader::finish`] alone makes a digested [`Layer`].
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -15,10 +14,11 @@ use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
 use crate::map::Window;
 use crate::packed::{Packed, PackedReader};
+use crate::parallel;
 use crate::progress::{Counters, LayerWatch};
 use crate::resume::Checkpoint;
 use crate::source::{IoMode, SourceFile};
-use crate::windows::{Windows, read_error};
+use crate::windows::Windows;
 
 /// Bytes of a chunk at most: small enough to be in the processor's cache still when it is sent after it was hashed.
 const CHUNK: usize = 512 << 10;
@@ -248,6 +248,34 @@ struct RawReader {
     hashed: Option<(Hasher, u64)>,
 }
 
+/// A small extent, and its place in the chunk that it is a part of.
+#[derive(Debug)]
+struct SmallRead {
+    file: SourceFile,
+    offset: u64,
+    to: usize,
+    len: usize,
+}
+
+/// Reads some small files, each to its place.
+fn read_small(reads: Vec<SmallRead>, gathered: &mut [u8], counters: &Counters) -> Result<()> {
+    let (mut rest, mut at) = (gathered, 0);
+    let mut reads: Vec<_> = reads
+        .into_iter()
+        .map(|read| {
+            let from_place = &mut std::mem::take(&mut rest)[read.to - at..];
+            let (buffer, behind) = from_place.split_at_mut(read.len);
+            (rest, at) = (behind, read.to + read.len);
+            (read, buffer)
+        })
+        .collect();
+    parallel::for_each(&mut reads, |(read, buffer)| {
+        read.file.read_at(buffer, read.offset)?;
+        counters.add_read(read.len as u64);
+        Ok(())
+    })
+}
+
 /// A large extent that is being read.
 #[derive(Debug)]
 struct OpenExtent {
@@ -300,6 +328,7 @@ impl RawReader {
     /// Gathers inline bytes and small extents into one chunk.
     fn next_of_small(&mut self) -> Result<Bytes> {
         let mut gathered = BytesMut::new();
+        let mut reads = Vec::new();
         while gathered.len() < CHUNK {
             let Some(segment) = self.layer.segments().get(self.segment) else { break };
             match segment {
@@ -319,10 +348,14 @@ impl RawReader {
                     gathered.extend_from_slice(&run);
                 }
                 Segment::Extent { file, offset, len } => {
-                    let (file, from, len) = (file.clone(), offset + self.within, len - self.within);
-                    let start = gathered.len();
-                    gathered.resize(start + usize::try_from(len).expect("small"), 0);
-                    self.read_whole(&file, from, &mut gathered[start..])?;
+                    let len = usize::try_from(len - self.within).expect("small");
+                    reads.push(SmallRead {
+                        file: file.clone(),
+                        offset: offset + self.within,
+                        to: gathered.len(),
+                        len,
+                    });
+                    gathered.resize(gathered.len() + len, 0);
                     self.segment += 1;
                     self.within = 0;
                 }
@@ -346,6 +379,7 @@ impl RawReader {
                 }
             }
         }
+        read_small(reads, &mut gathered, &self.options.counters)?;
         Ok(gathered.freeze())
     }
 
@@ -395,13 +429,6 @@ impl RawReader {
         }
     }
 
-    fn read_whole(&self, source: &SourceFile, from: u64, buffer: &mut [u8]) -> Result<()> {
-        let file = source.open()?;
-        file.read_exact_at(buffer, from).map_err(|error| read_error(source, from, error.kind(), error))?;
-        self.options.counters.add_read(buffer.len() as u64);
-        source.check_open(&file)
-    }
-
     fn next_of_extent(&mut self, source: &SourceFile, offset: u64, len: u64) -> Result<Bytes> {
         let open = match self.open.take() {
             Some(open) => self.open.insert(open),
@@ -442,18 +469,16 @@ impl RawReader {
     /// Checks the files whose bytes lie before `offset` and were read by somebody else.
     fn check_before(&self, offset: u64) -> Result<()> {
         let mut at = 0;
-        for segment in self.layer.segments() {
-            if at >= offset {
-                break;
-            }
+        let before = self.layer.segments().iter().take_while(|segment| {
+            let begins = at;
             at += segment.len();
-            match segment {
-                Segment::Extent { file, .. } => file.check_by_path()?,
-                Segment::Packed { packed, .. } => packed.file().map_or(Ok(()), SourceFile::check_by_path)?,
-                Segment::Inline(_) => {}
-            }
-        }
-        Ok(())
+            begins < offset
+        });
+        SourceFile::check_all(before.filter_map(|segment| match segment {
+            Segment::Extent { file, .. } => Some(file),
+            Segment::Packed { packed, .. } => packed.file(),
+            Segment::Inline(_) => None,
+        }))
     }
 
     /// Whether the bytes given out last are the file's, once they were touched.

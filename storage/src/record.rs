@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -185,9 +185,11 @@ impl RecordStore {
     ) -> Result<()> {
         let path = self.record_path(image.manifest.digest());
         let write = || {
-            let mut bytes = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            // JSON comes in crumbs.
+            let encoder = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            let mut bytes = BufWriter::new(encoder);
             text::write(&mut bytes, image, layers)?;
-            write_whole(&path, &bytes.finish()?)
+            write_whole(&path, &bytes.into_inner()?.finish()?)
         };
         let _lock = self.lock()?;
         write().map_err(|source| Error::Write { path: path.clone(), source })?;

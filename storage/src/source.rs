@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, FenceBreach, Result};
+use crate::parallel;
+use crate::windows::read_error;
 
 /// What must not change between the look at a file and the publication of a digest of its bytes.
 ///
@@ -124,14 +126,27 @@ impl SourceFile {
 
     /// Opens the file and checks the fence on the open descriptor.
     pub(crate) fn open(&self) -> Result<File> {
-        // A FIFO in the file's place would keep an open without O_NONBLOCK waiting for a writer.
-        let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path);
-        let file = opened.map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
-            _ => Error::Open { path: self.path.to_path_buf(), source },
-        })?;
+        let file = self.open_unchecked()?;
         self.check_open(&file)?;
         Ok(file)
+    }
+
+    fn open_unchecked(&self) -> Result<File> {
+        // A FIFO in the file's place would keep an open without O_NONBLOCK waiting for a writer.
+        let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path);
+        opened.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
+            _ => Error::Open { path: self.path.to_path_buf(), source },
+        })
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on. The fence is checked once they are there, on the descriptor that
+    /// they came from: for a file that is read at once this says all that a check before could.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let file = self.open_unchecked()?;
+        let read = file.read_exact_at(buffer, offset);
+        self.check_open(&file)?;
+        read.map_err(|error| read_error(self, offset, error.kind(), error))
     }
 
     /// Checks the fence on an open descriptor.
@@ -152,6 +167,15 @@ impl SourceFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.changed(FenceBreach::Removed)),
             Err(source) => Err(Error::Open { path: self.path.to_path_buf(), source }),
         }
+    }
+
+    /// As [`check_by_path`](Self::check_by_path), for many files: some of them side by side.
+    ///
+    /// # Errors
+    /// Of the first file in order that has one.
+    pub fn check_all<'a>(files: impl IntoIterator<Item = &'a Self>) -> Result<()> {
+        let mut files: Vec<_> = files.into_iter().collect();
+        parallel::for_each(&mut files, |file| file.check_by_path())
     }
 
     pub(crate) fn changed(&self, breach: FenceBreach) -> Error {

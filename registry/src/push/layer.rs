@@ -2,7 +2,7 @@
 
 use crossdock_storage::{
     Compression, Digest, Error as StorageError, Layer, LayerReader, LayerStream, LayerWatch, NewLayer,
-    PendingLayer, Phase, ReadOptions,
+    PendingLayer, Phase, ReadOptions, SourceFile,
 };
 
 use super::RegistrySink;
@@ -94,9 +94,7 @@ impl RegistrySink {
         let layer = match (pending.layer().await, sent) {
             (Err(StorageError::Interrupted), Err(error)) => {
                 // A file that was truncated under its map breaks the request before its reader comes to see it.
-                for file in new.layer.files() {
-                    file.check_by_path()?;
-                }
+                SourceFile::check_all(new.layer.files())?;
                 return Err(error);
             }
             (Err(error), _) => return Err(error.into()),
