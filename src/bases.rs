@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use crossdock_builder::{BaseResolver, FileTree, PlannedBase, base_tree};
+use crossdock_builder::{Ahead, BaseResolver, FileTree, PlannedBase, TreeOf, base_tree};
 use crossdock_registry::Registry;
-use crossdock_storage::{Detail, Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
+use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::LocalImages;
@@ -14,7 +14,7 @@ use crate::overrides::PullPolicy;
 
 /// Finds base images for a plan.
 #[derive(Debug)]
-pub(crate) struct Bases {
+pub(crate) struct Bases<'a> {
     pub(crate) registry: Registry,
     /// What is remembered of the layers of bases.
     pub(crate) indexes: Option<IndexStore>,
@@ -22,10 +22,12 @@ pub(crate) struct Bases {
     pub(crate) local: Option<LocalImages>,
     /// Which of the two a name is looked up in.
     pub(crate) pull: PullPolicy,
+    /// Where the layers of a base go to while they are looked through.
+    pub(crate) ahead: Ahead<'a>,
 }
 
 #[async_trait]
-impl BaseResolver for Bases {
+impl BaseResolver for Bases<'_> {
     async fn resolve(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
         let source: Arc<dyn ImageSource> = match transport_of(reference) {
             None => return self.named(reference, platform).await,
@@ -35,12 +37,14 @@ impl BaseResolver for Bases {
         Ok(PlannedBase { reference: reference.to_owned(), source, image })
     }
 
-    async fn tree(&self, base: &PlannedBase, detail: Detail) -> Result<FileTree, Error> {
-        base_tree(&base.source, &base.image, detail, self.indexes.as_ref()).await
+    async fn tree(&self, wanted: TreeOf<'_>) -> Result<FileTree, Error> {
+        let TreeOf { base, detail, stays } = wanted;
+        let ahead = Ahead { sink: self.ahead.sink.filter(|_| stays), ..self.ahead.clone() };
+        base_tree(&base.source, &base.image, detail, self.indexes.as_ref(), &ahead).await
     }
 }
 
-impl Bases {
+impl Bases<'_> {
     /// The platforms that a base is there for; `None` for an image that is of one alone.
     pub(crate) async fn platforms(&self, reference: &str) -> Result<Option<Vec<Platform>>, Error> {
         if transport_of(reference).is_none()

@@ -9,20 +9,20 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
+    Ahead, AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
     PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore, ListEntry,
-    ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+    Abort, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore,
+    ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
 };
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
 use crate::destination::Destination;
-use crate::exit::UsageError;
+use crate::exit::{Interrupted, UsageError};
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
 use crate::report::{ListReport, ListedReport, Report};
@@ -66,18 +66,32 @@ async fn build(
 ) -> Result<Done> {
     let began = Instant::now();
     let local = LocalImages::new(root);
-    let bases = Bases {
-        registry: registry.clone(),
-        indexes: root.map(IndexStore::new),
-        local: local.as_ref().ok().cloned(),
-        pull: options.pull,
-    };
     let sinks = options
         .destinations
         .iter()
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
-    let planned = plan_images(options, &bases, &sinks).await?;
+    let bases = Bases {
+        registry: registry.clone(),
+        indexes: root.map(IndexStore::new),
+        local: local.as_ref().ok().cloned(),
+        pull: options.pull,
+        ahead: Ahead {
+            sink: sinks.iter().map(AsRef::as_ref).find(|sink| sink.takes_ahead()),
+            progress: progress::display_of_bases(options.progress, options.quiet),
+        },
+    };
+    let planned = match bases.ahead.sink {
+        Some(sink) => {
+            let planned = interruptible(sink, plan_images(options, &bases, &sinks)).await;
+            if planned.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
+                sink.abort(Abort::Failed).await;
+            }
+            planned?
+        }
+        None => plan_images(options, &bases, &sinks).await?,
+    };
+    drop(bases);
     if options.records() {
         recordable(options, &local)?;
     }
@@ -247,7 +261,7 @@ pub(crate) struct PlannedPlatform {
 /// Plans the image for each platform; the first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
     options: &BuildOptions,
-    bases: &Bases,
+    bases: &Bases<'_>,
     sinks: &[Box<dyn ImageSink>],
 ) -> Result<Vec<PlannedPlatform>> {
     let file = containerfile(&options.containerfile)?;
@@ -295,7 +309,11 @@ pub(crate) async fn plan_images(
 }
 
 /// The platforms that all bases are there for.
-async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Bases) -> Result<Vec<Platform>> {
+async fn all_platforms(
+    file: &Containerfile,
+    options: &PlanOptions,
+    bases: &Bases<'_>,
+) -> Result<Vec<Platform>> {
     let mut common: Option<Vec<Platform>> = None;
     for reference in base_references(file, options)? {
         let Some(offered) = bases.platforms(&reference).await? else {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use crossdock_builder::{ForeseenLayer, PlannedStage, foresee};
+use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
 use crossdock_registry::Registry;
 use crossdock_storage::{Counters, ImageSink, IndexEntry, IndexKind, IndexStore, MemoStore, Platform};
 use indicatif::HumanBytes;
@@ -20,6 +20,7 @@ use crate::build::plan_images;
 use crate::destination::Destination;
 use crate::local::LocalImages;
 use crate::options::BuildOptions;
+use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
 use crate::session::print;
 use disk::BuildahDisk;
@@ -66,6 +67,14 @@ pub(crate) async fn run(
         indexes: root.map(|root| IndexStore::new(root).read_only()),
         local: LocalImages::new(root).ok(),
         pull: options.pull,
+        ahead: Ahead {
+            sink: None,
+            // The document on standard output is the only one.
+            progress: display_of_bases(
+                options.progress,
+                options.quiet || options.progress == ProgressStyle::Json,
+            ),
+        },
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
     let planned = plan_images(options, &bases, &[]).await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crossdock_storage::{Abort, Digest, ImageSink, Result as StorageResult};
+use crossdock_storage::{Abort, Digest, ImageSink};
 
 use crate::exit::Interrupted;
 
@@ -35,10 +35,10 @@ pub(crate) fn root_directory(root: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| variable("HOME").map(|home| home.join(".local/share/crossdock")))
 }
 
-/// Puts an image into a sink; SIGINT and SIGTERM end it cleanly.
-pub(crate) async fn interruptible<T>(
+/// Work that puts something into a sink; SIGINT and SIGTERM end it cleanly.
+pub(crate) async fn interruptible<T, E: Into<anyhow::Error>>(
     sink: &dyn ImageSink,
-    work: impl Future<Output = StorageResult<T>>,
+    work: impl Future<Output = Result<T, E>>,
 ) -> Result<T> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

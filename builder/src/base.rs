@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Detail, FileContent, ImageSource, IndexEntry, IndexKind, IndexStore, Layer, LayerIndex, LayerOrigin,
-    Packed, ResolvedImage, Result, Segment, VirtualLayer,
+    Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource, Layer,
+    LayerIndex, LayerOrigin, LayerWatch, Packed, Progress, ResolvedImage, Result, Segment, VirtualLayer,
 };
+use futures_util::{StreamExt, stream};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
@@ -20,41 +21,97 @@ enum Contents {
     Packed(Packed),
 }
 
+/// Layers that are read for their indexes at the same time.
+const LANES: usize = 4;
+
+/// Where the layers of a base go to while they are read.
+#[derive(Debug, Clone)]
+pub struct Ahead<'a> {
+    /// A destination that [`takes_ahead`](ImageSink::takes_ahead); `None` where the layers are read alone.
+    pub sink: Option<&'a dyn ImageSink>,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
 /// Reads what an image holds: each layer's index is recalled from `store`, or read from the layer's stream once. With
 /// [`Detail::Contents`] the files can be copied out of it; their bytes are read when they are sent.
 ///
+/// A layer that has to be read and that the destination of `ahead` lacks goes there by the way, so that it is had from
+/// its source once.
+///
 /// # Errors
-/// Those of the source, and of layers that are not as their descriptors say.
+/// Those of the source and the destination, and of layers that are not as their descriptors say.
 pub async fn base_tree(
     source: &Arc<dyn ImageSource>,
     image: &ResolvedImage,
     detail: Detail,
     store: Option<&IndexStore>,
+    ahead: &Ahead<'_>,
 ) -> Result<FileTree> {
+    let layers = image.layers(&source.name())?.into_iter().enumerate();
+    let mut indexed = stream::iter(layers)
+        .map(|(number, layer)| indexed(source, layer, detail, store, ahead, number))
+        .buffered(LANES);
     let mut tree = FileTree::empty();
-    for layer in image.layers(&source.name())? {
-        let (index, contents) = match source.origin(&layer.descriptor) {
-            Some(LayerOrigin::Files { layer: files, .. }) => {
-                let index = match recall(store, &layer, Detail::Names) {
-                    Some(index) => index,
-                    None => remember(store, &layer, LayerIndex::of_files(&files)?),
-                };
-                (index, Contents::Files(files))
-            }
-            other => {
-                let source =
-                    if let Some(LayerOrigin::Blob(source)) = other { source } else { source.clone() };
-                let index = match recall(store, &layer, detail) {
-                    Some(index) => index,
-                    None => remember(store, &layer, LayerIndex::read(&*source, &layer, detail).await?),
-                };
-                (index, Contents::Packed(Packed::of_layer(source, layer)?))
-            }
-        };
+    while let Some(layer) = indexed.next().await {
+        let (index, contents) = layer?;
         let contents = if detail == Detail::Contents { contents } else { Contents::Unknown };
         apply(&mut tree, &index, &contents)?;
     }
     Ok(tree)
+}
+
+/// The index of a layer, and where its bytes are.
+async fn indexed(
+    source: &Arc<dyn ImageSource>,
+    layer: Layer,
+    detail: Detail,
+    store: Option<&IndexStore>,
+    ahead: &Ahead<'_>,
+    number: usize,
+) -> Result<(LayerIndex, Contents)> {
+    match source.origin(&layer.descriptor) {
+        Some(LayerOrigin::Files { layer: files, .. }) => {
+            let index = match recall(store, &layer, Detail::Names) {
+                Some(index) => index,
+                None => remember(store, &layer, LayerIndex::of_files(&files)?),
+            };
+            Ok((index, Contents::Files(files)))
+        }
+        other => {
+            let source = if let Some(LayerOrigin::Blob(source)) = other { source } else { source.clone() };
+            let index = match recall(store, &layer, detail) {
+                Some(index) => index,
+                None => remember(store, &layer, read(&source, &layer, detail, ahead, number).await?),
+            };
+            Ok((index, Contents::Packed(Packed::of_layer(source, layer)?)))
+        }
+    }
+}
+
+/// Reads a layer's index: from the bytes that go to the destination, or else from a stream of its own.
+async fn read(
+    source: &Arc<dyn ImageSource>,
+    layer: &Layer,
+    detail: Detail,
+    ahead: &Ahead<'_>,
+    number: usize,
+) -> Result<LayerIndex> {
+    ahead.progress.announce(number, &base_title(source), layer.descriptor.size());
+    let watch = LayerWatch::new(number, Arc::clone(&ahead.progress));
+    if let Some(sink) = ahead.sink {
+        let passing = IndexedSource::new(Arc::clone(source), layer.clone(), detail);
+        sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &passing, &watch).await?;
+        if let Some(index) = passing.index().await? {
+            return Ok(index);
+        }
+    }
+    LayerIndex::read(&**source, layer, detail, &watch).await
+}
+
+/// What the layers of a base are called.
+pub(crate) fn base_title(source: &Arc<dyn ImageSource>) -> String {
+    format!("base {}", source.name())
 }
 
 fn recall(store: Option<&IndexStore>, layer: &Layer, detail: Detail) -> Option<LayerIndex> {

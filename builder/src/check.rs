@@ -119,6 +119,14 @@ impl Checked {
         if copied { Some(Detail::Contents) } else { written().then_some(Detail::Names) }
     }
 
+    /// The image that the target begins with, be it through other stages.
+    pub(crate) fn base_image(&self) -> Option<&ImageKey> {
+        match self.base(self.first(self.target)) {
+            Some(StageBase::Image(key)) => Some(key),
+            _ => None,
+        }
+    }
+
     /// The stage at the bottom of a stage.
     fn first(&self, stage: usize) -> usize {
         match self.base(stage) {

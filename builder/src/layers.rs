@@ -8,6 +8,7 @@ use crossdock_storage::{
 };
 
 use crate::assemble::Assembly;
+use crate::base::base_title;
 use crate::lanes::{AssemblyLayer, LayerContent};
 use crate::plan::{PlannedBase, PlannedImage, PlannedLayer, PlannedStep};
 
@@ -80,7 +81,7 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
 
 fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
     let layers = base.image.layers(&base.source.name())?;
-    let title = format!("base {}", base.source.name());
+    let title = base_title(&base.source);
     let layer = |layer| AssemblyLayer {
         title: title.clone(),
         from_base: true,

@@ -29,7 +29,7 @@ pub use assemble::{
     Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
     send_index, send_index_alone,
 };
-pub use base::base_tree;
+pub use base::{Ahead, base_tree};
 pub use containerfile::{Containerfile, Diagnostic, ParseError};
 pub use context::Context;
 pub use error::Error;
@@ -40,6 +40,6 @@ pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
 pub use plan::{
     BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage,
-    PlannedStep, Warning, base_references, check, plan,
+    PlannedStep, TreeOf, Warning, base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

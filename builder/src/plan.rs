@@ -99,11 +99,22 @@ pub trait BaseResolver: Send + Sync {
     ) -> Result<PlannedBase, crossdock_storage::Error>;
 
     /// What the image's root file system holds. Asked for only where a needed stage copies onto the image or
-    /// from it; the latter with [`Detail::Contents`]. The default knows nothing.
-    async fn tree(&self, base: &PlannedBase, detail: Detail) -> Result<FileTree, crossdock_storage::Error> {
-        let _ = (base, detail);
+    /// from it. The default knows nothing.
+    async fn tree(&self, wanted: TreeOf<'_>) -> Result<FileTree, crossdock_storage::Error> {
+        let _ = wanted;
         Ok(FileTree::unknown())
     }
+}
+
+/// An image whose file tree is needed.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeOf<'a> {
+    /// The image.
+    pub base: &'a PlannedBase,
+    /// What of it: [`Detail::Contents`] where files are copied from it.
+    pub detail: Detail,
+    /// Whether its layers are those of the planned image too.
+    pub stays: bool,
 }
 
 /// The image that the planned one is built upon.
@@ -334,11 +345,13 @@ impl Images<'_> {
             *most = detail.max(*most);
         }
         let mut trees = BTreeMap::new();
+        let below_target = checked.base_image();
         for (index, key) in checked.images() {
             if let Some(detail) = details.get(key)
                 && !trees.contains_key(key)
             {
-                let tree = self.resolver.tree(&self.resolved[key], *detail).await;
+                let (base, stays) = (&self.resolved[key], below_target == Some(key));
+                let tree = self.resolver.tree(TreeOf { base, detail: *detail, stays }).await;
                 trees.insert(key.clone(), tree.map_err(|error| self.fail(index, key, error))?);
             }
         }
@@ -346,7 +359,8 @@ impl Images<'_> {
             if let CopyFrom::Image(key) = from
                 && !trees.contains_key(key)
             {
-                let tree = self.resolver.tree(&self.resolved[key], Detail::Contents).await;
+                let base = &self.resolved[key];
+                let tree = self.resolver.tree(TreeOf { base, detail: Detail::Contents, stays: false }).await;
                 let tree = tree.map_err(|error| self.fail_copy(checked, index, place, key, error))?;
                 trees.insert(key.clone(), tree);
             }

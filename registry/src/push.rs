@@ -6,7 +6,7 @@ mod course;
 mod layer;
 mod publish;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,6 +44,8 @@ pub struct RegistrySink {
     /// Bytes of all new layers, uncompressed.
     planned: OnceLock<u64>,
     claims: Claims,
+    /// What became of blobs that came before the plan.
+    ahead: Mutex<HashMap<Digest, Outcome>>,
     /// Manifests of an index that this push has put.
     manifests: Mutex<HashSet<Digest>>,
 }
@@ -60,6 +62,7 @@ impl RegistrySink {
             sizes_there: Mutex::default(),
             planned: OnceLock::new(),
             claims: Claims::default(),
+            ahead: Mutex::default(),
             manifests: Mutex::default(),
         }
     }
@@ -189,6 +192,10 @@ impl ImageSink for RegistrySink {
         Ok(self.admitted().await?)
     }
 
+    fn takes_ahead(&self) -> bool {
+        true
+    }
+
     async fn foresee(
         &self,
         blob: Option<&Descriptor>,
@@ -228,7 +235,15 @@ impl ImageSink for RegistrySink {
         from: &dyn ImageSource,
         watch: &LayerWatch,
     ) -> StorageResult<Outcome> {
-        let outcome = self.blob(blob, from, watch).await?;
+        let planned = self.began.get().is_some();
+        let ahead = if planned { lock(&self.ahead).remove(blob.digest()) } else { None };
+        let outcome = match ahead {
+            Some(outcome) => outcome,
+            None => self.blob(blob, from, watch).await?,
+        };
+        if !planned {
+            lock(&self.ahead).entry(blob.digest().clone()).or_insert_with(|| outcome.clone());
+        }
         watch.finished(&outcome, blob);
         Ok(outcome)
     }

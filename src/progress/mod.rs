@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossdock_storage::{NoProgress, Phase, Progress};
+use crossdock_storage::{LayerEvent, NoProgress, Phase, Progress};
 
 use crate::args::ProgressStyle;
 
@@ -29,6 +29,27 @@ pub(crate) fn display(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
     }
 }
 
+/// The display of what is done before there is a plan: bases that are looked through. That their layers have arrived is
+/// said when the image is put together.
+pub(crate) fn display_of_bases(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
+    Arc::new(Unfinished(display(style, quiet)))
+}
+
+#[derive(Debug)]
+struct Unfinished(Arc<dyn Progress>);
+
+impl Progress for Unfinished {
+    fn announce(&self, index: usize, title: &str, bytes: u64) {
+        self.0.announce(index, title, bytes);
+    }
+
+    fn event(&self, index: usize, event: LayerEvent) {
+        if !matches!(event, LayerEvent::Finished { .. }) {
+            self.0.event(index, event);
+        }
+    }
+}
+
 /// Where log lines go: standard error, above the bars where there are some.
 pub(crate) fn log_writer() -> impl std::io::Write {
     tty::AboveBars::default()
@@ -42,6 +63,7 @@ fn verb(phase: Phase) -> &'static str {
         Phase::Transferring => "transferring",
         Phase::Writing => "writing",
         Phase::Committing => "committing",
+        Phase::Indexing => "indexing",
         Phase::Verifying => "verifying",
         _ => "working",
     }

@@ -28,6 +28,24 @@ struct Layer {
     bar: Option<ProgressBar>,
 }
 
+impl Drop for Layer {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Layer {
+    /// Takes its bar off the screen.
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+            if let Some(screen) = SCREEN.get() {
+                screen.remove(&bar);
+            }
+        }
+    }
+}
+
 impl Bars {
     pub(crate) fn new() -> Self {
         Self { screen: SCREEN.get_or_init(MultiProgress::new).clone(), layers: Mutex::default() }
@@ -74,10 +92,7 @@ impl Progress for Bars {
                     .println(format!("  {}: {reason}; attempt {attempt} in {wait} s", layer.title));
             }
             LayerEvent::Finished { outcome, size, .. } => {
-                if let Some(bar) = layer.bar.take() {
-                    bar.finish_and_clear();
-                    self.screen.remove(&bar);
-                }
+                layer.clear();
                 let _ = self.screen.println(format!(
                     "  {:<TITLE$} {:>12}  {outcome}",
                     shortened(&layer.title),

@@ -12,15 +12,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::decode;
 use crate::digest::{DiffId, Digest};
 use crate::entries::{LayerArchive, damaged};
 use crate::entry::LayerPath;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
+use crate::indexing::Indexing;
 use crate::layer::{Segment, VirtualLayer};
 use crate::memo::{used, write_whole};
+use crate::progress::{LayerWatch, Phase};
 use crate::reader::ReadOptions;
 use crate::xattrs::Xattrs;
 
@@ -118,24 +119,24 @@ impl LayerIndex {
     /// image can have, and [`Error::Limit`] where a path has more than 4096 bytes, what describes one entry more than
     /// 1 MiB, the index would take more than 512 MiB of memory, or more than 1 GiB and more than 256 times the layer's
     /// size come out of its compression.
-    pub async fn read(source: &dyn ImageSource, layer: &Layer, detail: Detail) -> Result<Self> {
-        let what = format!("layer {} of {}", layer.descriptor.digest(), source.name());
+    pub async fn read(
+        source: &dyn ImageSource,
+        layer: &Layer,
+        detail: Detail,
+        watch: &LayerWatch,
+    ) -> Result<Self> {
+        watch.phase(Phase::Indexing);
+        let mut indexing = Indexing::begin(source, layer, detail);
         let blob = source.blob(&layer.descriptor, 0).await?;
-        let mut chunks = VerifiedStream::new(blob, &layer.descriptor, what.clone());
-        let (sender, receiver) = decode::channel();
-        let (diff_id, stored) = (layer.diff_id.clone(), layer.descriptor.size());
-        let reading = tokio::task::spawn_blocking(move || {
-            let archive = decode::decoder(receiver, stored, &what)?;
-            read_entries(archive, detail, MAX_INDEX, &diff_id, &what)
-        });
+        let mut chunks = VerifiedStream::new(blob, &layer.descriptor, indexing.what());
         while let Some(chunk) = chunks.next().await {
-            if sender.send(Ok(chunk?)).await.is_err() {
+            if !indexing.take(chunk?).await {
                 // The reader has ended early, and says why.
                 break;
             }
+            watch.position(indexing.taken());
         }
-        drop(sender);
-        reading.await.map_err(|_| Error::Interrupted)?
+        indexing.finish().await
     }
 }
 
@@ -164,7 +165,17 @@ impl LayerIndex {
     }
 }
 
-/// The entries of a tar archive, where they take no more than `most` bytes of memory.
+/// The entries of the tar archive of a layer; its digest is verified on the way.
+pub(crate) fn read_layer(
+    archive: impl Read,
+    detail: Detail,
+    diff_id: &DiffId,
+    what: &str,
+) -> Result<LayerIndex> {
+    read_entries(archive, detail, MAX_INDEX, diff_id, what)
+}
+
+/// As [`read_layer`], where the entries take no more than `most` bytes of memory.
 fn read_entries(
     source: impl Read,
     detail: Detail,

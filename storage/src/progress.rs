@@ -50,6 +50,8 @@ pub enum Phase {
     Hashing,
     /// Read, hashed and sent in one pass.
     Sending,
+    /// Read for what its files are called.
+    Indexing,
     /// Streamed from the base's registry to the destination.
     Transferring,
     /// Read, hashed and written to disk in one pass.

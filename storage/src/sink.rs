@@ -109,6 +109,12 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Whether `take_blob` may be called once the sink has admitted, before `prepare`: where a blob that no image comes
+    /// of does no harm.
+    fn takes_ahead(&self) -> bool {
+        false
+    }
+
     /// What would happen to a blob here; `None` for one whose digest is not known before it is read. The destination is
     /// asked, and nothing is written to it.
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;

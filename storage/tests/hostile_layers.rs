@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, DiffId, Error, Hasher, ImageSource, Layer, LayerIndex, MediaType, Platform,
-    ResolvedImage, Result,
+    BlobStream, Descriptor, Detail, DiffId, Error, Hasher, ImageSource, Layer, LayerIndex, LayerWatch,
+    MediaType, Platform, ResolvedImage, Result,
 };
 use tar::{Builder, EntryType, Header};
 
@@ -42,7 +42,7 @@ fn index(blob: Vec<u8>, diff_id: DiffId) -> Result<LayerIndex> {
     let descriptor = Descriptor::new(MediaType::ImageLayerZstd, blob.len() as u64, digest);
     let layer = Layer { descriptor, diff_id };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(LayerIndex::read(&Source(blob.into()), &layer, crossdock_storage::Detail::Contents))
+    runtime.block_on(LayerIndex::read(&Source(blob.into()), &layer, Detail::Contents, &LayerWatch::silent()))
 }
 
 fn index_of_tar(tar: Vec<u8>) -> Result<LayerIndex> {

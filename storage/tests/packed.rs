@@ -180,9 +180,10 @@ async fn files_of_images_are_read_by_range_or_decoded_and_checked() {
     let tar = tar(&files);
     for (compressed, blob) in [(false, tar.clone()), (true, zstd::encode_all(tar.as_slice(), 1).unwrap())] {
         let (source, layer) = image(blob.clone(), &tar);
-        let index = LayerIndex::read(&*source, &layer, Detail::Contents).await.unwrap();
+        let index =
+            LayerIndex::read(&*source, &layer, Detail::Contents, &LayerWatch::silent()).await.unwrap();
         assert!(index.has(Detail::Contents));
-        let names = LayerIndex::read(&*source, &layer, Detail::Names).await.unwrap();
+        let names = LayerIndex::read(&*source, &layer, Detail::Names, &LayerWatch::silent()).await.unwrap();
         assert!(!names.has(Detail::Contents));
         let segments = parts(&source, &layer, &index);
         for (segment, (name, bytes)) in segments.iter().zip(&files) {
@@ -220,7 +221,8 @@ fn a_blob_that_ends_early_is_an_error() {
     runtime.block_on(async {
         let tar = tar(&files());
         let (source, layer) = image(tar.clone(), &tar);
-        let index = LayerIndex::read(&*source, &layer, Detail::Contents).await.unwrap();
+        let index =
+            LayerIndex::read(&*source, &layer, Detail::Contents, &LayerWatch::silent()).await.unwrap();
         let first = VirtualLayer::new([parts(&source, &layer, &index)[0].clone()]);
         *source.blob.lock().unwrap() = tar[..100_000].to_vec().into();
         let read = move || first.bytes_from(0, &ReadOptions::default()).collect::<Result<Vec<_>>>();

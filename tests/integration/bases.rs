@@ -48,12 +48,33 @@ fn a_base_of_another_registry_is_streamed_across_and_not_stored() {
     let built = sandbox.pushed(&here.name("model:1"), &[]);
     assert_eq!(built.outcomes(), ["sent"; 4]);
     assert!(built.number("bytes_sent") > 6 << 20);
+    // What it holds was learnt on the way: it comes once, and goes once.
+    assert!(built.number("bytes_received") < 7 << 20, "{}", built.image);
+    assert!(built.number("bytes_sent") < 7 << 20, "{}", built.image);
     assert!(built.number("bytes_written") < 1 << 20, "{}", built.image);
     let stored: u64 =
         ["home", "tmp", "run"].iter().flat_map(|name| sandbox.files_below(name).into_values()).sum();
     assert!(stored < 100_000, "{:?}", sandbox.files_below("home"));
     let image = Image::pull(&here.name("model:1"));
     assert_eq!(image.node("usr/large").kind, Node::file(&noise(6 << 20, 9), 0o644).kind);
+}
+
+#[test]
+fn a_plan_that_fails_after_the_base_was_sent_leaves_no_upload_and_no_tag() {
+    let (here, there) = (Registry::start(), Registry::start());
+    heavy().push(&there.name("base:1"));
+    let sandbox = on(&there.name("base:1"));
+    sandbox.containerfile(&format!("FROM {}\nCOPY model missing /models/\n", there.name("base:1")));
+    sandbox
+        .build(&["--push", "--tls-verify=false", "-t", &here.name("model:1")])
+        .failed(3)
+        .says(&["\"missing\" is not in"]);
+    assert_eq!((here.open_uploads("model"), here.tag("model", "1")), (0, None));
+    // The right one has nothing of the base to send.
+    sandbox.containerfile(&format!("FROM {}\nCOPY model /models/\n", there.name("base:1")));
+    let built = sandbox.pushed(&here.name("model:1"), &[]);
+    assert_eq!(built.outcomes(), ["present", "present", "present", "sent"]);
+    assert!(built.number("bytes_received") < 100_000, "{}", built.image);
 }
 
 #[test]

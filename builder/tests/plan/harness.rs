@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use crossdock_builder::{
     BaseResolver, Containerfile, Context, Error, FileTree, IgnoreFile, PlanOptions, PlannedBase,
-    PlannedImage, plan,
+    PlannedImage, TreeOf, plan,
 };
 use crossdock_storage::{
-    BlobStream, Descriptor, Detail, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource,
+    BlobStream, Descriptor, EntryKind, Error as StorageError, FileContent, ImageConfig, ImageSource,
     LayerPath, Platform, ReadOptions, ResolvedImage,
 };
 use serde_json::json;
@@ -205,8 +205,8 @@ impl BaseResolver for Bases {
         Ok(PlannedBase { reference: reference.to_owned(), source: Arc::new(NoSource), image })
     }
 
-    async fn tree(&self, base: &PlannedBase, _: Detail) -> Result<FileTree, StorageError> {
-        Ok(self.images[&base.reference].1.clone())
+    async fn tree(&self, wanted: TreeOf<'_>) -> Result<FileTree, StorageError> {
+        Ok(self.images[&wanted.base.reference].1.clone())
     }
 }
 
