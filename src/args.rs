@@ -15,6 +15,7 @@ use crate::manifest::ManifestArgs;
 use crate::overrides::Overrides;
 use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
+use crate::send::SendArgs;
 use crate::tag::{RmiArgs, TagArgs};
 use crate::transfer::{Upload, parse_chunk_size, parse_duration};
 use crate::version::VersionArgs;
@@ -307,43 +308,12 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     pub(crate) all: bool,
 
-    /// Write the digest of the manifest to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digestfile: Option<PathBuf>,
-
-    /// Media types of the manifest: oci or docker (v2s2) [default: those it was built with]
-    #[arg(short, long, value_name = "FORMAT")]
-    pub(crate) format: Option<String>,
-
-    /// How layers made of files are stored: none, zstd or gzip [default: as they were built]
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) compression_format: Option<String>,
-
-    /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
-    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
-    pub(crate) compression_level: Option<u8>,
-
     /// As --compression-format none
     #[arg(short = 'D', long, conflicts_with = "compression_format")]
     pub(crate) disable_compression: bool,
 
-    /// Do not find out first whether the destination takes a push and layers so large
-    #[arg(long)]
-    pub(crate) no_preflight: bool,
-
     #[command(flatten)]
-    pub(crate) work: WorkArgs,
-
-    /// Print nothing
-    #[arg(short, long, conflicts_with = "progress")]
-    pub(crate) quiet: bool,
-
-    /// Whether standard output is left alone, as buildah does.
-    #[arg(skip)]
-    pub(crate) report_on_stderr: bool,
-
-    #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
+    pub(crate) send: SendArgs,
 }
 
 /// How files are read and sent, and what is shown of it.

@@ -25,9 +25,8 @@ use crate::destination::Destination;
 use crate::exit::{Interrupted, UsageError};
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
-use crate::report::{ListReport, ListedReport, Report};
+use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{block_on, interruptible, print, root_directory, write_digest};
-use crate::usage::Usage;
 use crate::{dry_run, progress, registries};
 
 /// Runs the command.
@@ -117,8 +116,7 @@ async fn build(
     if recorded.is_some() {
         names = options.manifest.iter().filter(|_| options.listed).chain(&options.names).cloned().collect();
     }
-    let (read, sent, received) = (counters.read(), counters.sent(), counters.received());
-    let (usage, elapsed) = (Usage::now(), began.elapsed());
+    let effort = Effort::since(began, &counters);
     Ok(match index {
         Some(index) => Done::List(ListReport {
             names,
@@ -136,11 +134,7 @@ async fn build(
                 .zip(assembled)
                 .map(|((platform, _), image)| ListedReport::new(Some(&platform), image))
                 .collect(),
-            read,
-            sent,
-            received,
-            usage,
-            elapsed,
+            effort,
         }),
         None => {
             let image = assembled.into_iter().next().context("there is no image")?;
@@ -150,11 +144,7 @@ async fn build(
                 digest: image.manifest.digest().clone(),
                 image_id: image.config.digest().clone(),
                 layers: image.layers,
-                read,
-                sent,
-                received,
-                usage,
-                elapsed,
+                effort,
             })
         }
     })
@@ -389,7 +379,7 @@ fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
     // What a script goes on with: the image where it is, or the one to push.
     let name =
         if options.records() { report.image_id.digest().to_owned() } else { report.digest.to_string() };
-    tell(options, &name, || report.json(), || report.text())
+    tell(options, &name, report)
 }
 
 /// As [`finish`], for a list of images: its ID takes the place of the image's where it is remembered, as buildah has it.
@@ -401,21 +391,16 @@ fn finish_list(options: &BuildOptions, report: &ListReport) -> Result<()> {
         Some(id) => id.digest().to_owned(),
         None => report.digest.to_string(),
     };
-    tell(options, &name, || report.json(), || report.text())
+    tell(options, &name, report)
 }
 
-fn tell(
-    options: &BuildOptions,
-    name: &str,
-    json: impl FnOnce() -> serde_json::Value,
-    text: impl FnOnce() -> String,
-) -> Result<()> {
+fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
     let text = if options.quiet {
         format!("{name}\n")
     } else if options.progress == ProgressStyle::Json {
-        format!("{}\n", json())
+        format!("{}\n", report.json())
     } else {
-        text()
+        report.text()
     };
     match &options.logfile {
         Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),

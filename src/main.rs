@@ -26,6 +26,7 @@ mod pull;
 mod push;
 mod registries;
 mod report;
+mod send;
 mod session;
 mod settings;
 mod size;

@@ -4,7 +4,7 @@
 mod add;
 mod push;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -13,10 +13,11 @@ use crossdock_registry::RegistriesConf;
 use crossdock_storage::{Descriptor, Digest, EntryDetails, Error, ImageList, ImageSource, ManifestEntry};
 use serde::Serialize;
 
-use crate::args::{ConfArgs, RegistryArgs, WorkArgs};
+use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::{Absent, UsageError};
 use crate::local::{LocalImages, local_name};
 use crate::registries;
+use crate::send::SendArgs;
 use crate::session::{block_on, print, root_directory};
 
 pub(crate) use push::{ListPush, push_list};
@@ -33,7 +34,7 @@ impl ManifestArgs {
     /// Leaves standard output alone, as buildah does.
     pub(crate) fn report_on_stderr(&mut self) {
         if let ManifestCommand::Push(push) = &mut self.command {
-            push.report_on_stderr = true;
+            push.send.report_on_stderr = true;
         }
     }
 }
@@ -187,39 +188,8 @@ pub(crate) struct PushListArgs {
     #[arg(long)]
     pub(crate) rm: bool,
 
-    /// Write the digest of the list to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) digestfile: Option<PathBuf>,
-
-    /// Media types of the list and its images: oci or docker (v2s2) [default: the images stay as they are]
-    #[arg(short, long, value_name = "FORMAT")]
-    pub(crate) format: Option<String>,
-
-    /// How layers made of files are stored: none, zstd or gzip [default: as they were built]
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) compression_format: Option<String>,
-
-    /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
-    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
-    pub(crate) compression_level: Option<u8>,
-
-    /// Do not find out first whether the destination takes a push and layers so large
-    #[arg(long)]
-    pub(crate) no_preflight: bool,
-
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
-
-    #[command(flatten)]
-    pub(crate) work: WorkArgs,
-
-    /// Print nothing
-    #[arg(short, long, conflicts_with = "progress")]
-    pub(crate) quiet: bool,
-
-    /// Whether standard output is left alone, as buildah does.
-    #[arg(skip)]
-    pub(crate) report_on_stderr: bool,
+    pub(crate) send: SendArgs,
 
     /// Name or ID of the list
     #[arg(value_name = "LIST")]

@@ -1,17 +1,16 @@
 //! What is said at the end: the image, its layers and what happened to each, and what it took. And how errors read.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use crossdock_builder::{AssembledLayer, Error as BuildError};
 use crossdock_storage::{Digest, Outcome};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use crate::usage::Usage;
-
+mod effort;
 mod list;
 
+pub(crate) use effort::Effort;
 pub(crate) use list::{ListReport, ListedReport};
 
 /// A build that is done.
@@ -27,19 +26,25 @@ pub(crate) struct Report {
     pub(crate) image_id: Digest,
     /// From the bottom up.
     pub(crate) layers: Vec<AssembledLayer>,
-    /// Bytes read from the files of the context.
-    pub(crate) read: u64,
-    /// Bytes of bodies sent to registries.
-    pub(crate) sent: u64,
-    /// Bytes of blobs received from registries.
-    pub(crate) received: u64,
-    pub(crate) usage: Usage,
-    pub(crate) elapsed: Duration,
+    pub(crate) effort: Effort,
 }
 
-impl Report {
+/// What a command that puts images somewhere says at its end.
+pub(crate) trait Told {
+    /// The digest that the tag names.
+    fn digest(&self) -> &Digest;
     /// For people.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String;
+    /// For machines: one object, documented in docs/progress.md.
+    fn json(&self) -> Value;
+}
+
+impl Told for Report {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
         let mut line = |args: std::fmt::Arguments<'_>| {
@@ -55,11 +60,7 @@ impl Report {
         line(format_args!("id       {}", self.image_id));
         line(format_args!("layers"));
         layer_lines(&self.layers, "  ").iter().for_each(|text| line(format_args!("{text}")));
-        let rate = rate(self.layers.iter(), self.elapsed);
-        let figures = (self.read, self.sent, self.received);
-        effort_lines(figures, &self.usage, self.elapsed, &rate)
-            .iter()
-            .for_each(|text| line(format_args!("{text}")));
+        self.effort.lines(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         if self.recorded {
             // The last line by itself, as buildah has it: what a script goes on with.
             line(format_args!("{}", self.image_id.digest()));
@@ -67,22 +68,17 @@ impl Report {
         text
     }
 
-    /// For machines: one object, documented in docs/progress.md.
-    pub(crate) fn json(&self) -> Value {
-        json!({
+    fn json(&self) -> Value {
+        let mut report = json!({
             "event": "image",
             "names": self.names,
             "recorded": self.recorded,
             "digest": self.digest.to_string(),
             "image_id": self.image_id.to_string(),
             "layers": layers_json(&self.layers),
-            "bytes_read": self.read,
-            "bytes_sent": self.sent,
-            "bytes_received": self.received,
-            "bytes_written": self.usage.written,
-            "peak_memory_bytes": self.usage.peak_memory,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
+        });
+        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report
     }
 }
 
@@ -112,48 +108,6 @@ fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
         })
     };
     layers.iter().map(layer).collect()
-}
-
-/// What it took; of bytes those read, sent and received.
-fn effort_lines(
-    (read, sent, received): (u64, u64, u64),
-    usage: &Usage,
-    elapsed: Duration,
-    rate: &str,
-) -> Vec<String> {
-    let mut lines = vec![
-        format!("read     {} of the context's files", HumanBytes(read)),
-        format!("sent     {}", HumanBytes(sent)),
-    ];
-    if received > 0 {
-        lines.push(format!("received {} of the base", HumanBytes(received)));
-    }
-    lines.push(match usage.written {
-        Some(bytes) => format!("written  {} to local disk", HumanBytes(bytes)),
-        None => "written  unknown: the kernel does not say".to_owned(),
-    });
-    if let Some(peak) = usage.peak_memory {
-        lines.push(format!("memory   {} at most", HumanBytes(peak)));
-    }
-    lines.push(format!("time     {:.2} s{rate}", elapsed.as_secs_f64()));
-    lines
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "for people"
-)]
-fn rate<'a>(layers: impl Iterator<Item = &'a AssembledLayer>, elapsed: Duration) -> String {
-    let worked = |layer: &&AssembledLayer| {
-        !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
-    };
-    let bytes: u64 = layers.filter(worked).map(|l| l.layer.descriptor.size()).sum();
-    if bytes == 0 || elapsed.is_zero() {
-        return String::new();
-    }
-    format!(", {}/s of the image's new layers", HumanBytes((bytes as f64 / elapsed.as_secs_f64()) as u64))
 }
 
 fn outcome(outcome: &Outcome) -> String {

@@ -130,7 +130,7 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     let mut cli = Cli::from_arg_matches(&matches)?;
     if called == CalledAs::Buildah {
         match &mut cli.command {
-            Command::Push(push) => push.report_on_stderr = true,
+            Command::Push(push) => push.send.report_on_stderr = true,
             Command::Manifest(manifest) => manifest.report_on_stderr(),
             _ => {}
         }

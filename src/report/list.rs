@@ -1,13 +1,10 @@
 //! The report of a list of images.
 
-use std::time::Duration;
-
 use crossdock_builder::{Assembled, AssembledLayer};
 use crossdock_storage::{Digest, Platform};
 use serde_json::{Value, json};
 
-use super::{effort_lines, layer_lines, layers_json, rate};
-use crate::usage::Usage;
+use super::{Effort, Told, layer_lines, layers_json};
 
 /// A list of images that is where it belongs.
 #[derive(Debug)]
@@ -20,14 +17,7 @@ pub(crate) struct ListReport {
     pub(crate) digest: Digest,
     /// In the index's order.
     pub(crate) images: Vec<ListedReport>,
-    /// Bytes read from the files of the context.
-    pub(crate) read: u64,
-    /// Bytes of bodies sent to registries.
-    pub(crate) sent: u64,
-    /// Bytes of blobs received from registries.
-    pub(crate) received: u64,
-    pub(crate) usage: Usage,
-    pub(crate) elapsed: Duration,
+    pub(crate) effort: Effort,
 }
 
 /// An image of the list.
@@ -50,9 +40,12 @@ impl ListedReport {
     }
 }
 
-impl ListReport {
-    /// For people.
-    pub(crate) fn text(&self) -> String {
+impl Told for ListReport {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn text(&self) -> String {
         let mut lines: Vec<_> = self.names.iter().map(|name| format!("list     {name}")).collect();
         lines.push(match &self.recorded {
             Some(id) => format!("id       {id}"),
@@ -65,9 +58,7 @@ impl ListReport {
             lines.push(format!("  id     {}", image.image_id));
             lines.extend(layer_lines(&image.layers, "  "));
         }
-        let layers = self.images.iter().flat_map(|image| &image.layers);
-        let figures = (self.read, self.sent, self.received);
-        lines.extend(effort_lines(figures, &self.usage, self.elapsed, &rate(layers, self.elapsed)));
+        lines.extend(self.effort.lines(self.images.iter().flat_map(|image| &image.layers)));
         if let Some(id) = &self.recorded {
             // As for an image: what a script goes on with.
             lines.push(id.digest().to_owned());
@@ -75,8 +66,7 @@ impl ListReport {
         lines.join("\n") + "\n"
     }
 
-    /// For machines: one object, documented in docs/progress.md.
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let image = |image: &ListedReport| {
             json!({
                 "platform": image.platform,
@@ -85,19 +75,15 @@ impl ListReport {
                 "layers": layers_json(&image.layers),
             })
         };
-        json!({
+        let mut report = json!({
             "event": "list",
             "names": self.names,
             "recorded": self.recorded.is_some(),
             "list_id": self.recorded.as_ref().map(ToString::to_string),
             "digest": self.digest.to_string(),
             "images": self.images.iter().map(image).collect::<Vec<_>>(),
-            "bytes_read": self.read,
-            "bytes_sent": self.sent,
-            "bytes_received": self.received,
-            "bytes_written": self.usage.written,
-            "peak_memory_bytes": self.usage.peak_memory,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
+        });
+        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report
     }
 }
