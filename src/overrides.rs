@@ -120,16 +120,8 @@ impl Overrides {
     /// # Errors
     /// Where that is no platform.
     pub(crate) fn platform(&self) -> Result<Platform> {
-        let host = Platform::host();
-        if self.arch.is_none() && self.os.is_none() && self.variant.is_none() {
-            return Ok(host);
-        }
-        let os = self.os.as_ref().unwrap_or(&host.os);
-        let arch = self.arch.as_ref().unwrap_or(&host.architecture);
-        // The variant of this machine's processor is none of another's.
-        let variant = self.variant.as_ref().or_else(|| host.variant.as_ref().filter(|_| self.arch.is_none()));
-        let variant = variant.map_or(String::new(), |variant| format!("/{variant}"));
-        format!("{os}/{arch}{variant}").parse().context("--os, --arch, --variant")
+        Platform::host_but(self.os.as_deref(), self.arch.as_deref(), self.variant.as_deref())
+            .context("--os, --arch, --variant")
     }
 
     /// The variables to set; `environment` looks up one.

@@ -135,14 +135,8 @@ fn platform(args: &PullArgs) -> Result<Platform> {
     if let Some(text) = &args.platform {
         return text.parse().context("--platform");
     }
-    let host = Platform::host();
-    let same = args.arch.is_none();
-    Ok(Platform {
-        os: args.os.clone().unwrap_or(host.os),
-        architecture: args.arch.clone().unwrap_or(host.architecture),
-        variant: args.variant.clone().or_else(|| host.variant.filter(|_| same)),
-    }
-    .normalised())
+    Platform::host_but(args.os.as_deref(), args.arch.as_deref(), args.variant.as_deref())
+        .context("--os, --arch, --variant")
 }
 
 /// The image where it is remembered already, for this platform.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use crossdock_registry::{Reference, RegistriesConf, Registry};
 use crossdock_storage::{
     Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource, ListEntry,
@@ -46,7 +46,7 @@ pub(super) fn add(args: &AddArgs, local: &LocalImages, conf: RegistriesConf) -> 
     let list = wanted(local, &args.list)?;
     let registry =
         registries::registry(&args.registry, conf, None, Arc::default(), None).map_err(UsageError)?;
-    let platform = chosen(&args.details);
+    let platform = chosen(&args.details).map_err(UsageError)?;
     let mut entries = block_on(find(local, &registry, &args.image, &platform, args.all))?;
     // What is said of one image is not true of all of a list.
     if entries.len() == 1 {
@@ -80,14 +80,8 @@ fn put(local: &LocalImages, list: &ImageList, entries: Vec<ListEntry>) -> Result
 }
 
 /// Which image of a list is meant where one is: that for the platform it is said to be for.
-fn chosen(details: &DetailArgs) -> Platform {
-    let host = Platform::host();
-    Platform {
-        os: details.os.clone().unwrap_or(host.os),
-        variant: if details.arch.is_some() { None } else { host.variant },
-        architecture: details.arch.clone().unwrap_or(host.architecture),
-    }
-    .normalised()
+fn chosen(details: &DetailArgs) -> Result<Platform> {
+    Platform::host_but(details.os.as_deref(), details.arch.as_deref(), None).context("--os, --arch")
 }
 
 /// The image that `name` stands for, or all images of a list.

@@ -35,6 +35,24 @@ impl Platform {
         .normalised()
     }
 
+    /// The platform this program runs on, but for what is given and not empty. The variant of this processor is none of another's.
+    ///
+    /// # Errors
+    /// Where that is no platform.
+    pub fn host_but(
+        os: Option<&str>,
+        architecture: Option<&str>,
+        variant: Option<&str>,
+    ) -> Result<Self, PlatformError> {
+        let host = Self::host();
+        let [os, architecture, variant] =
+            [os, architecture, variant].map(|part| part.filter(|part| !part.is_empty()));
+        let own_variant = host.variant.as_deref().filter(|_| architecture.is_none());
+        let (os, architecture) = (os.unwrap_or(&host.os), architecture.unwrap_or(&host.architecture));
+        let variant = variant.or(own_variant).map_or(String::new(), |variant| format!("/{variant}"));
+        format!("{os}/{architecture}{variant}").parse()
+    }
+
     /// Whether an image for `offered` runs here: the same system and processor, and the same variant where this
     /// platform asks for one.
     #[must_use]
