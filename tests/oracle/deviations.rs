@@ -266,6 +266,45 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         "as BuildKit",
     ),
+    builds(
+        "flag-parents",
+        &[
+            "/p: 0755 0:0 directory",
+            r#"/p/a.txt: 0640 0:0 file "a\n""#,
+            "/p/dir: 0755 0:0 directory",
+            "/p/dir/sub: 0700 0:0 directory",
+            r#"/p/dir/sub/d.txt: 0600 0:0 file "d\n""#,
+        ],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-behind-a-pivot",
+        &["/p: 0755 0:0 directory", "/p/sub: 0700 0:0 directory", r#"/p/sub/d.txt: 0600 0:0 file "d\n""#],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-deep",
+        &[
+            "/p: 0755 7:8 directory",
+            r#"/p/a.txt: 0640 7:8 file "a\n""#,
+            r#"/p/b.txt: 0644 7:8 file "b\n""#,
+            "/p/dir: 0755 7:8 directory",
+            r#"/p/dir/c.txt: 0644 7:8 file "c\n""#,
+            "/p/dir/sub: 0700 7:8 directory",
+            r#"/p/dir/sub/d.txt: 0600 7:8 file "d\n""#,
+        ],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-of-an-image",
+        &[
+            "/p: 0755 0:0 directory",
+            r#"/p/owned: 0640 5:6 file "owned\n""#,
+            "/p/run: 0755 0:0 directory",
+            "/p/run/lock: 1777 0:0 directory",
+        ],
+        NEWER,
+    ),
     builds("flag-link", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
     // Stages.
     builds("flag-target-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#], CASE),

@@ -24,13 +24,18 @@ pub(super) struct Walk<'a, 'v> {
     visit: &'a mut Visit<'v>,
     /// Files with several names, by device and inode.
     links: HashMap<(u64, u64), Arc<FileNode>>,
-    /// The path below the directory that is copied.
+    /// The path below the destination.
     below: Vec<u8>,
 }
 
 impl<'a, 'v> Walk<'a, 'v> {
-    pub(super) fn new(context: &'a Context, exclude: &'a IgnoreFile, visit: &'a mut Visit<'v>) -> Self {
-        Self { context, exclude, visit, links: HashMap::new(), below: Vec::new() }
+    pub(super) fn new(
+        context: &'a Context,
+        exclude: &'a IgnoreFile,
+        below: &[u8],
+        visit: &'a mut Visit<'v>,
+    ) -> Self {
+        Self { context, exclude, visit, links: HashMap::new(), below: below.to_vec() }
     }
 
     /// `path` is the directory's, from the context root on; it comes back as it was.
@@ -92,17 +97,22 @@ impl<'a, 'v> Walk<'a, 'v> {
                 .with_help("run the build again when nothing writes to the context"));
         }
         if !left_out {
-            let xattrs = self.xattrs(path)?;
-            (self.visit)(Item {
-                path: &self.below,
-                kind: ItemKind::Directory,
-                mode: metadata.mode() & 0o7777,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-                xattrs,
-            })?;
+            self.directory_itself(path, &metadata)?;
         }
         self.directory(&inside, path, &ignored.matched, &excluded.matched)
+    }
+
+    /// A directory without what is in it.
+    pub(super) fn directory_itself(&mut self, path: &[u8], metadata: &Metadata) -> Result<(), Problem> {
+        let xattrs = self.xattrs(path)?;
+        (self.visit)(Item {
+            path: &self.below,
+            kind: ItemKind::Directory,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            xattrs,
+        })
     }
 
     /// What is no directory.

@@ -1,5 +1,6 @@
 //! COPY and ADD.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ struct Request<'a> {
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
+    /// `--parents`.
+    parents: bool,
     /// Whether archives that are named are unpacked.
     unpack: bool,
 }
@@ -58,6 +61,7 @@ impl Stage<'_> {
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
+            parents: copy.parents.is_some_and(|parents| parents.value),
             unpack: false,
         };
         let Some(from) = &copy.from else {
@@ -95,6 +99,7 @@ impl Stage<'_> {
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
+            parents: false,
             unpack: add.unpack.is_none_or(|unpack| unpack.value),
         };
         self.transfer(&request, self.origins.context, true)
@@ -117,7 +122,7 @@ impl Stage<'_> {
             .map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 })
             .sum();
         let directory = |source: &Resolved| match source {
-            Resolved::Found(_, found) => found.iter().any(|one| one.directory),
+            Resolved::Found(_, found) => request.parents || found.iter().any(|one| one.directory),
             Resolved::Archive(..) => true,
             Resolved::Heredoc { .. } => false,
         };
@@ -136,7 +141,7 @@ impl Stage<'_> {
         if let Target::Into(directory) = &target {
             writer.make_directories(directory);
         }
-        let mut loose = Vec::new();
+        let mut copied = Copied::default();
         for source in &sources {
             match source {
                 Resolved::Heredoc { name, content } => {
@@ -152,7 +157,7 @@ impl Stage<'_> {
                 Resolved::Found(span, found) => {
                     let mut some = false;
                     for one in found {
-                        some |= put(&mut writer, origin, one, &target, &change, &mut loose)
+                        some |= put(&mut writer, origin, one, &target, &change, &mut copied)
                             .map_err(|problem| fail(problem, *span))?
                             || one.ignored_by.is_none();
                     }
@@ -168,7 +173,7 @@ impl Stage<'_> {
                 }
             }
         }
-        let dangling = dangling(writer.tree(), &loose);
+        let dangling = dangling(writer.tree(), &copied.loose);
         let entries = writer.into_entries();
         if unclear {
             self.warn_with_help(
@@ -204,8 +209,9 @@ impl Stage<'_> {
                 CopySource::Path(path) => path,
             };
             let text = self.word(path)?;
-            let found =
-                origin.find(&text).map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
+            let found = origin
+                .find(&text, request.parents)
+                .map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
             let (archives, rest) =
                 if request.unpack { self.archives(found, exclude, path.span)? } else { (Vec::new(), found) };
             let only_archives = rest.is_empty() && !archives.is_empty();
@@ -278,42 +284,62 @@ fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &B
     }
 }
 
-/// Copies what was found; says whether there was anything. Links that lead out of the copied directory go to
-/// `loose`.
+/// What is kept in mind of what was copied.
+#[derive(Default)]
+struct Copied {
+    /// Links that lead out of the copied directory.
+    loose: Vec<LayerPath>,
+    /// The directories that `--parents` has kept, below the destination.
+    parents: BTreeSet<Vec<u8>>,
+}
+
+/// Copies what was found, and the directories that are kept above it; says whether there was anything.
 fn put(
     writer: &mut Writer<'_>,
     origin: &dyn Origin,
     found: &Found,
     target: &Target,
     change: &Change,
-    loose: &mut Vec<LayerPath>,
+    copied: &mut Copied,
 ) -> Result<bool, Problem> {
     let mut some = false;
-    origin.walk(found, &change.exclude, &mut |mut item| {
-        some = true;
+    let mut one = |mut item: Item<'_>| {
         if change.from_context {
             item.mode &= !0o6000;
         }
         match target {
             Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),
-            Target::Into(directory) if found.directory => {
-                if let ItemKind::Symlink(to) = &item.kind
-                    && leads_out(item.path, to)
-                    && let Ok(path) = directory.join(item.path)
-                {
-                    loose.push(path);
-                }
+            Target::Into(directory) => {
                 let below = item.path.to_vec();
                 writer.put(directory, &below, item)
             }
-            Target::Into(directory) => writer.put(directory, &found.name, item),
         }
+    };
+    origin.walk(found, &change.exclude, &mut |item| {
+        // Above what is left out nothing is kept.
+        if !some {
+            for (named, below) in found.parents() {
+                if copied.parents.insert(below.to_vec()) {
+                    origin.directory(named, below, &mut one)?;
+                }
+            }
+        }
+        some = true;
+        if let (Target::Into(directory), ItemKind::Symlink(to)) = (target, &item.kind)
+            && found.directory
+            && leads_out(&item.path[found.below().len()..], to)
+            && let Ok(path) = directory.join(item.path)
+        {
+            copied.loose.push(path);
+        }
+        one(item)
     })?;
     Ok(some)
 }
 
 /// Whether a relative link at `path` leads above the directory that `path` is relative to.
 fn leads_out(path: &[u8], target: &[u8]) -> bool {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
     let mut depth = path.iter().filter(|b| **b == b'/').count();
     if target.starts_with(b"/") {
         return false;

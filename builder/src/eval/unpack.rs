@@ -26,7 +26,7 @@ impl Stage<'_> {
     ) -> Result<(Vec<SourceArchive>, Vec<Found>), Error> {
         let (mut archives, mut rest) = (Vec::new(), Vec::new());
         for found in found {
-            let excluded = exclude.verdict(&found.name).ignored_by.is_some();
+            let excluded = exclude.verdict(found.below()).ignored_by.is_some();
             let archive = match self.origins.context.source_file(&found) {
                 Some(file) if !excluded => SourceArchive::read(&file).map_err(|source| {
                     let message = format!("ADD cannot unpack {}", shown(&found.path));
