@@ -275,6 +275,7 @@ impl Origin for Context {
                 named: path,
                 path: located.path,
                 directory,
+                special: !directory && !located.metadata.is_file(),
                 ignored_by,
                 metadata: Some(located.metadata),
             });

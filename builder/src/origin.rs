@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cap_std::fs::Metadata;
-use crossdock_storage::Xattrs;
+use crossdock_storage::{Special, Xattrs};
 
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
@@ -22,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) path: Vec<u8>,
     /// Whether it is a directory.
     pub(crate) directory: bool,
+    /// Whether it is a FIFO, device or socket.
+    pub(crate) special: bool,
     /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
     pub(crate) ignored_by: Option<String>,
     /// What the context saw there; a file is not looked at twice.
@@ -61,6 +63,9 @@ pub(crate) enum ItemKind {
     /// Names of one file share the `Arc`.
     File(Arc<FileNode>),
     Symlink(Bytes),
+    Special(Special),
+    /// Nothing that an image can have.
+    Socket,
 }
 
 /// Takes what a walk finds.
@@ -118,13 +123,15 @@ impl<'a> SourcePath<'a> {
 
     /// From which byte on a path that this names or matches is kept.
     pub(crate) fn kept(&self, named: &[u8], directory: bool) -> usize {
-        let slashes = || named.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
-        match self.pivot {
-            Some(0) => 0,
-            Some(pivot) => slashes().nth(pivot - 1).map_or(named.len(), |at| at + 1),
-            None if directory => named.len(),
-            None => slashes().last().map_or(0, |at| at + 1),
-        }
+        let slash = |(_, byte): &(usize, &u8)| **byte == b'/';
+        let mut bytes = named.iter().enumerate();
+        let before = match self.pivot {
+            Some(0) => return 0,
+            Some(pivot) => bytes.filter(slash).nth(pivot - 1),
+            None if directory => None,
+            None => return bytes.rfind(slash).map_or(0, |(at, _)| at + 1),
+        };
+        before.map_or(named.len(), |(at, _)| at + 1)
     }
 }
 

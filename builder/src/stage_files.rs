@@ -20,7 +20,7 @@ pub(crate) struct StageFiles<'a> {
 impl StageFiles<'_> {
     fn in_base(&self, path: &[u8]) -> Problem {
         Problem::new(format!(
-            "{} cannot be taken out of the layers of {}: it is a sparse file or a device, or what they hold is not known",
+            "{} cannot be taken out of the layers of {}: it is a sparse file, or what they hold is not known",
             layer_path(path),
             self.name
         ))
@@ -71,7 +71,7 @@ impl StageFiles<'_> {
             NodeKind::File(file) if **file == FileNode::InBase => return Err(self.in_base(path)),
             NodeKind::File(file) => ItemKind::File(file.clone()),
             NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
-            NodeKind::Special => return Err(self.in_base(path)),
+            NodeKind::Special(special) => ItemKind::Special(**special),
         };
         let xattrs = node.xattrs.clone();
         (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs })
@@ -114,6 +114,7 @@ impl Origin for StageFiles<'_> {
                     named: path.as_bytes().to_vec(),
                     path: lookup.path.as_bytes().to_vec(),
                     directory: node.is_directory(),
+                    special: matches!(node.kind, NodeKind::Special(_)),
                     ignored_by: None,
                     metadata: None,
                 }),

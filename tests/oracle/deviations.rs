@@ -224,8 +224,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         "all that is reached through the link would be gone: /bin/sh, for one",
     ),
-    refused("fifo", "is a FIFO", "no image needs one, and opening it would block"),
-    refused("socket", "is a socket", "buildah leaves it out in silence"),
+    refused("fifo-over-a-directory", "/d/pipe is a directory", DIRECTORY),
+    builds(
+        "file-over-a-fifo",
+        &["/d: 0755 0:0 directory", r#"/d/pipe: 0640 0:0 file "a\n""#],
+        "as over any file; buildah takes what is no file for a directory, and fails",
+    ),
     // Flags of COPY.
     builds("chown-root-by-name-without-passwd", &[r#"/a: 0640 0:0 file "a\n""#], "root is 0 everywhere"),
     refused("flag-of-copy-empty", "\"\" names no user", SLIP),

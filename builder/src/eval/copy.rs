@@ -15,12 +15,15 @@ use crate::check::CopyFrom;
 use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Span, Spanned};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
-use crate::origin::{Found, Item, ItemKind, Origin, shown};
+use crate::origin::{Found, Item, ItemKind, Origin, join, shown};
 use crate::stage_files::StageFiles;
 use crate::tree::{FileNode, FileTree, State};
 
 /// A heredoc's file, as BuildKit and buildah make it.
 const HEREDOC_MODE: u32 = 0o644;
+
+/// Of so many files one message has the names.
+const MAX_NAMED: usize = 20;
 
 /// What COPY and ADD have in common, variables not yet put in.
 struct Request<'a> {
@@ -133,7 +136,9 @@ impl Stage<'_> {
             || dest.ends_with('/')
             || dest.rsplit('/').next().is_some_and(|last| last == "." || last == "..")
             || LayerPath::clean(working_dir).is_ok_and(|working_dir| working_dir == path);
-        let target = target(&self.built.tree, &path, Sources { need_directory, count })
+        let special = |source: &Resolved| matches!(source, Resolved::Found(_, found) if found.iter().any(|one| one.special));
+        let special = sources.iter().any(special);
+        let target = target(&self.built.tree, &path, Sources { need_directory, special, count })
             .map_err(|problem| fail(problem, request.dest.span))?;
         let unclear = matches!(target, Target::As { may_be_directory: true, .. });
 
@@ -175,6 +180,19 @@ impl Stage<'_> {
         }
         let dangling = dangling(writer.tree(), &copied.loose);
         let entries = writer.into_entries();
+        if !copied.sockets.is_empty() {
+            let count = copied.sockets.len();
+            let (named, rest) = copied.sockets.split_at(count.min(MAX_NAMED));
+            let mut names = named.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
+            if !rest.is_empty() {
+                names.push_str(&format!(" and {} more", rest.len()));
+            }
+            self.warn_with_help(
+                request.dest.span,
+                format!("sockets are left out: {names}"),
+                "no image can have one: name them in .containerignore, or remove them",
+            );
+        }
         if unclear {
             self.warn_with_help(
                 request.dest.span,
@@ -287,6 +305,8 @@ fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &B
 /// What is kept in mind of what was copied.
 #[derive(Default)]
 struct Copied {
+    /// Sockets in a copied directory, as the origin has them.
+    sockets: Vec<Vec<u8>>,
     /// Links that lead out of the copied directory.
     loose: Vec<LayerPath>,
     /// The directories that `--parents` has kept, below the destination.
@@ -316,6 +336,17 @@ fn put(
         }
     };
     origin.walk(found, &change.exclude, &mut |item| {
+        if matches!(item.kind, ItemKind::Socket) {
+            if !found.directory {
+                return Err(Problem::new(format!(
+                    "{} is a socket, which an image cannot have",
+                    shown(&found.path)
+                ))
+                .with_help("leave it out"));
+            }
+            copied.sockets.push(join(&found.path, inside(found, item.path)));
+            return Ok(());
+        }
         // Above what is left out nothing is kept.
         if !some {
             for (named, below) in found.parents() {
@@ -327,7 +358,7 @@ fn put(
         some = true;
         if let (Target::Into(directory), ItemKind::Symlink(to)) = (target, &item.kind)
             && found.directory
-            && leads_out(&item.path[found.below().len()..], to)
+            && leads_out(inside(found, item.path), to)
             && let Ok(path) = directory.join(item.path)
         {
             copied.loose.push(path);
@@ -337,9 +368,14 @@ fn put(
     Ok(some)
 }
 
+/// The path of what a directory holds, relative to that directory.
+fn inside<'p>(found: &Found, path: &'p [u8]) -> &'p [u8] {
+    let inside = &path[found.below().len()..];
+    inside.strip_prefix(b"/").unwrap_or(inside)
+}
+
 /// Whether a relative link at `path` leads above the directory that `path` is relative to.
 fn leads_out(path: &[u8], target: &[u8]) -> bool {
-    let path = path.strip_prefix(b"/").unwrap_or(path);
     let mut depth = path.iter().filter(|b| **b == b'/').count();
     if target.starts_with(b"/") {
         return false;

@@ -72,7 +72,7 @@ pub(super) fn unpack(
                     None => return refused("a hard link to what is no file at hand"),
                 }
             }
-            IndexKind::Special => return refused("a device or FIFO, which is not carried over"),
+            IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => {
                 return refused("named by what stands behind .wh., which in a layer takes it away");
             }
