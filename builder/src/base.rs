@@ -150,7 +150,7 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result
                     Some(kind) => kind.clone(),
                 }
             }
-            IndexKind::Special => NodeKind::Special,
+            IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => continue,
         };
         tree.insert(

@@ -382,13 +382,6 @@ impl Check<'_> {
     }
 
     fn copy(&self, copy: &CopyInstruction, scope: &Scope<'_>) -> Result<(), Error> {
-        if let Some(parents) = copy.parents.filter(|parents| parents.value) {
-            return Err(self.refuse(
-                parents.span,
-                "COPY --parents is not carried out",
-                "write a COPY with the full destination for each directory",
-            ));
-        }
         for source in &copy.sources {
             if let CopySource::Path(path) = source
                 && let Ok(text) = scope.word(path)

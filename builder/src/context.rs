@@ -17,14 +17,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata};
+use cap_std::fs::{Dir, DirEntry, Metadata};
 use crossdock_storage::SourceFile;
 use walk::Walk;
 
 use crate::error::{Error, Problem};
-use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Origin, Visit, glob, join, shown, source_parts};
-use crate::pattern::has_meta;
+use crate::ignore::IgnoreFile;
+use crate::origin::{Found, Origin, SourcePath, Visit, glob, join, shown};
 use crate::tree::MAX_LINKS;
 
 /// The directory that COPY and ADD copy from.
@@ -166,20 +165,33 @@ impl Context {
         })
     }
 
-    /// The names in a directory, sorted; none where it is no directory.
-    fn names_in(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+    /// The names in a directory, sorted, and whether they are directories that something may be copied from; none where it
+    /// is no directory.
+    fn names_in(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Problem> {
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
         let Ok(located) = self.locate(&parts) else { return Ok(Vec::new()) };
         if !located.metadata.is_dir() {
             return Ok(Vec::new());
         }
-        let mut names: Vec<Vec<u8>> = self
+        let name = |entry: io::Result<DirEntry>| {
+            let entry = entry?;
+            Ok((entry.file_name().into_vec(), entry.file_type()?.is_dir()))
+        };
+        let mut names: Vec<(Vec<u8>, bool)> = self
             .open_dir(&located.path)?
             .entries()
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name().into_vec())).collect())
+            .and_then(|entries| entries.map(name).collect())
             .map_err(|error| unreadable(&located.path, error))?;
         names.sort_unstable();
+        for (name, enter) in names.iter_mut().filter(|(_, enter)| *enter) {
+            *enter = !self.is_ignored(&join(path, name));
+        }
         Ok(names)
+    }
+
+    /// Whether nothing of a directory is left.
+    fn is_ignored(&self, directory: &[u8]) -> bool {
+        self.ignore.verdict(directory).ignored_by.is_some() && !self.ignore.may_except_below(directory)
     }
 
     fn open_dir(&self, path: &[u8]) -> Result<Dir, Problem> {
@@ -214,19 +226,17 @@ impl Origin for Context {
         format!("the build context {}", self.given)
     }
 
-    fn find(&self, source: &str) -> Result<Vec<Found>, Problem> {
-        let Some(parts) = source_parts(source) else {
+    fn find(&self, source: &str, parents: bool) -> Result<Vec<Found>, Problem> {
+        let Some(wanted) = SourcePath::new(source, parents) else {
             return Err(Problem::source(format!("{source:?} leads outside {}", self.name()))
                 .with_help("give the directory above as the context and name the source from there"));
         };
-        let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        let bytes: Vec<&[u8]> = wanted.parts.iter().map(|part| part.as_bytes()).collect();
         // A name that is there is that name, whatever it looks like.
         let (paths, pattern) = match self.locate(&bytes) {
-            Ok(_) => (vec![bytes.join(&b'/')], false),
-            Err(_) if parts.iter().any(|part| has_meta(part)) => {
-                (glob(&parts, |path| self.names_in(path))?, true)
-            }
-            Err(miss) => match (self.ignore.verdict(&bytes.join(&b'/')).ignored_by, &miss) {
+            Ok(_) => (vec![wanted.literal()], false),
+            Err(_) if wanted.has_meta() => (glob(&wanted, |path| self.names_in(path))?, true),
+            Err(miss) => match (self.ignore.verdict(&wanted.literal()).ignored_by, &miss) {
                 (Some(line), Miss::Missing(_)) => {
                     return Err(Problem::source(format!(
                         "{source:?} is not in {} ({} would ignore it too)",
@@ -259,12 +269,13 @@ impl Origin for Context {
                 ignored.get_or_insert((path, line));
                 continue;
             }
-            let name = split_last(&path).1.to_vec();
             let ignored_by = line.map(|line| self.ignored(line));
             found.push(Found {
-                name,
+                kept: wanted.kept(&path, directory),
+                named: path,
                 path: located.path,
                 directory,
+                special: !directory && !located.metadata.is_file(),
                 ignored_by,
                 metadata: Some(located.metadata),
             });
@@ -287,13 +298,18 @@ impl Origin for Context {
     }
 
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let mut walk = Walk::new(self, exclude, visit);
+        let mut walk = Walk::new(self, exclude, found.below(), visit);
+        let excluded = exclude.verdict(found.below());
         if found.directory {
             let directory = self.open_dir(&found.path)?;
             let matched = self.ignore.verdict(&found.path).matched;
-            return walk.directory(&directory, &mut found.path.clone(), &matched, &ParentMatch::default());
+            if excluded.ignored_by.is_none() && found.ignored_by.is_none() && !found.below().is_empty() {
+                let metadata = directory.dir_metadata().map_err(|error| unreadable(&found.path, error))?;
+                walk.directory_itself(&found.path, &metadata)?;
+            }
+            return walk.directory(&directory, &mut found.path.clone(), &matched, &excluded.matched);
         }
-        if exclude.verdict(&found.name).ignored_by.is_some() {
+        if excluded.ignored_by.is_some() {
             return Ok(());
         }
         let path = os_path(&found.path);
@@ -304,6 +320,17 @@ impl Origin for Context {
                     self.dir.symlink_metadata(path).map_err(|error| unreadable(&found.path, error))?;
                 walk.one(&self.dir, path, &found.path, &metadata)
             }
+        }
+    }
+
+    fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
+        let parts: Vec<&[u8]> = named.split(|b| *b == b'/').collect();
+        match self.locate(&parts) {
+            Ok(located) if self.ignore.verdict(&located.path).ignored_by.is_none() => {
+                let none = IgnoreFile::none();
+                Walk::new(self, &none, below, visit).directory_itself(&located.path, &located.metadata)
+            }
+            _ => Ok(()),
         }
     }
 }

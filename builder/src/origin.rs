@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cap_std::fs::Metadata;
-use crossdock_storage::Xattrs;
+use crossdock_storage::{Special, Xattrs};
 
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
@@ -14,22 +14,41 @@ use crate::tree::FileNode;
 /// What a source named or matched, its links followed.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// The last part of the path as it was named or matched; empty for the root.
-    pub(crate) name: Vec<u8>,
+    /// The path as it was named or matched, relative to the origin's root.
+    pub(crate) named: Vec<u8>,
+    /// From which byte on that path is kept below the destination, see [`Found::below`].
+    pub(crate) kept: usize,
     /// The path without links, relative to the origin's root.
     pub(crate) path: Vec<u8>,
     /// Whether it is a directory.
     pub(crate) directory: bool,
+    /// Whether it is a FIFO, device or socket.
+    pub(crate) special: bool,
     /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
     pub(crate) ignored_by: Option<String>,
     /// What the context saw there; a file is not looked at twice.
     pub(crate) metadata: Option<Metadata>,
 }
 
+impl Found {
+    /// Where it goes below the destination: a file by its name, a directory itself and not into it; with `--parents` what
+    /// is behind the pivot.
+    pub(crate) fn below(&self) -> &[u8] {
+        &self.named[self.kept..]
+    }
+
+    /// The directories that `--parents` keeps above it, from the topmost down: the path in the origin, as it was named, and
+    /// the one below the destination.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let slashes = self.below().iter().enumerate().filter(|(_, b)| **b == b'/');
+        slashes.map(|(at, _)| (&self.named[..self.kept + at], &self.below()[..at]))
+    }
+}
+
 /// A file, directory or link that is copied.
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
-    /// The path below the directory that is copied; empty for a file that is copied by itself.
+    /// The path below the destination.
     pub(crate) path: &'a [u8],
     pub(crate) kind: ItemKind,
     pub(crate) mode: u32,
@@ -44,6 +63,9 @@ pub(crate) enum ItemKind {
     /// Names of one file share the `Arc`.
     File(Arc<FileNode>),
     Symlink(Bytes),
+    Special(Special),
+    /// Nothing that an image can have.
+    Socket,
 }
 
 /// Takes what a walk finds.
@@ -54,16 +76,66 @@ pub(crate) trait Origin {
     /// How messages name it, such as `the build context ./ctx`.
     fn name(&self) -> String;
 
-    /// What `source`, a path or pattern, stands for: at least one thing, sorted by path.
-    fn find(&self, source: &str) -> Result<Vec<Found>, Problem>;
+    /// What `source`, a path or pattern, stands for: at least one thing, sorted by path. `parents` is what `--parents` says.
+    fn find(&self, source: &str, parents: bool) -> Result<Vec<Found>, Problem>;
 
     /// Shows `found` to `visit`, or all that is below it where it is a directory: a directory before its contents,
-    /// names sorted by bytes. `exclude` is matched on paths below the directory, or the name of a file.
+    /// names sorted by bytes. The directory itself is shown where its path is kept. `exclude` is matched on paths below
+    /// the destination.
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem>;
+
+    /// Shows the directory that `named` leads to as the one at `below`; not where it is ignored, or not known.
+    fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem>;
 }
 
-/// The parts of a source's path, cleaned as text; `None` where it leads above the root.
-pub(crate) fn source_parts(source: &str) -> Option<Vec<&str>> {
+/// A source as it is looked for.
+#[derive(Debug)]
+pub(crate) struct SourcePath<'a> {
+    /// The parts of the path, cleaned as text.
+    pub(crate) parts: Vec<&'a str>,
+    /// With `--parents`: so many parts stand before the pivot, a `/./`. From there on paths are kept, and `**` matches
+    /// any number of directories.
+    pivot: Option<usize>,
+}
+
+impl<'a> SourcePath<'a> {
+    /// `None` where the path leads above the root, or above its pivot.
+    pub(crate) fn new(source: &'a str, parents: bool) -> Option<Self> {
+        if !parents {
+            return Some(Self { parts: source_parts(source)?, pivot: None });
+        }
+        let (before, behind) = source.split_once("/./").unwrap_or(("", source));
+        let mut parts = source_parts(before)?;
+        let pivot = Some(parts.len());
+        parts.extend(source_parts(behind)?);
+        Some(Self { parts, pivot })
+    }
+
+    /// The path of what this names.
+    pub(crate) fn literal(&self) -> Vec<u8> {
+        self.parts.join("/").into_bytes()
+    }
+
+    /// Whether it may be a pattern.
+    pub(crate) fn has_meta(&self) -> bool {
+        self.parts.iter().any(|part| has_meta(part))
+    }
+
+    /// From which byte on a path that this names or matches is kept.
+    pub(crate) fn kept(&self, named: &[u8], directory: bool) -> usize {
+        let slash = |(_, byte): &(usize, &u8)| **byte == b'/';
+        let mut bytes = named.iter().enumerate();
+        let before = match self.pivot {
+            Some(0) => return 0,
+            Some(pivot) => bytes.filter(slash).nth(pivot - 1),
+            None if directory => None,
+            None => return bytes.rfind(slash).map_or(0, |(at, _)| at + 1),
+        };
+        before.map_or(named.len(), |(at, _)| at + 1)
+    }
+}
+
+fn source_parts(source: &str) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     for part in source.split('/') {
         match part {
@@ -77,14 +149,29 @@ pub(crate) fn source_parts(source: &str) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// The paths that a source's parts match, one after the other, sorted as long as `names_in` lists the names of a
-/// directory sorted. A part without a wildcard is taken as it is, whether it is there or not.
+/// The paths that a source matches, sorted as long as `names_in` lists the names of a directory sorted, each with whether
+/// it is a directory to look into. A part without a wildcard is taken as it is, whether it is there or not.
 pub(crate) fn glob(
-    parts: &[&str],
-    names_in: impl Fn(&[u8]) -> Result<Vec<Vec<u8>>, Problem>,
+    source: &SourcePath<'_>,
+    names_in: impl Fn(&[u8]) -> Result<Vec<(Vec<u8>, bool)>, Problem>,
 ) -> Result<Vec<Vec<u8>>, Problem> {
     let mut matches = vec![Vec::new()];
-    for part in parts {
+    let last = source.parts.len().saturating_sub(1);
+    for (index, part) in source.parts.iter().enumerate() {
+        // At the end it is all that is there, as `*` is: directories are copied with all that is in them.
+        if *part == "**" && index < last && source.pivot.is_some_and(|pivot| pivot <= index) {
+            let mut at = 0;
+            while let Some(directory) = matches.get(at).cloned() {
+                let names = names_in(&directory)?;
+                let inside = names.iter().filter(|(_, enter)| *enter).map(|(name, _)| join(&directory, name));
+                matches.splice(at + 1..at + 1, inside);
+                at += 1;
+            }
+            // What `**/**` matches, it matches in several ways.
+            matches.sort_unstable();
+            matches.dedup();
+            continue;
+        }
         if !has_meta(part) {
             for path in &mut matches {
                 *path = join(path, part.as_bytes());
@@ -96,7 +183,8 @@ pub(crate) fn glob(
         let mut next = Vec::new();
         for directory in matches {
             let names = names_in(&directory)?;
-            next.extend(names.iter().filter(|name| pattern.matches(name)).map(|name| join(&directory, name)));
+            let names = names.iter().filter(|(name, _)| pattern.matches(name));
+            next.extend(names.map(|(name, _)| join(&directory, name)));
         }
         matches = next;
     }

@@ -6,8 +6,7 @@ use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Item, ItemKind, Origin, Visit, glob, join, shown, source_parts};
-use crate::pattern::has_meta;
+use crate::origin::{Found, Item, ItemKind, Origin, SourcePath, Visit, glob, join, shown};
 use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
 
 /// The files of an earlier stage or an image.
@@ -21,23 +20,25 @@ pub(crate) struct StageFiles<'a> {
 impl StageFiles<'_> {
     fn in_base(&self, path: &[u8]) -> Problem {
         Problem::new(format!(
-            "{} cannot be taken out of the layers of {}: it is a sparse file or a device, or what they hold is not known",
+            "{} cannot be taken out of the layers of {}: it is a sparse file, or what they hold is not known",
             layer_path(path),
             self.name
         ))
         .with_help("put the file into the context in an earlier step of the pipeline and COPY it from there")
     }
 
-    /// The names in a directory, sorted; none where it is no directory.
-    fn names_in(&self, path: &[u8]) -> Vec<Vec<u8>> {
+    /// The names in a directory, sorted, and whether they are directories; none where it is none.
+    fn names_in(&self, path: &[u8]) -> Vec<(Vec<u8>, bool)> {
         let Ok(State::Found(node)) = self.tree.lookup(&layer_path(path), true).map(|lookup| lookup.state)
         else {
             return Vec::new();
         };
-        node.children().into_iter().flat_map(|children| children.keys()).map(|name| name.to_vec()).collect()
+        let children = node.children().into_iter().flatten();
+        children.map(|(name, child)| (name.to_vec(), child.is_directory())).collect()
     }
 
-    fn directory(
+    /// What is in a directory.
+    fn inside(
         &self,
         node: &Node,
         walk: &mut Walk<'_, '_>,
@@ -57,7 +58,7 @@ impl StageFiles<'_> {
                 self.one(child, walk, &path)?;
             }
             if child.is_directory() && (!left_out || walk.exclude.may_except_below(&walk.below)) {
-                self.directory(child, walk, &path, &verdict.matched)?;
+                self.inside(child, walk, &path, &verdict.matched)?;
             }
             walk.below.truncate(len);
         }
@@ -70,7 +71,7 @@ impl StageFiles<'_> {
             NodeKind::File(file) if **file == FileNode::InBase => return Err(self.in_base(path)),
             NodeKind::File(file) => ItemKind::File(file.clone()),
             NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
-            NodeKind::Special => return Err(self.in_base(path)),
+            NodeKind::Special(special) => ItemKind::Special(**special),
         };
         let xattrs = node.xattrs.clone();
         (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs })
@@ -88,30 +89,32 @@ impl Origin for StageFiles<'_> {
         self.name.to_owned()
     }
 
-    fn find(&self, source: &str) -> Result<Vec<Found>, Problem> {
-        let Some(parts) = source_parts(source) else {
+    fn find(&self, source: &str, parents: bool) -> Result<Vec<Found>, Problem> {
+        let Some(wanted) = SourcePath::new(source, parents) else {
             return Err(Problem::source(format!("{source:?} leads above the root of {}", self.name)));
         };
         let bad = |error: crate::tree::LookupError| Problem::new(format!("{error} in {}", self.name));
         let literal =
-            LayerPath::clean(parts.join("/")).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
-        let pattern = parts.iter().any(|part| has_meta(part));
+            LayerPath::clean(wanted.literal()).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
+        let pattern = wanted.has_meta();
         let paths = match self.tree.lookup(&literal, true) {
             Ok(lookup) if matches!(lookup.state, State::Found(_)) || !pattern => vec![literal],
             Err(error) if !pattern => return Err(bad(error)),
             _ => {
-                let paths = glob(&parts, |path| Ok(self.names_in(path)))?;
+                let paths = glob(&wanted, |path| Ok(self.names_in(path)))?;
                 paths.iter().map(|path| layer_path(path)).collect()
             }
         };
-        let mut found = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for path in paths {
             let lookup = self.tree.lookup(&path, true).map_err(bad)?;
             match lookup.state {
                 State::Found(node) => found.push(Found {
-                    name: path.file_name().unwrap_or_default().to_vec(),
+                    kept: wanted.kept(path.as_bytes(), node.is_directory()),
+                    named: path.as_bytes().to_vec(),
                     path: lookup.path.as_bytes().to_vec(),
                     directory: node.is_directory(),
+                    special: matches!(node.kind, NodeKind::Special(_)),
                     ignored_by: None,
                     metadata: None,
                 }),
@@ -136,15 +139,20 @@ impl Origin for StageFiles<'_> {
         let Some(node) = self.tree.get(&layer_path(&found.path)) else {
             return Err(Problem::new(format!("{} is not in {}", shown(&found.path), self.name)));
         };
-        let mut walk = Walk { exclude, visit, below: Vec::new() };
+        let mut walk = Walk { exclude, visit, below: found.below().to_vec() };
+        let verdict = exclude.verdict(found.below());
+        let left_out = verdict.ignored_by.is_some();
         if found.directory {
             // What an unknown base has below the directory would be missing without a word.
             if self.tree.is_unknown() {
                 return Err(self.in_base(&found.path));
             }
-            return self.directory(node, &mut walk, &found.path, &ParentMatch::default());
+            if !left_out && !found.below().is_empty() {
+                self.one(node, &mut walk, &found.path)?;
+            }
+            return self.inside(node, &mut walk, &found.path, &verdict.matched);
         }
-        if exclude.verdict(&found.name).ignored_by.is_some() {
+        if left_out {
             return Ok(());
         }
         // Names of one file that are copied one by one are files of their own, as from the context.
@@ -153,5 +161,15 @@ impl Origin for StageFiles<'_> {
             _ => node.clone(),
         };
         self.one(&apart, &mut walk, &found.path)
+    }
+
+    fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
+        match self.tree.lookup(&layer_path(named), true).map(|lookup| lookup.state) {
+            Ok(State::Found(node)) => {
+                let mut walk = Walk { exclude: &IgnoreFile::none(), visit, below: below.to_vec() };
+                self.one(node, &mut walk, named)
+            }
+            _ => Ok(()),
+        }
     }
 }

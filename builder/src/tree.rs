@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath, Xattrs};
+use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath, Special, Xattrs};
 
 /// Symbolic links followed in one lookup, as in Linux.
 pub(crate) const MAX_LINKS: usize = 40;
@@ -49,8 +49,8 @@ pub enum NodeKind {
     File(Arc<FileNode>),
     /// A symbolic link.
     Symlink(Bytes),
-    /// A device, FIFO or socket of the base.
-    Special,
+    /// A FIFO or device; nodes that share the `Arc` are names of one.
+    Special(Arc<Special>),
 }
 
 /// The contents of a directory.
@@ -237,6 +237,7 @@ impl FileTree {
             EntryKind::Directory => NodeKind::Directory(Directory::default()),
             EntryKind::File(content) => NodeKind::File(Arc::new(FileNode::Known(content.clone()))),
             EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
+            EntryKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             EntryKind::HardLink { target } => self
                 .get(target)
                 .map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone()),
@@ -254,7 +255,7 @@ impl FileTree {
         let mut nodes = Vec::new();
         collect(self.root, &mut Vec::new(), &mut nodes);
         nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut first: BTreeMap<*const FileNode, LayerPath> = BTreeMap::new();
+        let mut first: BTreeMap<*const (), LayerPath> = BTreeMap::new();
         let mut entries = Vec::with_capacity(nodes.len());
         for (path, node) in nodes {
             let kind = match node.kind {
@@ -262,7 +263,7 @@ impl FileTree {
                 NodeKind::Symlink(target) => EntryKind::Symlink { target },
                 NodeKind::File(file) => {
                     let FileNode::Known(content) = &*file else { continue };
-                    match first.entry(Arc::as_ptr(&file)) {
+                    match first.entry(Arc::as_ptr(&file).cast()) {
                         MapEntry::Occupied(name) => EntryKind::HardLink { target: name.get().clone() },
                         MapEntry::Vacant(slot) => {
                             slot.insert(path.clone());
@@ -270,7 +271,13 @@ impl FileTree {
                         }
                     }
                 }
-                NodeKind::Special => continue,
+                NodeKind::Special(special) => match first.entry(Arc::as_ptr(&special).cast()) {
+                    MapEntry::Occupied(name) => EntryKind::HardLink { target: name.get().clone() },
+                    MapEntry::Vacant(slot) => {
+                        slot.insert(path.clone());
+                        EntryKind::Special(*special)
+                    }
+                },
             };
             entries.push(Entry {
                 path,
@@ -318,7 +325,7 @@ impl Node {
     pub fn children(&self) -> Option<&BTreeMap<Box<[u8]>, Self>> {
         match &self.kind {
             NodeKind::Directory(directory) => Some(&directory.children),
-            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special => None,
+            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special(_) => None,
         }
     }
 
@@ -334,7 +341,7 @@ impl Node {
         }
         match &mut self.kind {
             NodeKind::Directory(directory) => Arc::make_mut(&mut directory.children),
-            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special => {
+            NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special(_) => {
                 unreachable!("made a directory above")
             }
         }

@@ -172,18 +172,22 @@ fn hold(
         (IndexKind::Symlink(_), LocalKind::Symlink(..)) | (IndexKind::Directory, LocalKind::Directory) => {
             Ok(Some(Compared::Same { bytes: 0 }))
         }
+        (IndexKind::Special(there), LocalKind::Special(here)) if there == here => {
+            Ok(Some(Compared::Same { bytes: 0 }))
+        }
         (there, here) => {
             let there = match there {
-                IndexKind::File(_) => "a file",
-                IndexKind::Symlink(_) => "a symbolic link",
-                IndexKind::Directory => "a directory",
-                _ => "a device, FIFO or socket",
+                IndexKind::Symlink(_) => "a symbolic link".to_owned(),
+                IndexKind::Directory => "a directory".to_owned(),
+                IndexKind::Special(special) => special.to_string(),
+                _ => "a file".to_owned(),
             };
             let here = match here {
-                LocalKind::File(_) => "a file",
-                LocalKind::Symlink(..) => "a symbolic link",
-                LocalKind::Directory => "a directory",
-                LocalKind::Special => "a device, FIFO or socket",
+                LocalKind::File(_) => "a file".to_owned(),
+                LocalKind::Symlink(..) => "a symbolic link".to_owned(),
+                LocalKind::Directory => "a directory".to_owned(),
+                LocalKind::Special(special) => special.to_string(),
+                LocalKind::Socket => "a socket".to_owned(),
             };
             differs(format!("{image} is {there} in the image, and {here} here"))
         }
@@ -196,6 +200,11 @@ impl LocalFile {
     /// # Errors
     /// [`Error::Open`] and [`Error::Read`].
     pub fn same_as(&self, other: &Self) -> Result<bool> {
+        // Others are not opened: a FIFO would wait.
+        let is_file = |file: &Self| matches!(file.kind, LocalKind::File(_) | LocalKind::Symlink(_, Some(_)));
+        if !is_file(self) || !is_file(other) {
+            return Ok(false);
+        }
         let open = |file: &Self| {
             File::open(&file.path).map_err(|source| Error::Open { path: file.path.clone(), source })
         };
@@ -293,6 +302,7 @@ mod tests {
 
     use super::*;
     use crate::entry::LayerPath;
+    use crate::entry::{Entry, EntryKind, Special};
     use crate::local::Against;
 
     #[test]
@@ -334,5 +344,48 @@ mod tests {
             "{sparse:?}"
         );
         assert_eq!(plain.outcome, Some(Compared::Same { bytes: 10 }));
+    }
+
+    #[test]
+    fn fifos_are_held_against_what_is_here_and_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["pipe", "null"] {
+            nix::unistd::mkfifo(&directory.path().join(name), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        }
+        std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        let entry = |name: &str, special| Entry {
+            path: LayerPath::clean(name).unwrap(),
+            kind: EntryKind::Special(special),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            xattrs: crate::Xattrs::default(),
+        };
+        let entries = [
+            entry("null", Special::Character(1, 3)),
+            entry("pipe", Special::Fifo),
+            entry("socket", Special::Block(7, 0)),
+        ];
+        let layer = crate::encode_entries(&entries, 0).unwrap();
+        let mut archive = Vec::new();
+        for chunk in layer.bytes_from(0, &crate::ReadOptions::default()) {
+            archive.extend_from_slice(&chunk.unwrap());
+        }
+        let place = Against { local: directory.path().to_path_buf(), image: LayerPath::root() };
+        let tree = LocalTree::read(&[place]).unwrap();
+        let compared = compare_ranges(Cursor::new(archive), &tree, |_| Vec::new(), "it").unwrap();
+        let said = compared.iter().map(|compared| match &compared.outcome {
+            Some(Compared::Differs(difference)) => difference.problem.as_str(),
+            Some(Compared::Same { bytes: 0 }) => "same",
+            _ => "not compared",
+        });
+        assert_eq!(
+            said.collect::<Vec<_>>(),
+            [
+                "/null is the character device 1:3 in the image, and a FIFO here",
+                "same",
+                "/socket is the block device 7:0 in the image, and a socket here"
+            ]
+        );
     }
 }

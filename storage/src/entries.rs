@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tar::{Archive, Entries, Entry, EntryType};
 
 use crate::decode;
-use crate::entry::LayerPath;
+use crate::entry::{LayerPath, Special};
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
 use crate::xattrs::Xattrs;
@@ -108,6 +108,15 @@ fn walk<'a, R: Read>(
             })
         };
         let header = entry.header();
+        // Where the format has no such numbers, or the field is empty, they are 0.
+        let device = |number: io::Result<Option<u32>>| match number {
+            Ok(number) if number.unwrap_or(0) <= Special::MAX_NUMBER => Ok(number.unwrap_or(0)),
+            _ => Err(Error::Unusable(format!(
+                "{what}: {} is a device with a number that none has",
+                String::from_utf8_lossy(&entry.path_bytes())
+            ))),
+        };
+        let (major, minor) = (header.device_major(), header.device_minor());
         let kind = match header.entry_type() {
             EntryType::Directory => IndexKind::Directory,
             EntryType::Symlink => match link() {
@@ -118,7 +127,9 @@ fn walk<'a, R: Read>(
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 IndexKind::File(sparse.as_ref().map_or(entry.size(), |(_, size)| *size))
             }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => IndexKind::Special,
+            EntryType::Fifo => IndexKind::Special(Special::Fifo),
+            EntryType::Char => IndexKind::Special(Special::Character(device(major)?, device(minor)?)),
+            EntryType::Block => IndexKind::Special(Special::Block(device(major)?, device(minor)?)),
             // Global headers and what is not known stand for no file.
             _ => continue,
         };

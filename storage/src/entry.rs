@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::sys::stat::{SFlag, major, minor};
+use serde::{Deserialize, Serialize};
 
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
@@ -189,11 +191,66 @@ pub enum EntryKind {
         /// The target's bytes.
         target: Bytes,
     },
-    /// Another name of a file that is an earlier entry of the same layer.
+    /// Another name of a file, FIFO or device that is an earlier entry of the same layer.
     HardLink {
         /// The path of that entry.
         target: LayerPath,
     },
+    /// A FIFO or device.
+    Special(Special),
+}
+
+/// What has a name in the file system and no bytes. Sockets are not among it: archives have no entries for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Special {
+    /// A named pipe.
+    #[serde(rename = "p")]
+    Fifo,
+    /// A character device: major and minor number.
+    #[serde(rename = "c")]
+    Character(u32, u32),
+    /// A block device: major and minor number.
+    #[serde(rename = "b")]
+    Block(u32, u32),
+}
+
+impl Special {
+    /// The largest number of a device that a tar header has room for.
+    pub const MAX_NUMBER: u32 = 0o7_777_777;
+
+    /// What a path of this machine is, which is looked at and never opened: opening a FIFO waits for who writes to it. `None`
+    /// for all else, sockets too.
+    #[must_use]
+    pub fn of(mode: u32, device: u64) -> Option<Self> {
+        let numbers = || {
+            let number =
+                |number: u64| u32::try_from(number).ok().filter(|number| *number <= Self::MAX_NUMBER);
+            Some((number(major(device))?, number(minor(device))?))
+        };
+        match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+            SFlag::S_IFIFO => Some(Self::Fifo),
+            SFlag::S_IFCHR => numbers().map(|(major, minor)| Self::Character(major, minor)),
+            SFlag::S_IFBLK => numbers().map(|(major, minor)| Self::Block(major, minor)),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes away what lower layers have at its path, where layers are unpacked for overlayfs
+    /// (<https://docs.kernel.org/filesystems/overlayfs.html>, "whiteouts and opaque directories").
+    #[must_use]
+    pub const fn is_whiteout(self) -> bool {
+        matches!(self, Self::Character(0, 0))
+    }
+}
+
+impl fmt::Display for Special {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fifo => f.write_str("a FIFO"),
+            Self::Character(major, minor) => write!(f, "the character device {major}:{minor}"),
+            Self::Block(major, minor) => write!(f, "the block device {major}:{minor}"),
+        }
+    }
 }
 
 impl Entry {

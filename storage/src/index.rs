@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{DiffId, Digest};
 use crate::entries::{LayerArchive, damaged};
-use crate::entry::LayerPath;
+use crate::entry::{LayerPath, Special};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
@@ -32,7 +32,7 @@ const MAX_INDEX: u64 = 512 << 20;
 const MAX_DATABASE: u64 = 1 << 20;
 
 /// Goes up when the index of a layer has something that it had not before.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// How much an index is to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,9 +100,9 @@ pub enum IndexKind {
     /// Another name of a file.
     #[serde(rename = "h")]
     HardLink(#[serde(with = "path_text")] LayerPath),
-    /// A device, FIFO or socket.
+    /// A FIFO or device.
     #[serde(rename = "s")]
-    Special,
+    Special(Special),
     /// Takes away what lower layers have at the path.
     #[serde(rename = "w")]
     Whiteout,

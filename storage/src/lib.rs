@@ -53,7 +53,7 @@ pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig}
 pub use digest::{DiffId, Digest};
 pub use dir::DirSink;
 pub use encode::{Compression, ManifestFormat};
-pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError};
+pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Special};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::{Hasher, hash_layers};
 pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream};

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::entry::LayerPath;
+use crate::entry::{LayerPath, Special};
 use crate::error::{Error, Result};
 
 /// A file or directory of this machine, and where it should stand in an image.
@@ -47,8 +48,10 @@ pub enum LocalKind {
     Symlink(Bytes, Option<u64>),
     /// A directory.
     Directory,
-    /// A device, FIFO or socket.
-    Special,
+    /// A FIFO or device.
+    Special(Special),
+    /// A socket, which no archive has, or a device whose numbers none can have.
+    Socket,
 }
 
 impl LocalTree {
@@ -126,6 +129,6 @@ fn kind_of(meta: &fs::Metadata) -> LocalKind {
     } else if meta.is_file() {
         LocalKind::File(meta.len())
     } else {
-        LocalKind::Special
+        Special::of(meta.mode(), meta.rdev()).map_or(LocalKind::Socket, LocalKind::Special)
     }
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tar::{EntryType, Header};
 
 use crate::entries::PAX_XATTR;
-use crate::entry::{Entry, EntryKind, FileContent, LayerPath};
+use crate::entry::{Entry, EntryKind, FileContent, LayerPath, Special};
 use crate::error::{Error, Result};
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
@@ -21,7 +21,7 @@ static ZEROS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// Writes `entries`, sorted by path but for files that come out of streams, as a tar archive in which every entry has `mtime`, in seconds since the epoch.
 ///
 /// # Errors
-/// [`Error::Entry`] where two entries have one path, or a hard link's target is not a file earlier in the archive.
+/// [`Error::Entry`] where two entries have one path, or a hard link's target is no file, FIFO or device earlier in the archive.
 pub fn encode_entries(entries: &[Entry], mtime: u64) -> Result<VirtualLayer> {
     let mut sorted: Vec<&Entry> = entries.iter().collect();
     sorted.sort_by(|a, b| a.path.cmp(&b.path));
@@ -34,7 +34,7 @@ pub fn encode_entries(entries: &[Entry], mtime: u64) -> Result<VirtualLayer> {
             let earlier = *target < entry.path
                 && sorted
                     .binary_search_by(|other| other.path.cmp(target))
-                    .is_ok_and(|at| matches!(sorted[at].kind, EntryKind::File(_)));
+                    .is_ok_and(|at| matches!(sorted[at].kind, EntryKind::File(_) | EntryKind::Special(_)));
             if !earlier {
                 return Err(refused(
                     &entry.path,
@@ -117,6 +117,16 @@ impl Writer {
             EntryKind::HardLink { target } => {
                 header.set_entry_type(EntryType::Link);
                 link = target.as_bytes();
+            }
+            EntryKind::Special(special) => {
+                let (kind, major, minor) = match *special {
+                    Special::Fifo => (EntryType::Fifo, 0, 0),
+                    Special::Character(major, minor) => (EntryType::Char, major, minor),
+                    Special::Block(major, minor) => (EntryType::Block, major, minor),
+                };
+                header.set_entry_type(kind);
+                header.set_device_major(major).expect("a GNU header has it");
+                header.set_device_minor(minor).expect("a GNU header has it");
             }
         }
         self.long(EntryType::GNULongLink, link, header.as_old().linkname.len());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crossdock_storage::{
-    Entry, EntryKind, FileContent, LayerPath, ReadOptions, SourceFile, VirtualLayer, encode_entries,
+    Entry, EntryKind, FileContent, LayerPath, ReadOptions, SourceFile, Special, VirtualLayer, encode_entries,
 };
 use proptest::prelude::*;
 
@@ -42,6 +42,7 @@ fn expected(entries: &[Entry], contents: &BTreeMap<LayerPath, Vec<u8>>) -> BTree
                 EntryKind::File(_) => ('-', String::new()),
                 EntryKind::Symlink { target } => ('l', String::from_utf8(target.to_vec()).unwrap()),
                 EntryKind::HardLink { target } => ('h', target.to_string()[1..].to_owned()),
+                EntryKind::Special(special) => special_of(*special),
             };
             let size = content.as_ref().map_or(0, |c| c.len() as u64);
             let seen = Seen {
@@ -58,6 +59,15 @@ fn expected(entries: &[Entry], contents: &BTreeMap<LayerPath, Vec<u8>>) -> BTree
         .collect()
 }
 
+/// A letter, as listers have it, and the numbers of a device.
+fn special_of(special: Special) -> (char, String) {
+    match special {
+        Special::Fifo => ('p', String::new()),
+        Special::Character(major, minor) => ('c', format!("{major},{minor}")),
+        Special::Block(major, minor) => ('b', format!("{major},{minor}")),
+    }
+}
+
 fn by_tar_crate(archive: &[u8]) -> BTreeMap<String, Seen> {
     let mut archive = tar::Archive::new(archive);
     let mut seen = BTreeMap::new();
@@ -70,13 +80,20 @@ fn by_tar_crate(archive: &[u8]) -> BTreeMap<String, Seen> {
             tar::EntryType::Regular => '-',
             tar::EntryType::Symlink => 'l',
             tar::EntryType::Link => 'h',
+            tar::EntryType::Fifo => 'p',
+            tar::EntryType::Char => 'c',
+            tar::EntryType::Block => 'b',
             other => panic!("{other:?}"),
         };
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
         let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
-        let link =
-            entry.link_name_bytes().map_or(String::new(), |l| String::from_utf8(l.into_owned()).unwrap());
+        let numbers = || (header.device_major().unwrap().unwrap(), header.device_minor().unwrap().unwrap());
+        let link = match (entry.link_name_bytes(), kind) {
+            (Some(link), _) => String::from_utf8(link.into_owned()).unwrap(),
+            (None, 'b' | 'c') => format!("{},{}", numbers().0, numbers().1),
+            (None, _) => String::new(),
+        };
         let value = Seen {
             kind,
             mode: header.mode().unwrap(),
@@ -127,16 +144,21 @@ enum Plan {
     Source(Vec<u8>),
     Symlink(String),
     HardLink,
+    Special(Special),
 }
 
 fn plan() -> impl Strategy<Value = (Plan, u32, u32, u32)> {
     let content = prop::collection::vec(any::<u8>(), 0..2000);
+    let numbers = (0..=Special::MAX_NUMBER, 0..=Special::MAX_NUMBER);
     let plan = prop_oneof![
         Just(Plan::Directory),
         content.clone().prop_map(Plan::Inline),
         content.prop_map(Plan::Source),
         prop_oneof!["[a-z/.]{1,20}", "[a-z/]{95,150}"].prop_map(Plan::Symlink),
         Just(Plan::HardLink),
+        Just(Plan::Special(Special::Fifo)),
+        numbers.clone().prop_map(|(major, minor)| Plan::Special(Special::Character(major, minor))),
+        numbers.prop_map(|(major, minor)| Plan::Special(Special::Block(major, minor))),
     ];
     (plan, 0..=0o7777u32, prop_oneof![Just(0u32), any::<u32>()], prop_oneof![Just(0u32), any::<u32>()])
 }
@@ -159,6 +181,7 @@ fn entries_of(
                 EntryKind::File(FileContent::Source(SourceFile::stat(at).unwrap()))
             }
             Plan::Symlink(target) => EntryKind::Symlink { target: target.clone().into() },
+            Plan::Special(special) => EntryKind::Special(*special),
             Plan::HardLink => match &first_file {
                 Some(target) => EntryKind::HardLink { target: LayerPath::clone(target) },
                 None => EntryKind::Directory,
@@ -208,6 +231,11 @@ proptest! {
                     EntryKind::File(_) => '-',
                     EntryKind::Symlink { .. } => 'l',
                     EntryKind::HardLink { .. } => 'h',
+                    EntryKind::Special(special) => {
+                        let (kind, numbers) = special_of(special);
+                        prop_assert!(line.contains(&numbers), "{}: {} in {}", program, numbers, line);
+                        kind
+                    }
                 };
                 prop_assert!(line.starts_with(kind), "{}: {} for {:?}", program, line, entry.kind);
                 prop_assert!(line.contains(&entry.uid.to_string()), "{}: owner {} in {}", program, entry.uid, line);

@@ -54,6 +54,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row("add-archive-cut-off-in-gzip", "FROM scratch\nADD x.tar.gz /d/\n")
             .with(|context| context.bytes("x.tar.gz", &gzip(&archive()[..1026])))
             .fails("x.tar.gz", "unexpected EOF"),
+        row("add-archive-of-fifos-and-devices", "FROM scratch\nADD --chown=9 x.tar /d/\n")
+            .with(|context| context.bytes("x.tar", &specials())),
         row("copy-archive", "FROM scratch\nCOPY x.tar /d/\nCOPY x.tar /y\n")
             .with(|context| context.bytes("x.tar", &archive())),
     ]
@@ -82,6 +84,33 @@ fn archive() -> Vec<u8> {
     add("x/twin", EntryType::Link, 0o4640, "x/in", b"");
     add("x/link", EntryType::Symlink, 0o777, "in", b"");
     add("implied/deep", EntryType::Regular, 0o600, "", b"deep\n");
+    archive.into_inner().unwrap()
+}
+
+/// A FIFO with another name, and devices of both kinds.
+fn specials() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, kind, target) in [
+        ("pipe", EntryType::Fifo, ""),
+        ("twin", EntryType::Link, "pipe"),
+        ("null", EntryType::Char, ""),
+        ("disk", EntryType::Block, ""),
+    ] {
+        let mut header = Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_mode(0o640);
+        header.set_uid(5);
+        header.set_gid(6);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        if !target.is_empty() {
+            header.set_link_name(target).unwrap();
+        }
+        header.set_cksum();
+        archive.append(&header, &[][..]).unwrap();
+    }
     archive.into_inner().unwrap()
 }
 

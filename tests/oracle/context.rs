@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use rustix::fs::{XattrFlags, setxattr};
 
@@ -90,6 +90,13 @@ impl<'a> Context<'a> {
     pub(crate) fn fifo(&self, path: &str) -> &Self {
         mkfifo(&self.0.file(path), Mode::from_bits_truncate(0o644)).unwrap();
         self
+    }
+
+    /// A character device.
+    pub(crate) fn device(&self, path: &str, major: u64, minor: u64) -> &Self {
+        let mode = Mode::from_bits_truncate(0o644);
+        mknod(&self.0.file(path), SFlag::S_IFCHR, mode, makedev(major, minor)).unwrap();
+        self.mode(path, 0o644)
     }
 
     /// Nobody listens any more, but it stays.

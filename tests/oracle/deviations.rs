@@ -224,8 +224,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         "all that is reached through the link would be gone: /bin/sh, for one",
     ),
-    refused("fifo", "is a FIFO", "no image needs one, and opening it would block"),
-    refused("socket", "is a socket", "buildah leaves it out in silence"),
+    refused("fifo-over-a-directory", "/d/pipe is a directory", DIRECTORY),
+    builds(
+        "file-over-a-fifo",
+        &["/d: 0755 0:0 directory", r#"/d/pipe: 0640 0:0 file "a\n""#],
+        "as over any file; buildah takes what is no file for a directory, and fails",
+    ),
     // Flags of COPY.
     builds("chown-root-by-name-without-passwd", &[r#"/a: 0640 0:0 file "a\n""#], "root is 0 everywhere"),
     refused("flag-of-copy-empty", "\"\" names no user", SLIP),
@@ -265,6 +269,45 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
             r#"/d/sub/d.txt: 0644 0:0 file "d\n""#,
         ],
         "as BuildKit",
+    ),
+    builds(
+        "flag-parents",
+        &[
+            "/p: 0755 0:0 directory",
+            r#"/p/a.txt: 0640 0:0 file "a\n""#,
+            "/p/dir: 0755 0:0 directory",
+            "/p/dir/sub: 0700 0:0 directory",
+            r#"/p/dir/sub/d.txt: 0600 0:0 file "d\n""#,
+        ],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-behind-a-pivot",
+        &["/p: 0755 0:0 directory", "/p/sub: 0700 0:0 directory", r#"/p/sub/d.txt: 0600 0:0 file "d\n""#],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-deep",
+        &[
+            "/p: 0755 7:8 directory",
+            r#"/p/a.txt: 0640 7:8 file "a\n""#,
+            r#"/p/b.txt: 0644 7:8 file "b\n""#,
+            "/p/dir: 0755 7:8 directory",
+            r#"/p/dir/c.txt: 0644 7:8 file "c\n""#,
+            "/p/dir/sub: 0700 7:8 directory",
+            r#"/p/dir/sub/d.txt: 0600 7:8 file "d\n""#,
+        ],
+        NEWER,
+    ),
+    builds(
+        "flag-parents-of-an-image",
+        &[
+            "/p: 0755 0:0 directory",
+            r#"/p/owned: 0640 5:6 file "owned\n""#,
+            "/p/run: 0755 0:0 directory",
+            "/p/run/lock: 1777 0:0 directory",
+        ],
+        NEWER,
     ),
     builds("flag-link", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
     // Stages.

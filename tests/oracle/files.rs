@@ -91,8 +91,34 @@ pub(crate) fn rows() -> Vec<Row> {
         row("hard-link-of-the-base-replaced", "FROM oci:base:latest\nCOPY a.txt /srv/owned\n"),
         row("sparse", "FROM scratch\nCOPY hole /hole\n").with(|context| context.sparse("hole", 3 << 20)),
         row("fifo", "FROM scratch\nCOPY f /f\n").with(|context| context.directory("f").fifo("f/pipe")),
+        row("fifo-by-name", "FROM scratch\nCOPY pipe /f\nCOPY pipe /g/\nADD pipe /h\nCOPY pip* /i\n")
+            .with(|context| context.fifo("pipe")),
+        row("fifo-and-file", "FROM scratch\nCOPY pipe a.txt /d/\n").with(|context| context.fifo("pipe")),
+        row("fifo-over-a-file", "FROM scratch\nCOPY a.txt /f\nCOPY pipe /f\nCOPY a.txt /d/pipe\nCOPY pipe /d/\n")
+            .with(|context| context.fifo("pipe")),
+        row("fifo-over-a-directory", "FROM scratch\nCOPY dir /d/pipe\nCOPY pipe /d/\n")
+            .with(|context| context.fifo("pipe")),
+        row("file-over-a-fifo", "FROM scratch\nCOPY pipe /d/\nCOPY a.txt /d/pipe\n")
+            .with(|context| context.fifo("pipe")),
+        row("file-below-a-fifo", "FROM scratch\nCOPY pipe /d/\nCOPY a.txt /d/pipe/x\n")
+            .with(|context| context.fifo("pipe"))
+            .fails("/d/pipe", "not a directory"),
+        row("fifo-and-flags", "FROM scratch\nCOPY --chown=7:8 --chmod=640 f /f\nCOPY f /g\n")
+            .with(|context| context.directory("f").fifo("f/pipe").mode("f/pipe", 0o6777).owner("f/pipe", 5, 6)),
+        row("fifo-with-two-names", "FROM scratch\nCOPY f /f\n")
+            .with(|context| context.directory("f").fifo("f/pipe").hard_link("f/twin", "f/pipe")),
+        row("fifo-of-a-stage", "FROM scratch AS one\nCOPY --chown=7 f /f\nFROM scratch\nCOPY --from=one /f /g\nCOPY --from=one /f/pipe /h\n")
+            .with(|context| context.directory("f").fifo("f/pipe")),
+        row("fifo-of-an-image", "FROM scratch\nCOPY --from=[REGISTRY]/special:1 /dev /d\n"),
+        row("over-a-fifo-of-the-base", "FROM [REGISTRY]/special:1\nCOPY a.txt /dev/x\nCOPY pipe /dev/\n")
+            .with(|context| context.fifo("pipe")),
+        row("device", "FROM scratch\nCOPY f /f\nCOPY f/null /g\n")
+            .with(|context| context.directory("f").device("f/null", 1, 3)),
         row("socket", "FROM scratch\nCOPY f /f\n")
             .with(|context| context.file("f/x", "x").socket("f/socket")),
+        row("socket-by-name", "FROM scratch\nCOPY socket /f\n")
+            .with(|context| context.socket("socket"))
+            .fails("\"socket\" is a socket", "sockets not supported"),
         row("xattr-user", "FROM scratch\nCOPY x /x\n")
             .with(|context| context.files(&["x/f"]).xattr("x/f", "user.note", b"text")),
         row("xattr-of-a-directory", "FROM scratch\nCOPY x /x\n")

@@ -54,8 +54,17 @@ pub(crate) fn rows() -> Vec<Row> {
         row("flag-exclude", "FROM scratch\nCOPY --exclude=*.txt --exclude=sub/d* dir /d\n"),
         row("flag-exclude-of-a-pattern", "FROM scratch\nCOPY --exclude=a* *.txt /d/\n"),
         row("flag-exclude-deep", "FROM scratch\nCOPY --exclude=**/d.txt . /d/\n"),
-        row("flag-parents", "FROM scratch\nCOPY --parents dir/sub/d.txt /p/\n")
-            .fails("--parents is not carried out", "only supports"),
+        row("flag-parents", "FROM scratch\nCOPY --parents dir/sub/d.txt a.txt /p\n"),
+        row("flag-parents-behind-a-pivot", "FROM scratch\nCOPY --parents dir/./sub /p/\n"),
+        row("flag-parents-deep", "FROM scratch\nCOPY --parents --chown=7:8 **/*.txt /p/\n"),
+        row(
+            "flag-parents-of-an-image",
+            "FROM scratch\nCOPY --from=oci:base:latest --parents --exclude=etc/passwd /srv/./owned /etc/p* /run /p/\n",
+        ),
+        row("flag-parents-of-nothing", "FROM scratch\nCOPY --parents none /p/\n")
+            .fails("none", "only supports"),
+        row("flag-parents-of-add", "FROM scratch\nADD --parents a.txt /p/\n")
+            .fails("--parents", "only supports"),
         row("flag-link", "FROM scratch\nCOPY --link a.txt /a\nADD --link b.txt /b\n"),
         row("flag-checksum", "FROM scratch\nADD --checksum=sha256:aa a.txt /a\n")
             .fails("--checksum", "checksum"),

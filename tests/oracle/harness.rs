@@ -79,8 +79,8 @@ pub(crate) struct Oracle {
     registry: OnceLock<Bases>,
 }
 
-/// A registry with images to build upon: `base`, `index` of two architectures, and in Docker's format `docker`, and
-/// `triggers` with ONBUILD.
+/// A registry with images to build upon: `base`, `index` of two architectures, `special` with a FIFO and a device, and in
+/// Docker's format `docker`, and `triggers` with ONBUILD.
 struct Bases {
     registry: Registry,
     /// Of `base`.
@@ -253,6 +253,9 @@ impl Bases {
             "WorkingDir": "/src",
         });
         Base::of(LayerBuilder::default(), &["PATH=/bin"], config).push_docker(&registry.name("docker:1"));
+        let mut layer = LayerBuilder::default();
+        layer.directory("dev", 0o755).fifo("dev/pipe", 0o620, (5, 6)).device("dev/null", 0o666, (1, 3));
+        Base::of(layer, &["PATH=/bin"], json!({})).push(&registry.name("special:1"));
         let config = json!({
             "OnBuild": ["ARG W=2", "ENV V=$W", "COPY a.txt .", "COPY [\"dir\", \"/tmp/d\"]", "CMD own $V"],
             "WorkingDir": "/src",

@@ -106,7 +106,7 @@ fn line(node: &Node, image: &Image) -> String {
     let what = match &node.kind {
         Kind::Directory => "directory".to_owned(),
         Kind::Fifo => "FIFO".to_owned(),
-        Kind::Device => "device".to_owned(),
+        Kind::Device(letter, major, minor) => format!("device {letter} {major}:{minor}"),
         Kind::Symlink(target) => format!("link to {target}"),
         Kind::File { digest, len } => match image.texts.get(digest).map(|text| std::str::from_utf8(text)) {
             Some(Ok(text)) => format!("file {text:?}"),

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cap_std::fs::{Dir, DirEntry, FileType, FileTypeExt, Metadata, MetadataExt};
-use crossdock_storage::{Fence, FileContent, SourceFile, Xattrs};
+use cap_std::fs::{Dir, DirEntry, FileTypeExt, Metadata, MetadataExt};
+use crossdock_storage::{Fence, FileContent, SourceFile, Special, Xattrs};
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 
@@ -24,13 +24,18 @@ pub(super) struct Walk<'a, 'v> {
     visit: &'a mut Visit<'v>,
     /// Files with several names, by device and inode.
     links: HashMap<(u64, u64), Arc<FileNode>>,
-    /// The path below the directory that is copied.
+    /// The path below the destination.
     below: Vec<u8>,
 }
 
 impl<'a, 'v> Walk<'a, 'v> {
-    pub(super) fn new(context: &'a Context, exclude: &'a IgnoreFile, visit: &'a mut Visit<'v>) -> Self {
-        Self { context, exclude, visit, links: HashMap::new(), below: Vec::new() }
+    pub(super) fn new(
+        context: &'a Context,
+        exclude: &'a IgnoreFile,
+        below: &[u8],
+        visit: &'a mut Visit<'v>,
+    ) -> Self {
+        Self { context, exclude, visit, links: HashMap::new(), below: below.to_vec() }
     }
 
     /// `path` is the directory's, from the context root on; it comes back as it was.
@@ -92,17 +97,22 @@ impl<'a, 'v> Walk<'a, 'v> {
                 .with_help("run the build again when nothing writes to the context"));
         }
         if !left_out {
-            let xattrs = self.xattrs(path)?;
-            (self.visit)(Item {
-                path: &self.below,
-                kind: ItemKind::Directory,
-                mode: metadata.mode() & 0o7777,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-                xattrs,
-            })?;
+            self.directory_itself(path, &metadata)?;
         }
         self.directory(&inside, path, &ignored.matched, &excluded.matched)
+    }
+
+    /// A directory without what is in it.
+    pub(super) fn directory_itself(&mut self, path: &[u8], metadata: &Metadata) -> Result<(), Problem> {
+        let xattrs = self.xattrs(path)?;
+        (self.visit)(Item {
+            path: &self.below,
+            kind: ItemKind::Directory,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            xattrs,
+        })
     }
 
     /// What is no directory.
@@ -119,13 +129,14 @@ impl<'a, 'v> Walk<'a, 'v> {
         } else if metadata.is_symlink() {
             let target = directory.read_link_contents(name).map_err(|error| unreadable(path, error))?;
             ItemKind::Symlink(Bytes::from(target.into_os_string().into_vec()))
+        } else if metadata.file_type().is_socket() {
+            ItemKind::Socket
         } else {
-            let kind = kind_name(metadata.file_type());
-            return Err(Problem::new(format!(
-                "{} is a {kind}, which an image layer cannot carry",
-                shown(path)
-            ))
-            .with_help("remove it or name it in .containerignore"));
+            let special = Special::of(metadata.mode(), metadata.rdev());
+            ItemKind::Special(special.ok_or_else(|| {
+                Problem::new(format!("{} is a device that an image layer cannot carry", shown(path)))
+                    .with_help("remove it or name it in .containerignore")
+            })?)
         };
         let xattrs = if metadata.is_file() { self.xattrs(path)? } else { Xattrs::default() };
         (self.visit)(Item {
@@ -172,19 +183,5 @@ pub(super) fn fence(metadata: &Metadata) -> Fence {
         size: metadata.len(),
         mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
         ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-    }
-}
-
-fn kind_name(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "FIFO"
-    } else if kind.is_socket() {
-        "socket"
-    } else if kind.is_block_device() {
-        "block device"
-    } else if kind.is_char_device() {
-        "character device"
-    } else {
-        "special file"
     }
 }

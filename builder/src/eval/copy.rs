@@ -1,5 +1,6 @@
 //! COPY and ADD.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +15,15 @@ use crate::check::CopyFrom;
 use crate::containerfile::{AddInstruction, CopyInstruction, CopySource, Heredoc, Span, Spanned};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
-use crate::origin::{Found, Item, ItemKind, Origin, shown};
+use crate::origin::{Found, Item, ItemKind, Origin, join, shown};
 use crate::stage_files::StageFiles;
 use crate::tree::{FileNode, FileTree, State};
 
 /// A heredoc's file, as BuildKit and buildah make it.
 const HEREDOC_MODE: u32 = 0o644;
+
+/// Of so many files one message has the names.
+const MAX_NAMED: usize = 20;
 
 /// What COPY and ADD have in common, variables not yet put in.
 struct Request<'a> {
@@ -29,6 +33,8 @@ struct Request<'a> {
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
+    /// `--parents`.
+    parents: bool,
     /// Whether archives that are named are unpacked.
     unpack: bool,
 }
@@ -58,6 +64,7 @@ impl Stage<'_> {
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
+            parents: copy.parents.is_some_and(|parents| parents.value),
             unpack: false,
         };
         let Some(from) = &copy.from else {
@@ -95,6 +102,7 @@ impl Stage<'_> {
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
             exclude: &add.exclude,
+            parents: false,
             unpack: add.unpack.is_none_or(|unpack| unpack.value),
         };
         self.transfer(&request, self.origins.context, true)
@@ -117,7 +125,7 @@ impl Stage<'_> {
             .map(|source| if let Resolved::Found(_, found) = source { found.len() } else { 1 })
             .sum();
         let directory = |source: &Resolved| match source {
-            Resolved::Found(_, found) => found.iter().any(|one| one.directory),
+            Resolved::Found(_, found) => request.parents || found.iter().any(|one| one.directory),
             Resolved::Archive(..) => true,
             Resolved::Heredoc { .. } => false,
         };
@@ -128,7 +136,9 @@ impl Stage<'_> {
             || dest.ends_with('/')
             || dest.rsplit('/').next().is_some_and(|last| last == "." || last == "..")
             || LayerPath::clean(working_dir).is_ok_and(|working_dir| working_dir == path);
-        let target = target(&self.built.tree, &path, Sources { need_directory, count })
+        let special = |source: &Resolved| matches!(source, Resolved::Found(_, found) if found.iter().any(|one| one.special));
+        let special = sources.iter().any(special);
+        let target = target(&self.built.tree, &path, Sources { need_directory, special, count })
             .map_err(|problem| fail(problem, request.dest.span))?;
         let unclear = matches!(target, Target::As { may_be_directory: true, .. });
 
@@ -136,7 +146,7 @@ impl Stage<'_> {
         if let Target::Into(directory) = &target {
             writer.make_directories(directory);
         }
-        let mut loose = Vec::new();
+        let mut copied = Copied::default();
         for source in &sources {
             match source {
                 Resolved::Heredoc { name, content } => {
@@ -152,7 +162,7 @@ impl Stage<'_> {
                 Resolved::Found(span, found) => {
                     let mut some = false;
                     for one in found {
-                        some |= put(&mut writer, origin, one, &target, &change, &mut loose)
+                        some |= put(&mut writer, origin, one, &target, &change, &mut copied)
                             .map_err(|problem| fail(problem, *span))?
                             || one.ignored_by.is_none();
                     }
@@ -168,8 +178,21 @@ impl Stage<'_> {
                 }
             }
         }
-        let dangling = dangling(writer.tree(), &loose);
+        let dangling = dangling(writer.tree(), &copied.loose);
         let entries = writer.into_entries();
+        if !copied.sockets.is_empty() {
+            let count = copied.sockets.len();
+            let (named, rest) = copied.sockets.split_at(count.min(MAX_NAMED));
+            let mut names = named.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
+            if !rest.is_empty() {
+                names.push_str(&format!(" and {} more", rest.len()));
+            }
+            self.warn_with_help(
+                request.dest.span,
+                format!("sockets are left out: {names}"),
+                "no image can have one: name them in .containerignore, or remove them",
+            );
+        }
         if unclear {
             self.warn_with_help(
                 request.dest.span,
@@ -204,8 +227,9 @@ impl Stage<'_> {
                 CopySource::Path(path) => path,
             };
             let text = self.word(path)?;
-            let found =
-                origin.find(&text).map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
+            let found = origin
+                .find(&text, request.parents)
+                .map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
             let (archives, rest) =
                 if request.unpack { self.archives(found, exclude, path.span)? } else { (Vec::new(), found) };
             let only_archives = rest.is_empty() && !archives.is_empty();
@@ -278,38 +302,76 @@ fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &B
     }
 }
 
-/// Copies what was found; says whether there was anything. Links that lead out of the copied directory go to
-/// `loose`.
+/// What is kept in mind of what was copied.
+#[derive(Default)]
+struct Copied {
+    /// Sockets in a copied directory, as the origin has them.
+    sockets: Vec<Vec<u8>>,
+    /// Links that lead out of the copied directory.
+    loose: Vec<LayerPath>,
+    /// The directories that `--parents` has kept, below the destination.
+    parents: BTreeSet<Vec<u8>>,
+}
+
+/// Copies what was found, and the directories that are kept above it; says whether there was anything.
 fn put(
     writer: &mut Writer<'_>,
     origin: &dyn Origin,
     found: &Found,
     target: &Target,
     change: &Change,
-    loose: &mut Vec<LayerPath>,
+    copied: &mut Copied,
 ) -> Result<bool, Problem> {
     let mut some = false;
-    origin.walk(found, &change.exclude, &mut |mut item| {
-        some = true;
+    let mut one = |mut item: Item<'_>| {
         if change.from_context {
             item.mode &= !0o6000;
         }
         match target {
             Target::As { path, .. } => writer.put(&LayerPath::root(), path.as_bytes(), item),
-            Target::Into(directory) if found.directory => {
-                if let ItemKind::Symlink(to) = &item.kind
-                    && leads_out(item.path, to)
-                    && let Ok(path) = directory.join(item.path)
-                {
-                    loose.push(path);
-                }
+            Target::Into(directory) => {
                 let below = item.path.to_vec();
                 writer.put(directory, &below, item)
             }
-            Target::Into(directory) => writer.put(directory, &found.name, item),
         }
+    };
+    origin.walk(found, &change.exclude, &mut |item| {
+        if matches!(item.kind, ItemKind::Socket) {
+            if !found.directory {
+                return Err(Problem::new(format!(
+                    "{} is a socket, which an image cannot have",
+                    shown(&found.path)
+                ))
+                .with_help("leave it out"));
+            }
+            copied.sockets.push(join(&found.path, inside(found, item.path)));
+            return Ok(());
+        }
+        // Above what is left out nothing is kept.
+        if !some {
+            for (named, below) in found.parents() {
+                if copied.parents.insert(below.to_vec()) {
+                    origin.directory(named, below, &mut one)?;
+                }
+            }
+        }
+        some = true;
+        if let (Target::Into(directory), ItemKind::Symlink(to)) = (target, &item.kind)
+            && found.directory
+            && leads_out(inside(found, item.path), to)
+            && let Ok(path) = directory.join(item.path)
+        {
+            copied.loose.push(path);
+        }
+        one(item)
     })?;
     Ok(some)
+}
+
+/// The path of what a directory holds, relative to that directory.
+fn inside<'p>(found: &Found, path: &'p [u8]) -> &'p [u8] {
+    let inside = &path[found.below().len()..];
+    inside.strip_prefix(b"/").unwrap_or(inside)
 }
 
 /// Whether a relative link at `path` leads above the directory that `path` is relative to.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{Entry, IndexEntry, LayerPath};
+use crossdock_storage::{Entry, IndexEntry, LayerPath, Special};
 
 use super::mode::Mode;
 use crate::error::Problem;
@@ -28,6 +28,8 @@ pub(super) enum Target {
 pub(super) struct Sources {
     /// Several sources are written, or the one is a directory, or the destination is written as a directory.
     pub(super) need_directory: bool,
+    /// There is a FIFO or device among them.
+    pub(super) special: bool,
     /// How many things the sources stand for.
     pub(super) count: usize,
 }
@@ -51,6 +53,8 @@ pub(super) fn target(tree: &FileTree, path: &LayerPath, sources: Sources) -> Res
         (State::Found(_), _) => Ok(Target::As { path: unfollowed.path, may_be_directory: false }),
         // A link to nothing: a directory is made where it points.
         (_, State::Found(_)) => Ok(Target::Into(followed.path)),
+        // Only a file is given a name.
+        _ if sources.special => Ok(Target::Into(followed.path)),
         (state, _) => {
             Ok(Target::As { path: unfollowed.path, may_be_directory: matches!(state, State::Unknown) })
         }
@@ -123,15 +127,23 @@ impl<'t> Writer<'t> {
                 self.last = None;
                 Node { mode: self.changed(item.mode, true), ..Node::directory(0) }
             }
-            ItemKind::File(_) | ItemKind::Symlink(_) if there.is_some_and(Node::is_directory) => {
-                return Err(over_directory(&path));
-            }
+            _ if there.is_some_and(Node::is_directory) => return Err(over_directory(&path)),
             ItemKind::File(file) => Node {
                 kind: NodeKind::File(file),
                 mode: self.changed(item.mode, false),
                 ..Node::directory(0)
             },
             ItemKind::Symlink(target) => Node { kind: NodeKind::Symlink(target), ..Node::directory(0o777) },
+            ItemKind::Special(special) => Node {
+                kind: NodeKind::Special(Arc::new(not_a_whiteout(special, &path)?)),
+                mode: self.changed(item.mode, false),
+                ..Node::directory(0)
+            },
+            ItemKind::Socket => {
+                return Err(Problem::new(format!(
+                    "{path} would be a socket, which an image layer cannot carry"
+                )));
+            }
         };
         let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
         self.insert(&path, node);
@@ -141,11 +153,11 @@ impl<'t> Writer<'t> {
     /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
     pub(super) fn link(&mut self, path: &LayerPath, link: &IndexEntry) -> Option<NodeKind> {
         let there = self.tree.get(path)?;
-        let NodeKind::File(file) = &there.kind else { return None };
-        if **file == FileNode::InBase {
-            return None;
-        }
-        let kind = NodeKind::File(Arc::clone(file));
+        let kind = match &there.kind {
+            NodeKind::File(file) if **file != FileNode::InBase => NodeKind::File(Arc::clone(file)),
+            NodeKind::Special(special) => NodeKind::Special(Arc::clone(special)),
+            _ => return None,
+        };
         let xattrs = there.xattrs.clone();
         self.insert(path, Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs });
         Some(kind)
@@ -158,6 +170,9 @@ impl<'t> Writer<'t> {
         let parent = self.directory(join(directory.as_bytes(), parent))?;
         self.make_directories(&parent);
         let path = layer_path(&join(parent.as_bytes(), name));
+        if let NodeKind::Special(special) = &node.kind {
+            not_a_whiteout(**special, &path)?;
+        }
         if node.is_directory() {
             // One that takes the place of a link, as it does in an archive; found directories may be other ones now.
             self.last = None;
@@ -217,6 +232,16 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (&path[..0], path),
     }
+}
+
+fn not_a_whiteout(special: Special, path: &LayerPath) -> Result<Special, Problem> {
+    if special.is_whiteout() {
+        return Err(Problem::new(format!(
+            "{path} is {special}, which takes away what lower layers have there, as overlayfs reads it"
+        ))
+        .with_help("leave it out"));
+    }
+    Ok(special)
 }
 
 fn over_directory(path: &LayerPath) -> Problem {

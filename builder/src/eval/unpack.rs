@@ -26,7 +26,7 @@ impl Stage<'_> {
     ) -> Result<(Vec<SourceArchive>, Vec<Found>), Error> {
         let (mut archives, mut rest) = (Vec::new(), Vec::new());
         for found in found {
-            let excluded = exclude.verdict(&found.name).ignored_by.is_some();
+            let excluded = exclude.verdict(found.below()).ignored_by.is_some();
             let archive = match self.origins.context.source_file(&found) {
                 Some(file) if !excluded => SourceArchive::read(&file).map_err(|source| {
                     let message = format!("ADD cannot unpack {}", shown(&found.path));
@@ -72,7 +72,7 @@ pub(super) fn unpack(
                     None => return refused("a hard link to what is no file at hand"),
                 }
             }
-            IndexKind::Special => return refused("a device or FIFO, which is not carried over"),
+            IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => {
                 return refused("named by what stands behind .wh., which in a layer takes it away");
             }

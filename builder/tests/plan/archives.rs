@@ -9,7 +9,7 @@ use tar::{EntryType, Header};
 
 use crate::harness::Setup;
 
-/// An entry: path, type, mode, owner, and a link's target or a file's text.
+/// An entry: path, type, mode, owner, and a link's target, a device's numbers or a file's text.
 type Made<'a> = (&'a str, EntryType, u32, u64, &'a str);
 
 fn tar(entries: &[Made<'_>]) -> Vec<u8> {
@@ -26,7 +26,12 @@ fn tar(entries: &[Made<'_>]) -> Vec<u8> {
         if is_link {
             header.set_link_name(text).unwrap();
         }
-        let text = if is_link { "" } else { text };
+        let is_device = matches!(kind, EntryType::Char | EntryType::Block);
+        if let (true, Some((major, minor))) = (is_device, text.split_once(':')) {
+            header.set_device_major(major.parse().unwrap()).unwrap();
+            header.set_device_minor(minor.parse().unwrap()).unwrap();
+        }
+        let text = if is_link || is_device { "" } else { text };
         header.set_size(text.len() as u64);
         header.set_cksum();
         builder.append(&header, text.as_bytes()).unwrap();
@@ -159,11 +164,30 @@ ADD one*.tar b.txt /e:
 }
 
 #[test]
+fn fifos_and_devices_come_out_of_an_archive() {
+    let archive = tar(&[
+        ("pipe", EntryType::Fifo, 0o1620, 4, ""),
+        ("twin", EntryType::Link, 0o600, 5, "pipe"),
+        ("null", EntryType::Char, 0o666, 0, "1:3"),
+        ("disk", EntryType::Block, 0o660, 0, "259:1048575"),
+    ]);
+    let setup = setup(&[("x.tar", archive)]);
+    assert_snapshot!(setup.scratch("ADD --chown=9 --chmod=777 x.tar /d"), @r"
+    ADD --chown=9 --chmod=777 x.tar /d:
+      d 0755 9:9 /d
+      s 0660 0:1 /d/disk, the block device 259:1048575
+      s 0666 0:1 /d/null, the character device 1:3
+      s 0600 5:6 /d/pipe, a FIFO
+      h 0600 5:6 /d/twin -> /d/pipe
+    ");
+}
+
+#[test]
 fn what_cannot_be_unpacked_is_refused_by_name() {
     let of = |entries: &[Made<'_>]| tar(entries);
     let whole = of(&[("f", FILE, 0o644, 0, &"f".repeat(5000))]);
     let setup = setup(&[
-        ("fifo.tar", of(&[("pipe", EntryType::Fifo, 0o644, 0, "")])),
+        ("wh.dev.tar", of(&[("etc/passwd", EntryType::Char, 0o644, 0, "0:0")])),
         ("wh.tar", of(&[("etc/.wh.passwd", FILE, 0o644, 0, "")])),
         ("hard.tar", of(&[("h", EntryType::Link, 0o644, 0, "nowhere")])),
         ("over.tar", of(&[("d", FILE, 0o644, 0, "")])),
@@ -172,7 +196,7 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
         ("damaged.tgz", gzip(&whole)[..100].to_vec()),
     ]);
     let errors = [
-        "ADD fifo.tar /",
+        "ADD wh.dev.tar /",
         "ADD wh.tar /",
         "ADD hard.tar /",
         "COPY a.txt /d/\nADD over.tar /",
@@ -184,7 +208,7 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
     .map(|instructions| setup.error(instructions))
     .join("\n");
     assert_snapshot!(errors, @r##"
-Containerfile:2:5: /pipe in the archive is a device or FIFO, which is not carried over, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /etc/passwd is the character device 0:0, which takes away what lower layers have there, as overlayfs reads it, leave it out
 Containerfile:2:5: /etc/passwd in the archive is named by what stands behind .wh., which in a layer takes it away, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
 Containerfile:2:5: /h in the archive is a hard link to what is no file at hand, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
 Containerfile:3:5: /d is a directory, which a file would take the place of, give the file another name, or copy into another directory

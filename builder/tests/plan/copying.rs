@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use crossdock_builder::{FileTree, Node, NodeKind};
 use insta::assert_snapshot;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::harness::{Setup, path, socket};
 
@@ -404,17 +406,60 @@ fn destinations_that_cannot_be_are_told() {
 }
 
 #[test]
-fn what_a_layer_cannot_carry_is_named() {
-    let setup = Setup::new();
-    std::fs::create_dir(setup.context().join("special")).unwrap();
-    socket(&setup.context().join("special/s"));
-    let expected = r#"Containerfile:2:6: "special/s" is a socket, which an image layer cannot carry, remove it or name it in .containerignore"#;
-    assert_eq!(setup.error("COPY special /x"), expected);
-    assert_eq!(setup.error("COPY special/s /x"), expected);
-    let setup = setup.file(".dockerignore", "**/s\n", 0o644);
-    assert_snapshot!(setup.scratch("COPY special /x"), @r"
-    COPY special /x:
+fn sockets_are_left_out_and_named() {
+    let setup = Setup::new().file("run/keep/x", "x", 0o644);
+    socket(&setup.context().join("run/s"));
+    socket(&setup.context().join("run/keep/t"));
+    let image = setup.plan("FROM scratch\nCOPY run /x\nCOPY --parents run/keep /y");
+    assert_snapshot!(setup.layers(&image), @r"
+    COPY run /x:
       d 0755 0:0 /x
+      d 0755 0:0 /x/keep
+      f 0644 0:0 /x/keep/x = run/keep/x
+    COPY --parents run/keep /y:
+      d 0755 0:0 /y
+      d 0755 0:0 /y/run
+      d 0755 0:0 /y/run/keep
+      f 0644 0:0 /y/run/keep/x = run/keep/x
+    ");
+    assert_snapshot!(setup.warnings(&image), @r#"
+    Containerfile:2:10: sockets are left out: "run/keep/t", "run/s", no image can have one: name them in .containerignore, or remove them
+    Containerfile:3:25: sockets are left out: "run/keep/t", no image can have one: name them in .containerignore, or remove them
+    "#);
+    assert_snapshot!(setup.error("COPY run/s /x"), @r#"Containerfile:2:6: "run/s" is a socket, which an image cannot have, leave it out"#);
+    assert_snapshot!(setup.error("COPY run/* /x/"), @r#"Containerfile:2:6: "run/s" is a socket, which an image cannot have, leave it out"#);
+    let setup = setup.file(".dockerignore", "**/s\n", 0o644);
+    let image = setup.plan("FROM scratch\nCOPY --exclude=**/t run /x");
+    assert_eq!(setup.warnings(&image), "");
+}
+
+#[test]
+fn a_fifo_is_an_entry_and_is_never_opened() {
+    let setup = Setup::new().file("run/x", "x", 0o644);
+    let fifo = |name: &str| mkfifo(&setup.context().join(name), Mode::from_bits_truncate(0o600)).unwrap();
+    fifo("run/pipe");
+    fifo("pipe");
+    let setup = setup.mode("run/pipe", 0o4751).hard_link("run/pipe", "run/twin");
+    let lines = "COPY run /x\nCOPY pipe /new\nCOPY a.txt /file\nCOPY pipe /file\nCOPY --chown=7 --chmod=a+x pipe a.txt /both\nADD pipe /x/";
+    assert_snapshot!(setup.scratch(lines), @r"
+    COPY run /x:
+      d 0755 0:0 /x
+      s 0751 0:0 /x/pipe, a FIFO
+      s 0751 0:0 /x/twin, a FIFO
+      f 0644 0:0 /x/x = run/x
+    COPY pipe /new:
+      d 0755 0:0 /new
+      s 0600 0:0 /new/pipe, a FIFO
+    COPY a.txt /file:
+      f 0640 0:0 /file = a.txt
+    COPY pipe /file:
+      s 0600 0:0 /file, a FIFO
+    COPY --chown=7 --chmod=a+x pipe a.txt /both:
+      d 0755 7:7 /both
+      f 0751 7:7 /both/a.txt = a.txt
+      s 0711 7:7 /both/pipe, a FIFO
+    ADD pipe /x/:
+      s 0600 0:0 /x/pipe, a FIFO
     ");
 }
 

@@ -147,6 +147,7 @@ impl Setup {
                         ('l', format!(" -> {}", String::from_utf8_lossy(target)))
                     }
                     EntryKind::HardLink { target } => ('h', format!(" -> {target}")),
+                    EntryKind::Special(special) => ('s', format!(", {special}")),
                 };
                 lines.push(format!(
                     "  {kind} {:04o} {}:{} {}{rest}",

@@ -71,8 +71,8 @@ impl Found {
         for (path, local) in tree.iter() {
             match image.get(path) {
                 Some((layer, there)) => self.entry(layer, there, &image, tree)?,
-                // That of the files in it is said.
-                None if local.kind == LocalKind::Directory || !complete => {}
+                // That of the files in it is said; and no image has sockets.
+                None if matches!(local.kind, LocalKind::Directory | LocalKind::Socket) || !complete => {}
                 None => self.mismatches.push(Mismatch {
                     file: Some(local.path.clone()),
                     ..Mismatch::new(digest, format!("the image has no {path}"))

@@ -1,7 +1,7 @@
 //! Base images, made by the test.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use flate2::Compression;
@@ -239,6 +239,26 @@ impl LayerBuilder {
 
     pub(crate) fn owned_file(&mut self, path: &str, mode: u32, owner: (u64, u64), bytes: &[u8]) -> &mut Self {
         self.add_owned(path, EntryType::Regular, mode, owner, None, bytes)
+    }
+
+    pub(crate) fn fifo(&mut self, path: &str, mode: u32, owner: (u64, u64)) -> &mut Self {
+        self.add_owned(path, EntryType::Fifo, mode, owner, None, b"")
+    }
+
+    /// A character device of root's.
+    pub(crate) fn device(&mut self, path: &str, mode: u32, numbers: (u32, u32)) -> &mut Self {
+        let mut header = Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_entry_type(EntryType::Char);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_device_major(numbers.0).unwrap();
+        header.set_device_minor(numbers.1).unwrap();
+        header.set_cksum();
+        self.0.append(&header, io::empty()).unwrap();
+        self
     }
 
     pub(crate) fn link(&mut self, path: &str, target: &str) -> &mut Self {

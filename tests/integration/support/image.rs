@@ -75,7 +75,8 @@ pub(crate) enum Kind {
     },
     Symlink(String),
     Fifo,
-    Device,
+    /// `c` or `b`, and its numbers.
+    Device(char, u32, u32),
     /// In an archive only.
     HardLink(String),
     Whiteout,
@@ -289,7 +290,11 @@ fn read_entry(mut entry: tar::Entry<'_, impl Read>, texts: &mut Texts) -> (Strin
             Kind::File { digest, len }
         }
         EntryType::Fifo => Kind::Fifo,
-        EntryType::Char | EntryType::Block => Kind::Device,
+        kind @ (EntryType::Char | EntryType::Block) => {
+            let number = |number: io::Result<Option<u32>>| number.unwrap().unwrap();
+            let letter = if kind == EntryType::Char { 'c' } else { 'b' };
+            Kind::Device(letter, number(header.device_major()), number(header.device_minor()))
+        }
         other => panic!("{path}: {other:?}"),
     };
     let node = Node {
