@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, Metadata};
 use crossdock_storage::SourceFile;
-use walk::Walk;
+use walk::{Matched, Place, Seen, Walk};
 
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
@@ -199,6 +199,10 @@ impl Context {
         opened.map_err(|error| unreadable(path, error))
     }
 
+    fn seen(&self, path: &[u8], metadata: Metadata) -> Result<Seen, Problem> {
+        Seen::of(self, &self.dir, os_path(path), path, metadata)
+    }
+
     fn missing(&self, source: &str, miss: Miss) -> Problem {
         let problem = match miss {
             Miss::Missing(None) => return Problem::source(format!("{source:?} is not in {}", self.name())),
@@ -298,29 +302,29 @@ impl Origin for Context {
     }
 
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let mut walk = Walk::new(self, exclude, found.below(), visit);
-        let excluded = exclude.verdict(found.below());
+        let mut walk = Walk::new(self, exclude, visit);
+        let place = Place { path: &found.path, below: found.below() };
+        let excluded = exclude.verdict(place.below);
         if found.directory {
             let directory = self.open_dir(&found.path)?;
-            let matched = self.ignore.verdict(&found.path).matched;
-            if excluded.ignored_by.is_none() && found.ignored_by.is_none() && !found.below().is_empty() {
+            let ignored = self.ignore.verdict(&found.path).matched;
+            if excluded.ignored_by.is_none() && found.ignored_by.is_none() && !place.below.is_empty() {
                 let metadata = directory.dir_metadata().map_err(|error| unreadable(&found.path, error))?;
-                walk.directory_itself(&found.path, &metadata)?;
+                walk.one(place, self.seen(&found.path, metadata)?)?;
             }
-            return walk.directory(&directory, &mut found.path.clone(), &matched, &excluded.matched);
+            return walk.directory(&directory, place, &Matched { ignored, excluded: excluded.matched });
         }
         if excluded.ignored_by.is_some() {
             return Ok(());
         }
-        let path = os_path(&found.path);
-        match &found.metadata {
-            Some(metadata) => walk.one(&self.dir, path, &found.path, metadata),
-            None => {
-                let metadata =
-                    self.dir.symlink_metadata(path).map_err(|error| unreadable(&found.path, error))?;
-                walk.one(&self.dir, path, &found.path, &metadata)
-            }
-        }
+        let metadata = match &found.metadata {
+            Some(metadata) => metadata.clone(),
+            None => self
+                .dir
+                .symlink_metadata(os_path(&found.path))
+                .map_err(|error| unreadable(&found.path, error))?,
+        };
+        walk.one(place, self.seen(&found.path, metadata)?)
     }
 
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
@@ -328,7 +332,8 @@ impl Origin for Context {
         match self.locate(&parts) {
             Ok(located) if self.ignore.verdict(&located.path).ignored_by.is_none() => {
                 let none = IgnoreFile::none();
-                Walk::new(self, &none, below, visit).directory_itself(&located.path, &located.metadata)
+                let seen = self.seen(&located.path, located.metadata)?;
+                Walk::new(self, &none, visit).one(Place { path: &located.path, below }, seen)
             }
             _ => Ok(()),
         }

@@ -67,6 +67,7 @@ pub use manifest_entry::{EntryDetails, EntryPlatform, ManifestEntry};
 pub use memo::{MemoStore, is_settled, layer_identity};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use packed::Packed;
+pub use parallel::in_parallel;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use prune::{Pruned, prune};

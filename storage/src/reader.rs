@@ -14,7 +14,7 @@ use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
 use crate::map::Window;
 use crate::packed::{Packed, PackedReader};
-use crate::parallel;
+use crate::parallel::in_parallel;
 use crate::progress::{Counters, LayerWatch};
 use crate::resume::Checkpoint;
 use crate::source::{IoMode, SourceFile};
@@ -269,7 +269,7 @@ fn read_small(reads: Vec<SmallRead>, gathered: &mut [u8], counters: &Counters) -
             (read, buffer)
         })
         .collect();
-    parallel::for_each(&mut reads, |(read, buffer)| {
+    in_parallel(&mut reads, |(read, buffer)| {
         read.file.read_at(buffer, read.offset)?;
         counters.add_read(read.len as u64);
         Ok(())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, FenceBreach, Result};
-use crate::parallel;
+use crate::parallel::in_parallel;
 use crate::windows::read_error;
 
 /// What must not change between the look at a file and the publication of a digest of its bytes.
@@ -175,7 +175,7 @@ impl SourceFile {
     /// Of the first file in order that has one.
     pub fn check_all<'a>(files: impl IntoIterator<Item = &'a Self>) -> Result<()> {
         let mut files: Vec<_> = files.into_iter().collect();
-        parallel::for_each(&mut files, |file| file.check_by_path())
+        in_parallel(&mut files, |file| file.check_by_path())
     }
 
     pub(crate) fn changed(&self, breach: FenceBreach) -> Error {

@@ -8,15 +8,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cap_std::fs::{Dir, DirEntry, FileTypeExt, Metadata, MetadataExt};
-use crossdock_storage::{Fence, FileContent, SourceFile, Special, Xattrs};
+use crossdock_storage::{Fence, FileContent, SourceFile, Special, Xattrs, in_parallel};
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::{Context, os_path, unreadable};
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Item, ItemKind, Visit, shown};
+use crate::origin::{Item, ItemKind, Visit, join, shown};
 use crate::tree::FileNode;
+
+/// Entries of a directory that are looked at side by side: what is known of them is in memory at once.
+const BATCH: usize = 1024;
 
 pub(super) struct Walk<'a, 'v> {
     context: &'a Context,
@@ -24,134 +27,134 @@ pub(super) struct Walk<'a, 'v> {
     visit: &'a mut Visit<'v>,
     /// Files with several names, by device and inode.
     links: HashMap<(u64, u64), Arc<FileNode>>,
-    /// The path below the destination.
+}
+
+/// Something in the context, and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// From the context's root on.
+    pub(super) path: &'a [u8],
+    /// Below the destination.
+    pub(super) below: &'a [u8],
+}
+
+/// What the file system says of a path.
+pub(super) struct Seen {
+    metadata: Metadata,
+    /// A symlink's.
+    target: Bytes,
+    xattrs: Xattrs,
+}
+
+/// What ignore file and `--exclude` say of a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Matched {
+    pub(super) ignored: ParentMatch,
+    pub(super) excluded: ParentMatch,
+}
+
+/// An entry of a directory that has to be looked at.
+struct Entry {
+    entry: DirEntry,
+    path: Vec<u8>,
     below: Vec<u8>,
+    matched: Matched,
+    /// Left out by itself, and entered only as it may be a directory with something in it that is not.
+    left_out: bool,
+    seen: Option<Result<Seen, Problem>>,
 }
 
 impl<'a, 'v> Walk<'a, 'v> {
-    pub(super) fn new(
-        context: &'a Context,
-        exclude: &'a IgnoreFile,
-        below: &[u8],
-        visit: &'a mut Visit<'v>,
-    ) -> Self {
-        Self { context, exclude, visit, links: HashMap::new(), below: below.to_vec() }
+    pub(super) fn new(context: &'a Context, exclude: &'a IgnoreFile, visit: &'a mut Visit<'v>) -> Self {
+        Self { context, exclude, visit, links: HashMap::new() }
     }
 
-    /// `path` is the directory's, from the context root on; it comes back as it was.
+    /// All that is in a directory.
     pub(super) fn directory(
         &mut self,
         directory: &Dir,
-        path: &mut Vec<u8>,
-        ignored: &ParentMatch,
-        excluded: &ParentMatch,
+        place: Place<'_>,
+        matched: &Matched,
     ) -> Result<(), Problem> {
         let mut entries: Vec<(Vec<u8>, DirEntry)> = directory
             .entries()
             .and_then(|entries| entries.map(|e| e.map(|e| (e.file_name().into_vec(), e))).collect())
-            .map_err(|error| unreadable(path, error))?;
+            .map_err(|error| unreadable(place.path, error))?;
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let (path_len, below_len) = (path.len(), self.below.len());
-        for (name, entry) in entries {
-            for path in [&mut *path, &mut self.below] {
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(&name);
+        let mut entries = entries.into_iter();
+        while entries.len() > 0 {
+            let next = entries.by_ref().take(BATCH);
+            let mut batch: Vec<Entry> =
+                next.filter_map(|(name, entry)| self.wanted(&name, entry, place, matched)).collect();
+            // On a network file system each look is a round trip.
+            in_parallel(&mut batch, |entry| {
+                entry.seen = Some(entry.look(directory, self.context));
+                Ok::<_, Problem>(())
+            })?;
+            for entry in batch {
+                self.entry(entry)?;
             }
-            self.entry(directory, &name, &entry, path, ignored, excluded)?;
-            path.truncate(path_len);
-            self.below.truncate(below_len);
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        directory: &Dir,
-        name: &[u8],
-        entry: &DirEntry,
-        path: &mut Vec<u8>,
-        ignored: &ParentMatch,
-        excluded: &ParentMatch,
-    ) -> Result<(), Problem> {
-        let fail = |error| unreadable(path, error);
-        let ignore = &self.context.ignore;
-        let (ignored, excluded) = (ignore.child(path, ignored), self.exclude.child(&self.below, excluded));
+    /// What has to be looked at.
+    fn wanted(&self, name: &[u8], entry: DirEntry, parent: Place<'_>, matched: &Matched) -> Option<Entry> {
+        let (path, below) = (join(parent.path, name), join(parent.below, name));
+        let ignored = self.context.ignore.child(&path, &matched.ignored);
+        let excluded = self.exclude.child(&below, &matched.excluded);
         let left_out = ignored.ignored_by.is_some() || excluded.ignored_by.is_some();
-        if left_out {
-            let enter = (ignored.ignored_by.is_none() || ignore.may_except_below(path))
-                && (excluded.ignored_by.is_none() || self.exclude.may_except_below(&self.below));
-            if !enter || !entry.metadata().map_err(fail)?.is_dir() {
-                return Ok(());
-            }
-        }
-        let metadata = entry.metadata().map_err(fail)?;
-        if !metadata.is_dir() {
-            return self.one(directory, os_path(name), path, &metadata);
+        let enter = (ignored.ignored_by.is_none() || self.context.ignore.may_except_below(&path))
+            && (excluded.ignored_by.is_none() || self.exclude.may_except_below(&below));
+        let matched = Matched { ignored: ignored.matched, excluded: excluded.matched };
+        (!left_out || enter).then(|| Entry { entry, path, below, matched, left_out, seen: None })
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), Problem> {
+        let Entry { entry, path, below, matched, left_out, seen } = entry;
+        let (place, fail) = (Place { path: &path, below: &below }, |error| unreadable(&path, error));
+        let Some(seen) = seen.transpose()? else { return Ok(()) };
+        if !seen.metadata.is_dir() {
+            return if left_out { Ok(()) } else { self.one(place, seen) };
         }
         let inside = entry.open_dir().map_err(fail)?;
         let opened = inside.dir_metadata().map_err(fail)?;
-        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(Problem::new(format!("{} was exchanged while the context was read", shown(path)))
+        if (opened.dev(), opened.ino()) != (seen.metadata.dev(), seen.metadata.ino()) {
+            return Err(Problem::new(format!("{} was exchanged while the context was read", shown(&path)))
                 .with_help("run the build again when nothing writes to the context"));
         }
         if !left_out {
-            self.directory_itself(path, &metadata)?;
+            self.one(place, seen)?;
         }
-        self.directory(&inside, path, &ignored.matched, &excluded.matched)
+        self.directory(&inside, place, &matched)
     }
 
-    /// A directory without what is in it.
-    pub(super) fn directory_itself(&mut self, path: &[u8], metadata: &Metadata) -> Result<(), Problem> {
-        let xattrs = self.xattrs(path)?;
-        (self.visit)(Item {
-            path: &self.below,
-            kind: ItemKind::Directory,
-            mode: metadata.mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            xattrs,
-        })
-    }
-
-    /// What is no directory.
-    pub(super) fn one(
-        &mut self,
-        directory: &Dir,
-        name: &Path,
-        path: &[u8],
-        metadata: &Metadata,
-    ) -> Result<(), Problem> {
-        let kind = if metadata.is_file() {
-            check_readable(directory, name).map_err(|error| unreadable(path, error))?;
-            ItemKind::File(self.file(path, metadata))
+    /// A file, a link, or a directory without what is in it.
+    pub(super) fn one(&mut self, place: Place<'_>, seen: Seen) -> Result<(), Problem> {
+        let Seen { metadata, target, xattrs } = seen;
+        let kind = if metadata.is_dir() {
+            ItemKind::Directory
+        } else if metadata.is_file() {
+            ItemKind::File(self.file(place.path, &metadata))
         } else if metadata.is_symlink() {
-            let target = directory.read_link_contents(name).map_err(|error| unreadable(path, error))?;
-            ItemKind::Symlink(Bytes::from(target.into_os_string().into_vec()))
+            ItemKind::Symlink(target)
         } else if metadata.file_type().is_socket() {
             ItemKind::Socket
         } else {
             let special = Special::of(metadata.mode(), metadata.rdev());
             ItemKind::Special(special.ok_or_else(|| {
-                Problem::new(format!("{} is a device that an image layer cannot carry", shown(path)))
+                Problem::new(format!("{} is a device that an image layer cannot carry", shown(place.path)))
                     .with_help("remove it or name it in .containerignore")
             })?)
         };
-        let xattrs = if metadata.is_file() { self.xattrs(path)? } else { Xattrs::default() };
         (self.visit)(Item {
-            path: &self.below,
+            path: place.below,
             kind,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
             xattrs,
         })
-    }
-
-    /// By path, as there is no other way; what is exchanged meanwhile fails its fence.
-    fn xattrs(&self, path: &[u8]) -> Result<Xattrs, Problem> {
-        Xattrs::of_path(&self.context.root.join(os_path(path))).map_err(|error| unreadable(path, error))
     }
 
     fn file(&mut self, path: &[u8], metadata: &Metadata) -> Arc<FileNode> {
@@ -163,6 +166,46 @@ impl<'a, 'v> Walk<'a, 'v> {
             return file();
         }
         Arc::clone(self.links.entry((metadata.dev(), metadata.ino())).or_insert_with(file))
+    }
+}
+
+impl Entry {
+    fn look(&self, directory: &Dir, context: &Context) -> Result<Seen, Problem> {
+        let metadata = self.entry.metadata().map_err(|error| unreadable(&self.path, error))?;
+        if self.left_out {
+            // Nothing of it is carried.
+            return Ok(Seen { metadata, target: Bytes::new(), xattrs: Xattrs::default() });
+        }
+        Seen::of(context, directory, Path::new(&self.entry.file_name()), &self.path, metadata)
+    }
+}
+
+impl Seen {
+    /// All that is carried of what is called `name` in `directory`, and `path` in the context.
+    pub(super) fn of(
+        context: &Context,
+        directory: &Dir,
+        name: &Path,
+        path: &[u8],
+        metadata: Metadata,
+    ) -> Result<Self, Problem> {
+        let look = || {
+            let mut target = Bytes::new();
+            if metadata.is_file() {
+                check_readable(directory, name)?;
+            } else if metadata.is_symlink() {
+                target = directory.read_link_contents(name)?.into_os_string().into_vec().into();
+            }
+            let xattrs = if metadata.is_file() || metadata.is_dir() {
+                // By path, as there is no other way; what is exchanged meanwhile fails its fence.
+                Xattrs::of_path(&context.root.join(os_path(path)))?
+            } else {
+                Xattrs::default()
+            };
+            Ok((target, xattrs))
+        };
+        let (target, xattrs) = look().map_err(|error| unreadable(path, error))?;
+        Ok(Self { metadata, target, xattrs })
     }
 }
 
