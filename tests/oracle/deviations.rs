@@ -310,7 +310,25 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         NEWER,
     ),
     builds("flag-link", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
+    builds(
+        "add-archive-of-sparse-files",
+        &[
+            "/d: 0755 0:0 directory",
+            r#"/d/dense: 0644 5:6 file "dense\n""#,
+            "/d/hole: 0644 5:6 file of 3145728 bytes sha256:3f105254ab97cdb0039c99b4423c74d4d7134d3fed398defa90f4c5bf13e0418",
+            "/d/other: 0644 5:6 file of 100000 bytes sha256:5ea2dbf88b2bf66d42a7d43cd69c09d0ca0b904b33c112023f75f745b8cd0ed3",
+        ],
+        SPARSE,
+    ),
     // Stages.
+    builds(
+        "image-with-sparse-files-of-gnu-tar",
+        &[
+            "/e: 0755 0:0 directory",
+            "/e/gnu: 0644 5:6 file of 3145728 bytes sha256:3f105254ab97cdb0039c99b4423c74d4d7134d3fed398defa90f4c5bf13e0418",
+        ],
+        SPARSE,
+    ),
     builds("flag-target-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#], CASE),
     builds("stage-name-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0640 0:0 file "a\n""#], CASE),
     builds("stage-from-is-a-variable", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
@@ -347,4 +365,5 @@ const NEWER: &str = "buildah 1.28 is older than this; as today's buildah and Bui
 const SHELL: &str = "the Dockerfile reference applies SHELL to all shell forms; buildah to RUN alone";
 const SLIP: &str = "most likely a variable that is not set, or a slip";
 const DIRECTORY: &str = "a slip would take away all that is in it; Docker refuses it too";
+const SPARSE: &str = "GNU tar's own form is no other file than its PAX ones, which buildah takes";
 const CASE: &str = "names of stages have no case, as with Docker";
