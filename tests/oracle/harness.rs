@@ -82,7 +82,7 @@ pub(crate) struct Oracle {
 }
 
 /// A registry with images to build upon: `base`, `index` of two architectures, `special` with a FIFO and a device,
-/// `sparse` with files that have holes, and in Docker's format `docker`, and `triggers` with ONBUILD.
+/// `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and `triggers` with ONBUILD.
 struct Bases {
     registry: Registry,
     /// Of `base`.
@@ -258,6 +258,10 @@ impl Bases {
         let mut layer = LayerBuilder::default();
         layer.directory("dev", 0o755).fifo("dev/pipe", 0o620, (5, 6)).device("dev/null", 0o666, (1, 3));
         Base::of(layer, &["PATH=/bin"], json!({})).push(&registry.name("special:1"));
+        let mut layer = LayerBuilder::default();
+        layer.directory("etc", 0o755);
+        Base::of(layer, &["PATH=/bin"], json!({"WorkingDir": "/src/deep", "User": "7:8"}))
+            .push(&registry.name("lacking:1"));
         let holes = tempfile::tempdir().unwrap();
         for format in ["gnu", "pax"] {
             write_sparse(&holes.path().join(format), 3 << 20);
