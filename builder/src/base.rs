@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{
     Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource, Layer,
-    LayerIndex, LayerOrigin, LayerWatch, Packed, Progress, ResolvedImage, Result, Segment, VirtualLayer,
+    LayerIndex, LayerOrigin, LayerWatch, Packed, Piece, Progress, ResolvedImage, Result, Segment,
+    VirtualLayer, spread,
 };
 use futures_util::{StreamExt, stream};
 
@@ -166,16 +167,28 @@ fn file(entry: &IndexEntry, size: u64, contents: &Contents) -> Result<FileNode> 
     if let Some(content) = &entry.content {
         return Ok(FileNode::Known(FileContent::Inline(content.clone())));
     }
-    let Some(offset) = entry.offset else { return Ok(FileNode::InBase) };
-    Ok(match (contents, &entry.digest) {
-        (Contents::Unknown, _) | (Contents::Packed(_), None) => FileNode::InBase,
-        _ if size == 0 => FileNode::Known(FileContent::Inline(Bytes::new())),
-        (Contents::Files(files), _) => FileNode::Known(FileContent::Parts(files.part(offset, size)?)),
-        (Contents::Packed(packed), Some(digest)) => {
-            let (packed, digest) = (packed.clone(), Some(digest.clone()));
-            let whole = Segment::Packed { packed, offset, len: size, digest };
-            FileNode::Known(FileContent::Parts(VirtualLayer::new([whole])))
-        }
+    // A file that is stored in one piece is no other thing.
+    let whole = |offset| vec![Piece { at: 0, offset, len: size, digest: entry.digest.clone() }];
+    let Some(pieces) = entry.pieces.clone().or_else(|| entry.offset.map(whole)) else {
+        return Ok(FileNode::InBase);
+    };
+    let digested = pieces.iter().all(|piece| piece.digest.is_some());
+    let known = match contents {
+        Contents::Unknown => false,
+        Contents::Files(_) => true,
+        Contents::Packed(_) => digested,
+    };
+    Ok(match known {
+        false => FileNode::InBase,
+        true if size == 0 => FileNode::Known(FileContent::Inline(Bytes::new())),
+        true => FileNode::Known(FileContent::Parts(spread(size, &pieces, |piece| match contents {
+            Contents::Files(files) => Ok(files.part(piece.offset, piece.len)?.segments().to_vec()),
+            Contents::Packed(packed) => {
+                let &Piece { offset, len, ref digest, .. } = piece;
+                Ok(vec![Segment::Packed { packed: packed.clone(), offset, len, digest: digest.clone() }])
+            }
+            Contents::Unknown => Ok(Vec::new()),
+        })?)),
     })
 }
 
@@ -195,6 +208,7 @@ mod tests {
                 uid: 5,
                 gid: 6,
                 offset: None,
+                pieces: None,
                 digest: None,
                 xattrs: crossdock_storage::Xattrs::default(),
                 content: None,

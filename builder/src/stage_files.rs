@@ -20,7 +20,7 @@ pub(crate) struct StageFiles<'a> {
 impl StageFiles<'_> {
     fn in_base(&self, path: &[u8]) -> Problem {
         Problem::new(format!(
-            "{} cannot be taken out of the layers of {}: it is a sparse file, or what they hold is not known",
+            "{} cannot be taken out of the layers of {}: what they hold of it is not known, or not all of it",
             layer_path(path),
             self.name
         ))

@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt};
 use tar::EntryType;
 
 use crate::decode;
-use crate::entries::{LayerArchive, damaged, pax_sparse};
+use crate::entries::{LayerArchive, damaged};
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
 use crate::local::{LocalFile, LocalKind, LocalTree};
@@ -70,7 +70,7 @@ pub async fn compare_whole(
         let mut archive = LayerArchive::new(decode::decoder(receiver, stored, &what)?, &what);
         let mut compared = Vec::new();
         archive.walk(|entry, content| {
-            let in_pieces = pax_sparse(content).is_some();
+            let in_pieces = entry.pieces.is_some() && content.header().entry_type() != EntryType::GNUSparse;
             let outcome =
                 hold(&entry, &tree, in_pieces, |local, size| same_bytes(content, local, 0..size, &what))?;
             compared.push(ComparedEntry { entry, outcome });
@@ -110,7 +110,7 @@ pub fn compare_ranges(
     archive.walk_seeking(|entry, content| {
         let start = content.raw_file_position();
         let is_sparse = content.header().entry_type() == EntryType::GNUSparse;
-        let in_pieces = pax_sparse(content).is_some();
+        let in_pieces = entry.pieces.is_some() && !is_sparse;
         let outcome = hold(&entry, tree, in_pieces, |local, size| {
             if is_sparse {
                 // Its bytes lie in pieces.
@@ -325,7 +325,10 @@ mod tests {
             ("GNU.sparse.name", b"models/sparse"),
             ("GNU.sparse.realsize", b"10"),
         ];
-        put("models/GNUSparseFile.0/sparse", b"1\n0\n5\n01234", &sparse);
+        let mut pieces = b"1\n0\n5\n".to_vec();
+        pieces.resize(512, 0);
+        pieces.extend_from_slice(b"01234");
+        put("models/GNUSparseFile.0/sparse", &pieces, &sparse);
         put("models/plain", b"0123456789", &[]);
         let archive = builder.into_inner().unwrap();
 

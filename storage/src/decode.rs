@@ -24,6 +24,11 @@ const SMALL: u64 = 1 << 30;
 /// 1000 with gzip and more with Zstandard: such a layer costs hours of a processor and nothing to send.
 const RATIO: u64 = 256;
 
+/// How many bytes may come out of so many that are stored.
+pub(crate) fn most(stored: u64) -> u64 {
+    stored.saturating_mul(RATIO).max(SMALL)
+}
+
 /// What an async stream sends, for a blocking reader.
 #[derive(Debug)]
 pub(crate) struct ChannelReader {
@@ -74,7 +79,7 @@ pub(crate) fn decoder<R: Read + Send + 'static>(
     } else {
         Box::new(source)
     };
-    let most = stored.saturating_mul(RATIO).max(SMALL);
+    let most = most(stored);
     Ok(Bounded { inner, left: most, most, what: what.to_owned() })
 }
 

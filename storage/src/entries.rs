@@ -1,7 +1,7 @@
 //! The entries of a layer's tar archive, within limits: an archive may be made by somebody who means harm, and the tar
 //! crate keeps in memory what describes an entry.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
@@ -12,6 +12,7 @@ use crate::decode;
 use crate::entry::{LayerPath, Special};
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
+use crate::sparse::Sparse;
 use crate::xattrs::Xattrs;
 
 /// A path, or the target of a link, has at most so many bytes (`PATH_MAX` of Linux).
@@ -19,7 +20,10 @@ const MAX_PATH: usize = 4096;
 
 /// What stands before an entry to describe it has at most so many bytes: its header, long names, PAX records, the map of
 /// a sparse file. The tar crate keeps it in memory.
-const MAX_METADATA: u64 = 1 << 20;
+pub(crate) const MAX_METADATA: u64 = 1 << 20;
+
+/// The length of a header, in bytes.
+const HEADER: usize = 512;
 
 /// What stands before an extended attribute's name in a PAX record, since star had it so.
 pub(crate) const PAX_XATTR: &[u8] = b"SCHILY.xattr.";
@@ -31,7 +35,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// A layer's archive.
 pub(crate) struct LayerArchive<R: Read> {
     archive: Archive<Metered<R>>,
-    allowed: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
     what: String,
     confined: bool,
 }
@@ -39,10 +43,10 @@ pub(crate) struct LayerArchive<R: Read> {
 impl<R: Read> LayerArchive<R> {
     /// The archive that `source` reads; `what` names it in errors.
     pub(crate) fn new(source: R, what: &str) -> Self {
-        let allowed = Rc::new(Cell::new(MAX_METADATA));
+        let meter = Rc::new(Meter::default());
         let what = what.to_owned();
-        let metered = Metered { inner: source, allowed: Rc::clone(&allowed), what: what.clone() };
-        Self { archive: Archive::new(metered), allowed, what, confined: false }
+        let metered = Metered { inner: source, meter: Rc::clone(&meter), what: what.clone() };
+        Self { archive: Archive::new(metered), meter, what, confined: false }
     }
 
     /// The same archive, in which a path that leads above the root is no error but stops there.
@@ -58,7 +62,7 @@ impl<R: Read> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries(), &self.allowed, &self.what, self.confined, each)
+        walk(self.archive.entries(), &self.meter, &self.what, self.confined, each)
     }
 
     /// Reads what follows the archive's end, which belongs to the layer too, and gives the source back.
@@ -75,13 +79,13 @@ impl<R: Read + Seek> LayerArchive<R> {
         &mut self,
         each: impl FnMut(IndexEntry, &mut Entry<'_, Metered<R>>) -> Result<()>,
     ) -> Result<()> {
-        walk(self.archive.entries_with_seek(), &self.allowed, &self.what, self.confined, each)
+        walk(self.archive.entries_with_seek(), &self.meter, &self.what, self.confined, each)
     }
 }
 
 fn walk<'a, R: Read>(
     entries: io::Result<Entries<'a, Metered<R>>>,
-    allowed: &Cell<u64>,
+    meter: &Meter,
     what: &str,
     confined: bool,
     mut each: impl FnMut(IndexEntry, &mut Entry<'a, Metered<R>>) -> Result<()>,
@@ -90,13 +94,16 @@ fn walk<'a, R: Read>(
     let too_long = |limit| Error::Limit { what: what.to_owned(), limit, most: MAX_PATH as u64 };
     for entry in entries.map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
+        // The tar crate has read a map behind the header by now, and passes over it.
+        let behind = entry.header().entry_type() == EntryType::GNUSparse;
+        let behind = if behind { meter.since(entry.raw_file_position()) } else { Vec::new() };
         // The content is passed over on the way to the next entry. Of a sparse file, `size` has the holes too.
         let content = match entry.header().entry_type() {
             EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
             _ => entry.size(),
         };
-        allowed.set(content.saturating_add(MAX_METADATA));
-        let sparse = pax_sparse(&mut entry);
+        meter.allow(content.saturating_add(MAX_METADATA));
+        let sparse = Sparse::of(&mut entry, &behind, what)?;
         let link = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let clean = |path: &[u8]| {
             if path.len() > MAX_PATH {
@@ -125,7 +132,7 @@ fn walk<'a, R: Read>(
             },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                IndexKind::File(sparse.as_ref().map_or(entry.size(), |(_, size)| *size))
+                IndexKind::File(sparse.as_ref().map_or(entry.size(), |sparse| sparse.size))
             }
             EntryType::Fifo => IndexKind::Special(Special::Fifo),
             EntryType::Char => IndexKind::Special(Special::Character(device(major)?, device(minor)?)),
@@ -136,18 +143,20 @@ fn walk<'a, R: Read>(
         let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
         let (mode, uid, gid) =
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
-        let path = match &sparse {
-            Some((name, _)) => clean(name)?,
+        let path = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
+            Some(name) => clean(name)?,
             None => clean(&entry.path_bytes())?,
         };
         let (xattrs, all_told) = xattrs(&mut entry);
-        let whole = sparse.is_none() && entry.header().entry_type() != EntryType::GNUSparse && all_told;
+        let whole = sparse.is_none() && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
-        let found = IndexEntry { path, kind, mode, uid, gid, offset, digest: None, xattrs, content: None };
+        let pieces = sparse.map(|sparse| sparse.pieces).filter(|_| all_told);
+        let found =
+            IndexEntry { path, kind, mode, uid, gid, offset, pieces, digest: None, xattrs, content: None };
         each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
-    allowed.set(u64::MAX);
+    meter.allow(u64::MAX);
     Ok(())
 }
 
@@ -156,20 +165,6 @@ pub(crate) fn damaged(what: &str, error: io::Error) -> Error {
     decode::limit_or(error, |error| {
         Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
     })
-}
-
-/// The name and size of a sparse file in PAX form (GNU tar manual, "PAX Format, Version 1.0"): the header has others, for
-/// readers that do not know it, and what follows is a map and the pieces of the file.
-pub(crate) fn pax_sparse<R: Read>(entry: &mut Entry<'_, R>) -> Option<(Vec<u8>, u64)> {
-    let (mut name, mut size) = (None, None);
-    for record in entry.pax_extensions().ok()??.flatten() {
-        match record.key_bytes() {
-            b"GNU.sparse.name" => name = Some(record.value_bytes().to_vec()),
-            b"GNU.sparse.realsize" => size = record.value().ok().and_then(|text| text.parse().ok()),
-            _ => {}
-        }
-    }
-    Some((name?, size?))
 }
 
 /// The extended attributes of an entry, and whether that is all of them: the tar crate takes a record with a line break in
@@ -203,19 +198,55 @@ fn whiteout(entry: IndexEntry) -> IndexEntry {
     }
 }
 
-/// Fails when more than `allowed` is read before that is set anew.
+/// Fails when more is read than its meter allows.
 pub(crate) struct Metered<R> {
     inner: R,
-    allowed: Rc<Cell<u64>>,
+    meter: Rc<Meter>,
     what: String,
+}
+
+/// What is read of an archive.
+struct Meter {
+    allowed: Cell<u64>,
+    position: Cell<u64>,
+    /// What was read last in portions no larger than a header.
+    tail: RefCell<Vec<u8>>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { allowed: Cell::new(MAX_METADATA), position: Cell::new(0), tail: RefCell::default() }
+    }
+}
+
+impl Meter {
+    fn allow(&self, bytes: u64) {
+        self.allowed.set(bytes);
+        self.tail.borrow_mut().clear();
+    }
+
+    /// The headers that were read from `position` of the archive on.
+    fn since(&self, position: u64) -> Vec<u8> {
+        let tail = self.tail.borrow();
+        let len = usize::try_from(self.position.get().saturating_sub(position)).unwrap_or(usize::MAX);
+        tail[tail.len().saturating_sub(len)..].to_vec()
+    }
 }
 
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buffer)?;
-        match self.allowed.get().checked_sub(len as u64) {
-            Some(left) => self.allowed.set(left),
+        let meter = &self.meter;
+        match meter.allowed.get().checked_sub(len as u64) {
+            Some(left) => meter.allowed.set(left),
             None => return Err(decode::over(&self.what, "the metadata of an entry", MAX_METADATA)),
+        }
+        meter.position.set(meter.position.get() + len as u64);
+        let mut tail = meter.tail.borrow_mut();
+        if buffer.len() <= HEADER && (tail.len() as u64) < MAX_METADATA {
+            tail.extend_from_slice(&buffer[..len]);
+        } else {
+            tail.clear();
         }
         Ok(len)
     }
@@ -223,7 +254,9 @@ impl<R: Read> Read for Metered<R> {
 
 impl<R: Seek> Seek for Metered<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.inner.seek(to)
+        let position = self.inner.seek(to)?;
+        self.meter.position.set(position);
+        Ok(position)
     }
 }
 
@@ -242,6 +275,7 @@ mod tests {
                 uid: 1,
                 gid: 2,
                 offset: None,
+                pieces: None,
                 digest: None,
                 xattrs: Xattrs::default(),
                 content: None,

@@ -168,7 +168,7 @@ impl FileContent {
         let Self::Parts(parts) = self else { return None };
         parts.segments().iter().find_map(|segment| match segment {
             Segment::Packed { packed, offset, .. } => Some((packed, *offset)),
-            Segment::Inline(_) | Segment::Extent { .. } => None,
+            Segment::Inline(_) | Segment::Extent { .. } | Segment::Zeros(_) => None,
         })
     }
 

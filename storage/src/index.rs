@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use tar::EntryType;
 
+use crate::decode;
 use crate::digest::{DiffId, Digest};
 use crate::entries::{LayerArchive, damaged};
 use crate::entry::{LayerPath, Special};
@@ -23,6 +25,7 @@ use crate::layer::{Segment, VirtualLayer};
 use crate::memo::{used, write_whole};
 use crate::progress::{LayerWatch, Phase};
 use crate::reader::ReadOptions;
+use crate::sparse::Piece;
 use crate::xattrs::Xattrs;
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
@@ -69,10 +72,13 @@ pub struct IndexEntry {
     /// Group.
     #[serde(rename = "g", default)]
     pub gid: u32,
-    /// Where the bytes of a regular file begin in the uncompressed tar; `None` for one that is stored in pieces (sparse),
-    /// and for all that is no regular file.
+    /// Where the bytes of a regular file begin in the uncompressed tar; `None` for one that is stored in pieces (sparse), for
+    /// one that cannot be taken out whole, and for all that is no regular file.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    /// What is stored of a sparse file, in order; the rest of it is zeros. `None` for all else.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Vec<Piece>>,
     /// The SHA-256 of a regular file's content, where it was asked for.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
@@ -144,8 +150,11 @@ impl LayerIndex {
     /// Whether it has what `detail` asks for.
     #[must_use]
     pub fn has(&self, detail: Detail) -> bool {
-        detail == Detail::Names
-            || self.entries.iter().all(|entry| entry.offset.is_none() || entry.digest.is_some())
+        let digested = |entry: &IndexEntry| match &entry.pieces {
+            Some(pieces) => pieces.iter().all(|piece| piece.digest.is_some()),
+            None => entry.offset.is_none() || entry.digest.is_some(),
+        };
+        detail == Detail::Names || self.entries.iter().all(digested)
     }
 
     /// The index of a layer that is made of files: its headers are at hand, and no file is read.
@@ -165,26 +174,28 @@ impl LayerIndex {
     }
 }
 
-/// The entries of the tar archive of a layer; its digest is verified on the way.
+/// The entries of the tar archive of a layer that is stored in so many bytes; its digest is verified on the way.
 pub(crate) fn read_layer(
     archive: impl Read,
     detail: Detail,
+    stored: u64,
     diff_id: &DiffId,
     what: &str,
 ) -> Result<LayerIndex> {
-    read_entries(archive, detail, MAX_INDEX, diff_id, what)
+    let list = List::new(what);
+    // Only who takes files out fills their holes.
+    let list = if detail == Detail::Contents { list.with_stored(stored) } else { list };
+    read_entries(archive, detail, list, diff_id, what)
 }
 
-/// As [`read_layer`], where the entries take no more than `most` bytes of memory.
 fn read_entries(
     source: impl Read,
     detail: Detail,
-    most: u64,
+    mut list: List<'_>,
     diff_id: &DiffId,
     what: &str,
 ) -> Result<LayerIndex> {
     let mut archive = LayerArchive::new(Hashing { inner: source, hasher: Hasher::new() }, what);
-    let mut list = List { most, ..List::new(what) };
     archive.walk(|mut entry, content| {
         if let Some(size) = database(&entry) {
             let mut bytes = Vec::new();
@@ -192,9 +203,19 @@ fn read_entries(
             entry.digest = Some(Hasher::digest(&bytes));
             entry.content = Some(bytes.into());
         } else if detail == Detail::Contents && entry.offset.is_some() {
-            let mut hashing = Hashing { inner: content, hasher: Hasher::new() };
-            io::copy(&mut hashing, &mut io::sink()).map_err(|error| damaged(what, error))?;
-            entry.digest = Some(hashing.hasher.finish());
+            entry.digest = Some(digest(content).map_err(|error| damaged(what, error))?);
+        } else if detail == Detail::Contents {
+            list.fill(&entry)?;
+            // The tar crate fills the holes of the old form itself.
+            let filled = content.header().entry_type() == EntryType::GNUSparse;
+            let mut end = 0;
+            for piece in entry.pieces.iter_mut().flatten() {
+                let hole = if filled { piece.at - end } else { 0 };
+                end = piece.at + piece.len;
+                let read = io::copy(&mut content.by_ref().take(hole), &mut io::sink())
+                    .and_then(|_| digest(content.by_ref().take(piece.len)));
+                piece.digest = Some(read.map_err(|error| damaged(what, error))?);
+            }
         }
         list.add(entry)
     })?;
@@ -209,9 +230,16 @@ fn read_entries(
     Ok(list.index)
 }
 
+fn digest(content: impl Read) -> io::Result<Digest> {
+    let mut hashing = Hashing { inner: content, hasher: Hasher::new() };
+    io::copy(&mut hashing, &mut io::sink())?;
+    Ok(hashing.hasher.finish())
+}
+
 /// The size of an entry that is a user database, see [`IndexEntry::content`].
 fn database(entry: &IndexEntry) -> Option<u64> {
     let IndexKind::File(size) = entry.kind else { return None };
+    entry.offset?;
     let named = matches!(entry.path.file_name()?, b"passwd" | b"group");
     let in_etc = entry.path.parent()?.file_name()? == b"etc";
     (named && in_etc && size <= MAX_DATABASE).then_some(size)
@@ -236,13 +264,34 @@ pub(crate) struct List<'a> {
     index: LayerIndex,
     memory: u64,
     most: u64,
+    /// What sparse files take with their holes, and may take where these are filled.
+    filled: u64,
+    most_filled: u64,
     what: &'a str,
 }
 
 impl<'a> List<'a> {
     /// An empty one; `what` names the archive in errors.
     pub(crate) fn new(what: &'a str) -> Self {
-        Self { index: LayerIndex::default(), memory: 0, most: MAX_INDEX, what }
+        let index = LayerIndex::default();
+        Self { index, memory: 0, most: MAX_INDEX, filled: 0, most_filled: u64::MAX, what }
+    }
+
+    /// For an archive of so many bytes, whose sparse files are to be [filled](Self::fill).
+    pub(crate) fn with_stored(self, stored: u64) -> Self {
+        Self { most_filled: decode::most(stored), ..self }
+    }
+
+    /// Asks whether the holes of an entry may be filled.
+    pub(crate) fn fill(&mut self, entry: &IndexEntry) -> Result<()> {
+        if let (IndexKind::File(size), Some(_)) = (&entry.kind, &entry.pieces) {
+            self.filled = self.filled.saturating_add(*size);
+            if self.filled > self.most_filled {
+                let limit = "the size of its sparse files";
+                return Err(Error::Limit { what: self.what.to_owned(), limit, most: self.most_filled });
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn into_index(self) -> LayerIndex {
@@ -290,7 +339,7 @@ impl Read for Headers<'_> {
                 let from = usize::try_from(within).map_err(io::Error::other)?;
                 buffer[..len].copy_from_slice(&bytes[from..from + len]);
             }
-            Segment::Extent { .. } | Segment::Packed { .. } => buffer[..len].fill(0),
+            Segment::Extent { .. } | Segment::Packed { .. } | Segment::Zeros(_) => buffer[..len].fill(0),
         }
         self.position += len as u64;
         Ok(len)
@@ -319,6 +368,8 @@ fn memory_of(entry: &IndexEntry) -> u64 {
     };
     let content = entry.content.as_ref().map_or(0, Bytes::len);
     let digest = entry.digest.as_ref().map_or(0, |digest| 2 * digest.digest().len());
+    let piece = size_of::<Piece>() + 128;
+    let digest = digest + entry.pieces.as_ref().map_or(0, |pieces| pieces.len() * piece);
     (EACH + digest + entry.xattrs.memory() + entry.path.as_bytes().len() + link + content) as u64
 }
 
@@ -463,6 +514,7 @@ mod tests {
             uid: 1,
             gid: 2,
             offset: None,
+            pieces: None,
             digest: None,
             xattrs: Xattrs::default(),
             content: None,
@@ -500,7 +552,7 @@ mod tests {
             read_entries(
                 tar.as_slice(),
                 Detail::Names,
-                most,
+                List { most, ..List::new("layer x") },
                 &DiffId::of_tar(Hasher::digest(&tar)),
                 "layer x",
             )

@@ -32,7 +32,7 @@ impl Indexing {
         let (diff_id, stored, named) = (layer.diff_id.clone(), layer.descriptor.size(), what.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let archive = decode::decoder(receiver, stored, &named)?;
-            read_layer(archive, detail, &diff_id, &named)
+            read_layer(archive, detail, stored, &diff_id, &named)
         });
         Self { what, sender, reading, taken: 0 }
     }

@@ -28,18 +28,20 @@ pub enum Segment {
         /// The run's length in bytes.
         len: u64,
     },
-    /// A whole file that comes out of a stream.
+    /// A whole file, or a piece of a sparse one, that comes out of a stream.
     Packed {
         /// The stream.
         packed: Packed,
-        /// Where the file begins in it.
+        /// Where that begins in it.
         offset: u64,
-        /// The file's length in bytes.
+        /// The length in bytes.
         len: u64,
-        /// The SHA-256 of the file, where nothing else says that it is still the same. Its last bytes are given out only when
+        /// The SHA-256 of it, where nothing else says that it is still the same. Its last bytes are given out only when
         /// that was checked.
         digest: Option<Digest>,
     },
+    /// So many zeros: the holes of sparse files.
+    Zeros(u64),
 }
 
 impl Segment {
@@ -48,7 +50,7 @@ impl Segment {
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Extent { len, .. } | Self::Packed { len, .. } => *len,
+            Self::Extent { len, .. } | Self::Packed { len, .. } | Self::Zeros(len) => *len,
         }
     }
 
@@ -108,7 +110,7 @@ impl VirtualLayer {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Extent { file, .. } => Some(file),
             Segment::Packed { packed, .. } => packed.file(),
-            Segment::Inline(_) => None,
+            Segment::Inline(_) | Segment::Zeros(_) => None,
         })
     }
 
@@ -122,7 +124,7 @@ impl VirtualLayer {
         let mut streams: Vec<(&Packed, Packed)> = Vec::new();
         let segments = self.segments.iter().map(|segment| {
             Ok(match segment {
-                Segment::Inline(bytes) => Segment::Inline(bytes.clone()),
+                Segment::Inline(_) | Segment::Zeros(_) => segment.clone(),
                 Segment::Extent { file, offset, len } => {
                     let renewed = match files.get(file) {
                         Some(renewed) => SourceFile::clone(renewed),
@@ -173,6 +175,7 @@ impl VirtualLayer {
                 Segment::Extent { file, offset, .. } => {
                     Segment::Extent { file: file.clone(), offset: offset + within, len }
                 }
+                Segment::Zeros(_) => Segment::Zeros(len),
                 Segment::Packed { .. } if len == segment.len() => segment.clone(),
                 Segment::Packed { .. } => return Err(unusable()),
             });

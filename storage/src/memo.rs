@@ -139,6 +139,10 @@ pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String 
                 hasher.update(&(bytes.len() as u64).to_le_bytes());
                 hasher.update(bytes);
             }
+            Segment::Zeros(len) => {
+                hasher.update(b"z");
+                hasher.update(&len.to_le_bytes());
+            }
             Segment::Extent { file, offset, len } => {
                 let fence = file.fence();
                 hasher.update(b"e");

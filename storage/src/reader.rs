@@ -23,6 +23,9 @@ use crate::windows::Windows;
 /// Bytes of a chunk at most: small enough to be in the processor's cache still when it is sent after it was hashed.
 const CHUNK: usize = 512 << 10;
 
+/// What the holes of sparse files are given out as.
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// Extents below this many bytes are copied together with the headers around them instead of mapped one by one.
 const SMALL: u64 = 128 << 10;
 
@@ -319,10 +322,21 @@ impl RawReader {
             Some(Segment::Packed { packed, offset, len, digest }) if len >= SMALL => {
                 self.next_of_packed(&packed, offset, len, digest.as_ref())?
             }
+            Some(Segment::Zeros(len)) if len >= SMALL => self.next_of_zeros(len),
             Some(_) => self.next_of_small()?,
         };
         self.position += chunk.len() as u64;
         Ok(Some(chunk))
+    }
+
+    fn next_of_zeros(&mut self, len: u64) -> Bytes {
+        let size = usize::try_from(len - self.within).unwrap_or(CHUNK).min(CHUNK);
+        self.within += size as u64;
+        if self.within == len {
+            self.segment += 1;
+            self.within = 0;
+        }
+        Bytes::from_static(&ZEROS[..size])
     }
 
     /// Gathers inline bytes and small extents into one chunk.
@@ -332,7 +346,17 @@ impl RawReader {
         while gathered.len() < CHUNK {
             let Some(segment) = self.layer.segments().get(self.segment) else { break };
             match segment {
-                Segment::Extent { len, .. } | Segment::Packed { len, .. } if *len >= SMALL => break,
+                Segment::Extent { len, .. } | Segment::Packed { len, .. } | Segment::Zeros(len)
+                    if *len >= SMALL =>
+                {
+                    break;
+                }
+                Segment::Zeros(len) => {
+                    let size = usize::try_from(len - self.within).expect("small");
+                    gathered.resize(gathered.len() + size, 0);
+                    self.segment += 1;
+                    self.within = 0;
+                }
                 Segment::Inline(bytes) => {
                     let from = usize::try_from(self.within).unwrap_or(usize::MAX).min(bytes.len());
                     let to = bytes.len().min(from + CHUNK);
@@ -477,7 +501,7 @@ impl RawReader {
         SourceFile::check_all(before.filter_map(|segment| match segment {
             Segment::Extent { file, .. } => Some(file),
             Segment::Packed { packed, .. } => packed.file(),
-            Segment::Inline(_) => None,
+            Segment::Inline(_) | Segment::Zeros(_) => None,
         }))
     }
 

@@ -14,6 +14,7 @@ use crate::index::{IndexEntry, IndexKind, LayerIndex, List};
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
 use crate::source::SourceFile;
+use crate::sparse::spread;
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: usize = 512;
@@ -41,11 +42,15 @@ impl SourceArchive {
             || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
         let mut plain = again()?;
         let head = head_of(&mut plain).map_err(|error| read_error(file, error))?;
-        let mut list = List::new(&what);
+        let mut list = List::new(&what).with_stored(file.size());
+        let mut add = |entry: IndexEntry| {
+            list.fill(&entry)?;
+            list.add(entry)
+        };
         let packed = if is_header(&head) {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
             let mut archive = LayerArchive::new(Within { file: plain, end: file.size() }, &what).confined();
-            archive.walk_seeking(|entry, _| list.add(entry))?;
+            archive.walk_seeking(|entry, _| add(entry))?;
             None
         } else {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
@@ -56,7 +61,7 @@ impl SourceArchive {
                 return Ok(None);
             }
             let whole = io::Cursor::new(head).chain(unpacked);
-            LayerArchive::new(whole, &what).confined().walk(|entry, _| list.add(entry))?;
+            LayerArchive::new(whole, &what).confined().walk(|entry, _| add(entry))?;
             Some(Packed::of_file(file.clone()))
         };
         file.check_open(&opened)?;
@@ -64,19 +69,23 @@ impl SourceArchive {
         Ok(Some(Self { file: file.clone(), packed, entries }))
     }
 
-    /// The bytes of an entry that is a file; `None` where it is stored in pieces.
+    /// The bytes of an entry that is a file; `None` where they cannot be told.
     #[must_use]
     pub fn content(&self, entry: &IndexEntry) -> Option<FileContent> {
-        let IndexKind::File(len) = entry.kind else { return None };
-        let offset = entry.offset?;
-        if len == 0 {
-            return Some(FileContent::Inline(Bytes::new()));
-        }
-        let segment = match &self.packed {
+        let IndexKind::File(size) = entry.kind else { return None };
+        let segment = |offset, len| match &self.packed {
             Some(packed) => Segment::Packed { packed: packed.clone(), offset, len, digest: None },
             None => Segment::Extent { file: self.file.clone(), offset, len },
         };
-        Some(FileContent::Parts(VirtualLayer::new([segment])))
+        let parts = match (&entry.pieces, entry.offset) {
+            _ if size == 0 => return Some(FileContent::Inline(Bytes::new())),
+            (Some(pieces), _) => {
+                spread(size, pieces, |piece| Ok(vec![segment(piece.offset, piece.len)])).ok()?
+            }
+            (None, Some(offset)) => VirtualLayer::new([segment(offset, size)]),
+            (None, None) => return None,
+        };
+        Some(FileContent::Parts(parts))
     }
 }
 

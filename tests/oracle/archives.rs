@@ -1,11 +1,14 @@
 //! ADD of archives.
 
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
+use crate::context::Context;
 use crate::harness::{Row, row};
 
 #[test]
@@ -56,6 +59,14 @@ pub(crate) fn rows() -> Vec<Row> {
             .fails("x.tar.gz", "unexpected EOF"),
         row("add-archive-of-fifos-and-devices", "FROM scratch\nADD --chown=9 x.tar /d/\n")
             .with(|context| context.bytes("x.tar", &specials())),
+        row("add-archive-of-sparse-files", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| sparse(context, &["--format=gnu"])),
+        row("add-archive-of-sparse-files-in-pax-0.0", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| sparse(context, &["--format=pax", "--sparse-version=0.0"])),
+        row("add-archive-of-sparse-files-in-pax-0.1", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| sparse(context, &["--format=pax", "--sparse-version=0.1"])),
+        row("add-archive-of-sparse-files-in-pax-1.0", "FROM scratch\nADD x.tar /d/\n")
+            .with(|context| sparse(context, &["--format=pax", "--sparse-version=1.0"])),
         row("copy-archive", "FROM scratch\nCOPY x.tar /d/\nCOPY x.tar /y\n")
             .with(|context| context.bytes("x.tar", &archive())),
     ]
@@ -112,6 +123,28 @@ fn specials() -> Vec<u8> {
         archive.append(&header, &[][..]).unwrap();
     }
     archive.into_inner().unwrap()
+}
+
+/// What GNU tar makes of two files with holes, and of one without.
+fn sparse<'a, 'b>(context: &'a Context<'b>, options: &[&str]) -> &'a Context<'b> {
+    context
+        .directory("in")
+        .sparse("in/hole", 3 << 20)
+        .file("in/dense", "dense\n")
+        .sparse("in/other", 100_000);
+    context.bytes("x.tar", &gnu_tar(&context.0.file("in"), options, &["dense", "hole", "other"]))
+}
+
+/// What GNU tar writes of these files of a directory.
+pub(crate) fn gnu_tar(directory: &Path, options: &[&str], files: &[&str]) -> Vec<u8> {
+    let mut tar = Command::new("tar");
+    tar.args(options)
+        .args(["--sparse", "--owner=5", "--group=6", "-cf", "-", "-C"])
+        .arg(directory)
+        .args(files);
+    let output = tar.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -36,20 +36,20 @@ const fn differs(row: &'static str, lines: &'static [&'static str], why: &'stati
 
 pub(crate) const DEVIATIONS: &[Deviation] = &[
     // Bases.
-    differs("docker-base", &["/src: 0755 0:0 directory -> -"], MADE),
     differs(
         "docker-base-and-commands",
         &["/src: 0755 0:0 directory -> -", r#"Cmd: ["/bin/sh","-c","own"] -> ["/bin/bash","-c","own"]"#],
-        SHELL,
+        MADE,
     ),
     differs(
         "docker-base-in-oci",
-        &[
-            "/src: 0755 0:0 directory -> -",
-            r#"Healthcheck: - -> {"Retries":2,"Test":["CMD","check"]}"#,
-            r#"Shell: - -> ["/bin/bash","-c"]"#,
-        ],
+        &[r#"Healthcheck: - -> {"Retries":2,"Test":["CMD","check"]}"#, r#"Shell: - -> ["/bin/bash","-c"]"#],
         KEPT,
+    ),
+    differs(
+        "workdir-of-the-base-and-no-copy",
+        &["/src/deep: 0755 7:8 directory -> -", "/src: 0755 7:8 directory -> -"],
+        MADE,
     ),
     // Config.
     differs(
@@ -310,7 +310,25 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         NEWER,
     ),
     builds("flag-link", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
+    builds(
+        "add-archive-of-sparse-files",
+        &[
+            "/d: 0755 0:0 directory",
+            r#"/d/dense: 0644 5:6 file "dense\n""#,
+            "/d/hole: 0644 5:6 file of 3145728 bytes sha256:3f105254ab97cdb0039c99b4423c74d4d7134d3fed398defa90f4c5bf13e0418",
+            "/d/other: 0644 5:6 file of 100000 bytes sha256:5ea2dbf88b2bf66d42a7d43cd69c09d0ca0b904b33c112023f75f745b8cd0ed3",
+        ],
+        SPARSE,
+    ),
     // Stages.
+    builds(
+        "image-with-sparse-files-of-gnu-tar",
+        &[
+            "/e: 0755 0:0 directory",
+            "/e/gnu: 0644 5:6 file of 3145728 bytes sha256:3f105254ab97cdb0039c99b4423c74d4d7134d3fed398defa90f4c5bf13e0418",
+        ],
+        SPARSE,
+    ),
     builds("flag-target-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#], CASE),
     builds("stage-name-in-capitals", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0640 0:0 file "a\n""#], CASE),
     builds("stage-from-is-a-variable", &[r#"/a: 0640 0:0 file "a\n""#, r#"/b: 0644 0:0 file "b\n""#], NEWER),
@@ -340,11 +358,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     differs("ignore-containerignore-of-the-containerfile", &[r#"/c/a.txt: 0640 0:0 file "a\n" -> -"#], NEWER),
 ];
 
-const MADE: &str = "a WORKDIR that the base names and lacks is made by whoever runs the container";
+const MADE: &str = "where nothing is copied the base is not looked into; whoever runs the container makes its WORKDIR; and SHELL";
 const RANGES: &str = "the image specification has no ranges; Docker writes them port by port";
 const KEPT: &str = "buildah leaves it out of OCI images; what is written should be there";
 const NEWER: &str = "buildah 1.28 is older than this; as today's buildah and BuildKit";
 const SHELL: &str = "the Dockerfile reference applies SHELL to all shell forms; buildah to RUN alone";
 const SLIP: &str = "most likely a variable that is not set, or a slip";
 const DIRECTORY: &str = "a slip would take away all that is in it; Docker refuses it too";
+const SPARSE: &str = "GNU tar's own form is no other file than its PAX ones, which buildah takes";
 const CASE: &str = "names of stages have no case, as with Docker";

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::archives::gnu_tar;
 use crate::context::Context;
 use crate::deviations::{DEVIATIONS, Deviation, How};
 use crate::seen::Seen;
@@ -16,6 +17,7 @@ use crate::support::base::{Base, LayerBuilder, push_index};
 use crate::support::image::Image;
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Run, Sandbox};
+use crate::support::write_sparse;
 
 /// Adds to a context.
 type Fill = for<'a, 'b> fn(&'a Context<'b>) -> &'a Context<'b>;
@@ -79,8 +81,8 @@ pub(crate) struct Oracle {
     registry: OnceLock<Bases>,
 }
 
-/// A registry with images to build upon: `base`, `index` of two architectures, `special` with a FIFO and a device, and in
-/// Docker's format `docker`, and `triggers` with ONBUILD.
+/// A registry with images to build upon: `base`, `index` of two architectures, `special` with a FIFO and a device,
+/// `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and `triggers` with ONBUILD.
 struct Bases {
     registry: Registry,
     /// Of `base`.
@@ -256,6 +258,17 @@ impl Bases {
         let mut layer = LayerBuilder::default();
         layer.directory("dev", 0o755).fifo("dev/pipe", 0o620, (5, 6)).device("dev/null", 0o666, (1, 3));
         Base::of(layer, &["PATH=/bin"], json!({})).push(&registry.name("special:1"));
+        let mut layer = LayerBuilder::default();
+        layer.directory("etc", 0o755);
+        Base::of(layer, &["PATH=/bin"], json!({"WorkingDir": "/src/deep", "User": "7:8"}))
+            .push(&registry.name("lacking:1"));
+        let holes = tempfile::tempdir().unwrap();
+        for format in ["gnu", "pax"] {
+            write_sparse(&holes.path().join(format), 3 << 20);
+            let tar = gnu_tar(holes.path(), &["--format", format], &[format]);
+            let base = Base::of(LayerBuilder::default(), &["PATH=/bin"], json!({})).with_tar(tar);
+            base.push(&registry.name(&format!("sparse:{format}")));
+        }
         let config = json!({
             "OnBuild": ["ARG W=2", "ENV V=$W", "COPY a.txt .", "COPY [\"dir\", \"/tmp/d\"]", "CMD own $V"],
             "WorkingDir": "/src",

@@ -44,6 +44,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row("stage-all-of-the-base-with-another-owner", "FROM oci:base:latest AS one\nFROM scratch\nCOPY --from=one --chown=7:8 /srv /s\n"),
         row("image-directory", "FROM scratch\nCOPY --from=oci:base:latest /srv /s\n"),
         row("image-pattern", "FROM scratch\nCOPY --from=oci:base:latest /etc/conf* /e/\n"),
+        row("image-with-sparse-files", "FROM [REGISTRY]/sparse:pax AS one\nFROM scratch\nCOPY --from=one /pax /d/\nCOPY --from=[REGISTRY]/sparse:pax / /e/\n"),
+        row("image-with-sparse-files-of-gnu-tar", "FROM scratch\nCOPY --from=[REGISTRY]/sparse:gnu / /e/\n"),
         row("image-missing-file", "FROM scratch\nCOPY --from=oci:base:latest /none /n\n").fails("oci:base:latest", "none"),
         row("image-below-a-link", "FROM scratch\nCOPY --from=oci:base:latest /bin/tool /t\n"),
         row("image-over-the-base", "FROM oci:base:latest\nCOPY --from=oci:base:latest /etc/conf /tmp/x/\n"),

@@ -155,7 +155,7 @@ impl Stage<'_> {
         match &instruction.value {
             Instruction::Add(add) => entries = self.add(add)?,
             Instruction::Copy(copy) => entries = self.copy(copy)?,
-            Instruction::Workdir(path) => entries = self.workdir(path)?,
+            Instruction::Workdir(path) => self.workdir(path)?,
             Instruction::Arg(declarations) => {
                 for declaration in declarations {
                     self.scope.declare(declaration).map_err(Error::Value)?;
@@ -182,6 +182,11 @@ impl Stage<'_> {
             Instruction::User(user) => self.user(user)?,
             Instruction::Volume(paths) => self.volume(paths)?,
         }
+        let made = self.make_workdir(instruction.span);
+        if !made.is_empty() {
+            entries.extend(made);
+            entries.sort_by(|a, b| a.path.cmp(&b.path));
+        }
         self.record(instruction.span, entries);
         Ok(())
     }
@@ -205,42 +210,43 @@ impl Stage<'_> {
         }
     }
 
-    /// WORKDIR: sets the directory, and makes it where it is missing, for USER where that is a number or known.
-    fn workdir(&mut self, path: &Spanned<String>) -> Result<Vec<Entry>, Error> {
+    /// WORKDIR: sets the directory, which is made [after it](Self::make_workdir) where it is missing.
+    fn workdir(&mut self, path: &Spanned<String>) -> Result<(), Error> {
         let text = self.word(path)?;
         if text.is_empty() {
             return Err(self.invalid(path.span, "WORKDIR needs a path"));
         }
         let directory = self.absolute(&text, path.span)?;
         self.built.config.config.working_dir = directory.to_string();
-        let looked = self.built.tree.lookup(&directory, true).map_err(|error| {
-            Error::Value(Diagnostic::new(self.source, path.span, format!("cannot make {directory}: {error}")))
-        })?;
-        let at = match looked.state {
-            State::Found(node) if node.is_directory() => return Ok(Vec::new()),
-            State::Found(_) => {
-                return Err(self.invalid(path.span, &format!("{directory} is not a directory")));
+        match self.built.tree.lookup(&directory, true).map(|lookup| lookup.state) {
+            Err(error) => Err(self.invalid(path.span, &format!("cannot make {directory}: {error}"))),
+            Ok(State::Found(node)) if !node.is_directory() => {
+                Err(self.invalid(path.span, &format!("{directory} is not a directory")))
             }
-            State::Missing | State::Unknown => looked.path,
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Makes the working directory where it is missing, for USER where that is a number or known. buildah does so after
+    /// every instruction (imagebuilder's `Builder.Run`), and so makes that of a base which its layers lack.
+    fn make_workdir(&mut self, span: Span) -> Vec<Entry> {
+        let config = &self.built.config.config;
+        let Ok(directory) = LayerPath::confined(&config.working_dir) else { return Vec::new() };
+        let at = match self.built.tree.lookup(&directory, true) {
+            Ok(lookup) if matches!(lookup.state, State::Missing) => lookup.path,
+            _ => return Vec::new(),
         };
-        let user = self.built.config.config.user.clone();
-        let owner = match user.as_str() {
+        let owner = match config.user.as_str() {
             "" => None,
-            user => match owner::owner(&self.built.tree, user) {
-                Ok(owner) => Some(owner),
-                Err(_) if self.built.tree.is_unknown() => None,
-                Err(_) => {
-                    self.warn(
-                        path.span,
-                        format!("{directory} is made as root's: USER {user} is not known here"),
-                    );
-                    None
-                }
-            },
+            user => owner::owner(&self.built.tree, user).ok(),
         };
+        if owner.is_none() && !config.user.is_empty() {
+            let message = format!("{directory} is made as root's: USER {} is not known here", config.user);
+            self.warn(span, message);
+        }
         let mut writer = destination::Writer::new(&mut self.built.tree, owner, None);
         writer.make_directories(&at);
-        Ok(writer.into_entries())
+        writer.into_entries()
     }
 
     /// A path of the image: relative ones begin at WORKDIR, and `..` stops at the root.

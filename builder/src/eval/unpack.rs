@@ -63,7 +63,7 @@ pub(super) fn unpack(
             IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
             IndexKind::File(_) => match archive.content(entry) {
                 Some(content) => NodeKind::File(Arc::new(FileNode::Known(content))),
-                None => return refused("a sparse file, stored in pieces"),
+                None => return refused("a file with attributes that cannot be read"),
             },
             IndexKind::HardLink(target) => {
                 let linked = directory.join(target.as_bytes()).ok();

@@ -136,12 +136,13 @@ fn the_base_environment_is_in_scope() {
     let image = setup.plan("FROM b\nENV D=$HOME/d PATH=$PATH:/q\nCOPY a.txt $D/\nCOPY a.txt r");
     assert_eq!(image.config.config.env, ["HOME=/h", "PATH=/p:/q", "D=/h/d"]);
     assert_snapshot!(setup.layers(&image), @r"
+    ENV D=$HOME/d PATH=$PATH:/q:
+      d 0755 0:0 /w
     COPY a.txt $D/:
       d 0755 0:0 /h
       d 0755 0:0 /h/d
       f 0640 0:0 /h/d/a.txt = a.txt
     COPY a.txt r:
-      d 0755 0:0 /w
       f 0640 0:0 /w/r = a.txt
     ");
 }

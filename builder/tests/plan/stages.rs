@@ -132,18 +132,18 @@ fn files_that_are_not_known_are_not_taken_out() {
         (
             "known",
             "/usr",
-            "/usr/bin/tool cannot be taken out of the layers of stage \"s\": it is a sparse file, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/usr/bin/tool cannot be taken out of the layers of stage \"s\": what they hold of it is not known, or not all of it, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "/etc", "COPY source \"/etc\" is not in stage \"s\""),
         (
             "unknown",
             "/etc/x",
-            "/etc/x cannot be taken out of the layers of stage \"s\": it is a sparse file, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/etc/x cannot be taken out of the layers of stage \"s\": what they hold of it is not known, or not all of it, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         (
             "unknown",
             "/m",
-            "/m cannot be taken out of the layers of stage \"s\": it is a sparse file, or what they hold is not known, put the file into the context in an earlier step of the pipeline and COPY it from there",
+            "/m cannot be taken out of the layers of stage \"s\": what they hold of it is not known, or not all of it, put the file into the context in an earlier step of the pipeline and COPY it from there",
         ),
         ("known", "../x", "COPY source \"../x\" leads above the root of stage \"s\""),
     ] {

@@ -184,6 +184,7 @@ mod tests {
                 uid: 0,
                 gid: 0,
                 offset: None,
+                pieces: None,
                 digest: None,
                 xattrs: Xattrs::default(),
                 content: None,

@@ -77,6 +77,9 @@ enum SegmentText {
     /// Which of the streams, offset, length and digest.
     #[serde(rename = "p")]
     Packed(usize, u64, u64, Option<Digest>),
+    /// So many zeros.
+    #[serde(rename = "z")]
+    Zeros(u64),
 }
 
 fn to_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -116,6 +119,7 @@ fn files(layer: &VirtualLayer, compression: Compression) -> OriginText {
     let mut streams: Vec<&Packed> = Vec::new();
     let segments = layer.segments().iter().map(|segment| match segment {
         Segment::Inline(bytes) => SegmentText::Inline(bytes.clone()),
+        Segment::Zeros(len) => SegmentText::Zeros(*len),
         Segment::Extent { file, offset, len } => {
             let place = *places.entry(file).or_insert_with(|| {
                 files.push(file_text(file));
@@ -208,6 +212,7 @@ fn virtual_layer(
         .collect();
     let segments = segments.into_iter().map(|segment| match segment {
         SegmentText::Inline(bytes) => Ok(Segment::Inline(bytes)),
+        SegmentText::Zeros(len) => Ok(Segment::Zeros(len)),
         SegmentText::Extent(place, offset, len) => match files.get(place) {
             Some(file) if offset.checked_add(len).is_some_and(|end| end <= file.size()) => {
                 Ok(Segment::Extent { file: file.clone(), offset, len })

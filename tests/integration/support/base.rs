@@ -61,6 +61,13 @@ impl Base {
         }
     }
 
+    /// With one more layer, a tar archive.
+    #[must_use]
+    pub(crate) fn with_tar(mut self, tar: Vec<u8>) -> Self {
+        self.layers.push(tar);
+        self
+    }
+
     /// For another architecture, which shows in a file and a variable.
     #[must_use]
     pub(crate) fn for_architecture(mut self, architecture: &str) -> Self {
