@@ -77,6 +77,11 @@ pub(crate) fn source_parts(source: &str) -> Option<Vec<&str>> {
     Some(parts)
 }
 
+/// A pattern matches at most so many paths, and so many directories on the way there: links to directories that hold them
+/// make `*/*/*` match without end.
+const MAX_MATCHES: usize = 2 << 20;
+const MAX_DIRECTORIES: usize = 128 << 10;
+
 /// The paths that a source's parts match, one after the other, sorted as long as `names_in` lists the names of a
 /// directory sorted. A part without a wildcard is taken as it is, whether it is there or not.
 pub(crate) fn glob(
@@ -94,9 +99,19 @@ pub(crate) fn glob(
         let pattern = Pattern::new(part, Dialect::Component)
             .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
         let mut next = Vec::new();
+        let too_many = |most| {
+            Problem::new(format!("the pattern {:?} matches more than {most} paths", parts.join("/")))
+                .with_help("copy the directory that holds them")
+        };
+        if matches.len() > MAX_DIRECTORIES {
+            return Err(too_many(MAX_DIRECTORIES));
+        }
         for directory in matches {
             let names = names_in(&directory)?;
             next.extend(names.iter().filter(|name| pattern.matches(name)).map(|name| join(&directory, name)));
+            if next.len() > MAX_MATCHES {
+                return Err(too_many(MAX_MATCHES));
+            }
         }
         matches = next;
     }
