@@ -112,6 +112,12 @@ fn walk<'a, R: Read>(
             EntryType::Directory => IndexKind::Directory,
             EntryType::Symlink => match link() {
                 target if target.len() > MAX_PATH => return Err(too_long("the length of a link's target")),
+                target if target.contains(&0) => {
+                    let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                    return Err(Error::Unusable(format!(
+                        "{what}: {path}: the target of the link has a NUL byte"
+                    )));
+                }
                 target => IndexKind::Symlink(target.into()),
             },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
