@@ -140,16 +140,15 @@ pub(crate) fn check_stages(
 ) -> Result<Checked, Error> {
     let global = Scope::global(file, options).map_err(Error::Value)?;
     let target = target(file, options)?;
-    let mut check =
-        Check {
-            file,
-            source: Arc::clone(&file.source),
-            options,
-            global,
-            triggers,
-            stages: BTreeMap::new(),
-            entered: 0,
-        };
+    let mut check = Check {
+        file,
+        source: Arc::clone(&file.source),
+        options,
+        global,
+        triggers,
+        stages: BTreeMap::new(),
+        entered: 0,
+    };
     check.stage(target)?;
     let stages = check.stages;
     let instructions = stages.iter().flat_map(|(index, stage)| {

@@ -133,3 +133,17 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 pub(crate) fn shown(path: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_through_links_that_lead_back_ends_somewhere() {
+        let back = |_: &[u8]| Ok(vec![b"link".to_vec(), b"other".to_vec()]);
+        assert_eq!(glob(&["*"; 10], back).unwrap().len(), 1 << 10);
+        assert!(glob(&["*"; 40], back).is_err());
+        let file = |_: &[u8]| Ok(vec![b"file".to_vec(); MAX_MATCHES + 1]);
+        assert!(glob(&["*"], file).is_err());
+    }
+}

@@ -20,7 +20,7 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 
 /// Variables that are put in, what comes of it, and what stages take over from one another: so many bytes in all for one
 /// Containerfile, whatever it says. Without a limit `ENV B=$A$A`, a few dozen times, would fill any memory.
-const MAX_SPENT: usize = 64 << 20;
+const MAX_SPENT: usize = 16 << 20;
 
 /// The variables at a point of the Containerfile.
 #[derive(Debug, Clone)]
@@ -129,7 +129,8 @@ impl<'a> Scope<'a> {
             return Ok(());
         }
         let message = format!("the values up to here come to more than {} MiB in all", MAX_SPENT >> 20);
-        Err(Diagnostic::new(self.source, span, message).with_help("use shorter variables, or use them less often"))
+        Err(Diagnostic::new(self.source, span, message)
+            .with_help("use shorter variables, or use them less often"))
     }
 
     fn get(&self, name: &str) -> Option<String> {

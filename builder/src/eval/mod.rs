@@ -25,7 +25,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 /// All stages together make at most so many entries of layers, as many as an index of a base has; stages that copy one
 /// another several times have no end.
-const MAX_ENTRIES: usize = 2 << 20;
+const MAX_ENTRIES: usize = if cfg!(test) { 1000 } else { 2 << 20 };
 
 /// What buildah puts before an instruction in the history.
 const CREATED_BY: &str = "/bin/sh -c #(nop) ";
@@ -213,7 +213,11 @@ impl Stage<'_> {
         self.entries += entries.len();
         if self.entries > MAX_ENTRIES {
             let message = format!("the files up to here are more than {MAX_ENTRIES}");
-            return Err(self.invalid_with_help(instruction.span, &message, "copy fewer of them, or pack them"));
+            return Err(self.invalid_with_help(
+                instruction.span,
+                &message,
+                "copy fewer of them, or pack them",
+            ));
         }
         self.record(instruction.span, entries)
     }
@@ -328,5 +332,41 @@ impl Stage<'_> {
 
     fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
         Error::Value(Diagnostic::new(self.source, span, message).with_help(help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::plan::{BaseResolver, plan};
+    use crate::{Context, IgnoreFile};
+
+    struct Nothing;
+
+    #[async_trait]
+    impl BaseResolver for Nothing {
+        async fn resolve(&self, _: &str, _: &Platform) -> Result<PlannedBase, crossdock_storage::Error> {
+            unreachable!("all stages are from scratch")
+        }
+    }
+
+    #[test]
+    fn stages_that_copy_one_another_twice_end_somewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = Context::open(dir.path(), IgnoreFile::none()).unwrap();
+        let mut text = "FROM scratch\nWORKDIR /d\n".to_owned();
+        for stage in 0..40 {
+            text += &format!("FROM scratch\nCOPY --from={stage} / /a\nCOPY --from={stage} / /b\n");
+        }
+        let file = Containerfile::parse("Containerfile", text.as_bytes()).unwrap();
+        let options = PlanOptions::new("linux/amd64".parse().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(plan(&file, &context, &options, &Nothing)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Containerfile:25:1: the files up to here are more than 1000, copy fewer of them, or pack them"
+        );
     }
 }
