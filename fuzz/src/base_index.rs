@@ -34,8 +34,7 @@ impl Layers {
     /// with what the store gives back. Then an image of the layer and the layer again becomes a tree.
     pub fn run(&self, input: &[u8]) {
         let Some(blob) = packing::stored(input) else { return };
-        let descriptor =
-            Descriptor::new(MediaType::ImageLayer, blob.len() as u64, Hasher::digest(&blob));
+        let descriptor = Descriptor::new(MediaType::ImageLayer, blob.len() as u64, Hasher::digest(&blob));
         let source = Arc::new(Blob(blob.into()));
         let read = |diff_id: DiffId, detail| {
             let layer = Layer { descriptor: descriptor.clone(), diff_id };

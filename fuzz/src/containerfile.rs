@@ -173,8 +173,7 @@ fn context() -> std::io::Result<TempDir> {
     tar.append_link(&mut header, "in/link", "/tmp")?;
     let tar = tar.into_inner()?;
     fs::write(at("a.tar"), &tar)?;
-    let mut gzip =
-        flate2::write::GzEncoder::new(fs::File::create(at("a.tgz"))?, flate2::Compression::fast());
+    let mut gzip = flate2::write::GzEncoder::new(fs::File::create(at("a.tgz"))?, flate2::Compression::fast());
     gzip.write_all(&tar)?;
     gzip.finish()?;
     fs::write(at("broken.tar"), &tar[..700])?;

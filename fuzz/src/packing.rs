@@ -48,7 +48,9 @@ fn right_checksums(tar: &mut [u8]) {
             header.set_cksum();
             block.copy_from_slice(header.as_bytes());
         }
-        at = at.saturating_add(BLOCK).saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX));
+        at = at
+            .saturating_add(BLOCK)
+            .saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX));
         if at.checked_add(BLOCK).is_none() {
             return;
         }

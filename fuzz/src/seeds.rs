@@ -77,7 +77,8 @@ pub fn archives() -> Vec<(String, Vec<u8>)> {
 pub fn write_archive_seeds() {
     let Some(directory) = std::env::var_os("WRITE_SEEDS_TO") else { return };
     for (name, bytes) in archives() {
-        std::fs::write(std::path::Path::new(&directory).join(name), bytes).expect("the directory takes files");
+        std::fs::write(std::path::Path::new(&directory).join(name), bytes)
+            .expect("the directory takes files");
     }
     std::process::exit(0);
 }
