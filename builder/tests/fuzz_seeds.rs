@@ -5,7 +5,12 @@ use std::fs;
 use std::path::Path;
 
 #[path = "../../fuzz/src/lib.rs"]
-#[allow(unreachable_pub, dead_code, reason = "there it is a crate, whose targets use all of it")]
+#[allow(
+    unreachable_pub,
+    unused_imports,
+    dead_code,
+    reason = "there it is a crate, whose targets use all of it"
+)]
 mod fuzz;
 
 /// Runs each file of a directory of seeds.

@@ -35,7 +35,7 @@ impl Layers {
     pub fn run(&self, input: &[u8]) {
         let Some(blob) = packing::stored(input) else { return };
         let descriptor = Descriptor::new(MediaType::ImageLayer, blob.len() as u64, Hasher::digest(&blob));
-        let source = Arc::new(Blob(blob.into()));
+        let source: Arc<dyn ImageSource> = Arc::new(Blob(blob.into()));
         let read = |diff_id: DiffId, detail| {
             let layer = Layer { descriptor: descriptor.clone(), diff_id };
             self.runtime.block_on(LayerIndex::read(&*source, &layer, detail))
@@ -69,10 +69,10 @@ impl Layers {
         let store = IndexStore::new(self.root.path());
         store.remember(&diff_id, &contents).expect("it can be written");
         assert_eq!(store.recall(&diff_id).as_ref(), Some(&contents), "what is remembered is what was read");
-        self.tree(source, &descriptor, &diff_id, &store);
+        self.tree(&source, &descriptor, &diff_id, &store);
     }
 
-    fn tree(&self, source: Arc<dyn ImageSource>, layer: &Descriptor, diff_id: &DiffId, store: &IndexStore) {
+    fn tree(&self, source: &Arc<dyn ImageSource>, layer: &Descriptor, diff_id: &DiffId, store: &IndexStore) {
         let descriptor = json!({"mediaType": "application/vnd.oci.image.config.v1+json",
             "digest": layer.digest(), "size": 2});
         let manifest = json!({"schemaVersion": 2, "config": descriptor, "layers": [layer, layer]});
@@ -85,7 +85,7 @@ impl Layers {
             config_bytes: Bytes::new(),
         };
         let tree = |store| {
-            let tree = self.runtime.block_on(base_tree(&source, &image, Detail::Contents, store));
+            let tree = self.runtime.block_on(base_tree(source, &image, Detail::Contents, store));
             tree.unwrap_or_else(|error| panic!("{error}: {error:?}"))
         };
         let fresh: FileTree = tree(None);
