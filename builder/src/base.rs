@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{
     Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource, Layer,
-    LayerIndex, LayerOrigin, LayerWatch, Packed, Piece, Progress, ResolvedImage, Result, Segment,
+    LayerIndex, LayerOrigin, LayerWatch, NoProgress, Packed, Piece, Progress, ResolvedImage, Result, Segment,
     VirtualLayer, spread,
 };
 use futures_util::{StreamExt, stream};
@@ -32,6 +32,14 @@ pub struct Ahead<'a> {
     pub sink: Option<&'a dyn ImageSink>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+}
+
+impl Ahead<'static> {
+    /// The layers are read alone, and nobody is told.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self { sink: None, progress: Arc::new(NoProgress) }
+    }
 }
 
 /// Reads what an image holds: each layer's index is recalled from `store`, or read from the layer's stream once. With

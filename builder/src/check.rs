@@ -17,6 +17,9 @@ use crate::error::Error;
 use crate::plan::{BuildContext, PlanOptions};
 use crate::scope::{Scope, unused};
 
+/// A target needs at most so many stages: each keeps what it makes until the last one is done.
+const MAX_STAGES: usize = 256;
+
 /// The ONBUILD triggers that a stage carries out first.
 pub(crate) type Triggers = Arc<[Trigger]>;
 
@@ -145,8 +148,15 @@ pub(crate) fn check_stages(
 ) -> Result<Checked, Error> {
     let global = Scope::global(file, options).map_err(Error::Value)?;
     let target = target(file, options)?;
-    let mut check =
-        Check { file, source: Arc::clone(&file.source), options, global, triggers, stages: BTreeMap::new() };
+    let mut check = Check {
+        file,
+        source: Arc::clone(&file.source),
+        options,
+        global,
+        triggers,
+        stages: BTreeMap::new(),
+        entered: 0,
+    };
     check.stage(target)?;
     let stages = check.stages;
     let instructions = stages.iter().flat_map(|(index, stage)| {
@@ -196,12 +206,23 @@ struct Check<'a> {
     global: Scope<'a>,
     triggers: &'a BTreeMap<usize, Triggers>,
     stages: BTreeMap<usize, CheckedStage>,
+    /// How many stages are looked at or wait for those they need.
+    entered: usize,
 }
 
 impl Check<'_> {
     fn stage(&mut self, index: usize) -> Result<(), Error> {
         if self.stages.contains_key(&index) {
             return Ok(());
+        }
+        self.entered += 1;
+        if self.entered > MAX_STAGES {
+            let message = format!("the target needs more than {MAX_STAGES} stages");
+            let from = &self.file.stages[index].from;
+            return Err(Error::Value(
+                Diagnostic::new(&self.file.source, from.span, message)
+                    .with_help("put some of them into a base image"),
+            ));
         }
         let base = self.base(index)?;
         let env = match base {
@@ -212,7 +233,8 @@ impl Check<'_> {
             StageBase::Scratch { .. } | StageBase::Image(_) => Vec::new(),
         };
         let triggers = self.triggers_of(index, &base);
-        let mut scope = self.global.stage(&env);
+        let from = self.file.stages[index].from.span;
+        let mut scope = self.global.stage(&env, from).map_err(Error::Value)?;
         let mut checked = CheckedStage {
             base,
             triggers: Arc::clone(&triggers),
@@ -238,9 +260,10 @@ impl Check<'_> {
                     }
                 }
                 Instruction::Env(pairs) => {
-                    let before = scope.clone();
-                    for pair in pairs {
-                        if let (Ok(name), Ok(value)) = (before.word(&pair.key), before.word(&pair.value)) {
+                    let expanded: Vec<_> =
+                        pairs.iter().map(|pair| (scope.word(&pair.key), scope.word(&pair.value))).collect();
+                    for (name, value) in expanded {
+                        if let (Ok(name), Ok(value)) = (name, value) {
                             scope.set_env(&name.value, &value.value);
                         }
                     }

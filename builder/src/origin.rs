@@ -149,6 +149,11 @@ fn source_parts(source: &str) -> Option<Vec<&str>> {
     Some(parts)
 }
 
+/// A pattern matches at most so many paths, and so many directories on the way there: links to directories that hold them
+/// make `*/*/*` match without end.
+const MAX_MATCHES: usize = 2 << 20;
+const MAX_DIRECTORIES: usize = 128 << 10;
+
 /// The paths that a source matches, sorted as long as `names_in` lists the names of a directory sorted, each with whether
 /// it is a directory to look into. A part without a wildcard is taken as it is, whether it is there or not.
 pub(crate) fn glob(
@@ -157,14 +162,21 @@ pub(crate) fn glob(
 ) -> Result<Vec<Vec<u8>>, Problem> {
     let mut matches = vec![Vec::new()];
     let last = source.parts.len().saturating_sub(1);
+    let too_many = |most| {
+        Problem::new(format!("the pattern {:?} matches more than {most} paths", source.parts.join("/")))
+            .with_help("copy the directory that holds them")
+    };
     for (index, part) in source.parts.iter().enumerate() {
         // At the end it is all that is there, as `*` is: directories are copied with all that is in them.
         if *part == "**" && index < last && source.pivot.is_some_and(|pivot| pivot <= index) {
             let mut at = 0;
             while let Some(directory) = matches.get(at).cloned() {
                 let names = names_in(&directory)?;
-                let inside = names.iter().filter(|(_, enter)| *enter).map(|(name, _)| join(&directory, name));
-                matches.splice(at + 1..at + 1, inside);
+                let inside = names.iter().filter(|(_, enter)| *enter);
+                matches.extend(inside.map(|(name, _)| join(&directory, name)));
+                if matches.len() > MAX_DIRECTORIES {
+                    return Err(too_many(MAX_DIRECTORIES));
+                }
                 at += 1;
             }
             // What `**/**` matches, it matches in several ways.
@@ -181,10 +193,16 @@ pub(crate) fn glob(
         let pattern = Pattern::new(part, Dialect::Component)
             .map_err(|bad| Problem::new(format!("invalid pattern {part:?}")).with_help(bad.to_string()))?;
         let mut next = Vec::new();
+        if matches.len() > MAX_DIRECTORIES {
+            return Err(too_many(MAX_DIRECTORIES));
+        }
         for directory in matches {
             let names = names_in(&directory)?;
             let names = names.iter().filter(|(name, _)| pattern.matches(name));
             next.extend(names.map(|(name, _)| join(&directory, name)));
+            if next.len() > MAX_MATCHES {
+                return Err(too_many(MAX_MATCHES));
+            }
         }
         matches = next;
     }
@@ -205,4 +223,20 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 /// The path as messages show it.
 pub(crate) fn shown(path: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_through_links_that_lead_back_ends_somewhere() {
+        let back = |_: &[u8]| Ok(vec![(b"link".to_vec(), true), (b"other".to_vec(), true)]);
+        let deep = |times| glob(&SourcePath::new(&"*/".repeat(times), false).unwrap(), back);
+        assert_eq!(deep(10).unwrap().len(), 1 << 10);
+        assert!(deep(40).is_err());
+        assert!(glob(&SourcePath::new("**/x", true).unwrap(), back).is_err());
+        let file = |_: &[u8]| Ok(vec![(b"file".to_vec(), false); MAX_MATCHES + 1]);
+        assert!(glob(&SourcePath::new("*", false).unwrap(), file).is_err());
+    }
 }

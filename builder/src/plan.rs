@@ -242,7 +242,7 @@ pub async fn plan(
     let (bases, copied) = images.trees(&checked).await?;
     let contexts = open_contexts(&checked, options)?;
     let origins = Origins { context, contexts: &contexts, images: &copied };
-    let mut evaluation = Evaluation::new(file, origins, options, &checked);
+    let mut evaluation = Evaluation::new(file, origins, options, &checked)?;
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }

@@ -3,16 +3,24 @@
 //! The rules are Docker's. ARGs before the first FROM, and the platform's, are seen by FROM lines; a stage sees one
 //! only from where it declares the name. A value of `--build-arg` beats the default, ENV beats ARG.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crossdock_storage::Platform;
 
-use crate::containerfile::{ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Source, Spanned};
+use crate::containerfile::{
+    ArgDeclaration, Containerfile, Diagnostic, Expanded, Expander, Source, Span, Spanned,
+};
 use crate::plan::{PlanOptions, name_of, set_env};
 
 /// ARGs that are there without a declaration once they are given (Dockerfile reference, "Predefined ARGs").
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Variables that are put in, what comes of it, and what stages take over from one another: so many bytes in all for one
+/// Containerfile, whatever it says. Without a limit `ENV B=$A$A`, a few dozen times, would fill any memory.
+const MAX_SPENT: usize = 16 << 20;
 
 /// The variables at a point of the Containerfile.
 #[derive(Debug, Clone)]
@@ -24,6 +32,8 @@ pub(crate) struct Scope<'a> {
     globals: BTreeMap<String, String>,
     args: BTreeMap<String, String>,
     env: Vec<String>,
+    /// Of [`MAX_SPENT`], by all scopes of the Containerfile.
+    spent: Rc<Cell<usize>>,
 }
 
 impl<'a> Scope<'a> {
@@ -38,8 +48,8 @@ impl<'a> Scope<'a> {
         }
         let globals = args.clone();
         let (source, escape) = (&file.source, file.directives.escape);
-        let mut scope =
-            Self { source, escape, build_args: &options.build_args, globals, args, env: Vec::new() };
+        let (build_args, spent) = (&options.build_args, Rc::default());
+        let mut scope = Self { source, escape, build_args, globals, args, env: Vec::new(), spent };
         for declaration in &file.global_args {
             scope.declare(declaration)?;
         }
@@ -47,9 +57,11 @@ impl<'a> Scope<'a> {
         Ok(scope)
     }
 
-    /// The scope at the head of a stage, given the global one and the base's environment.
-    pub(crate) fn stage(&self, env: &[String]) -> Self {
-        Self { args: BTreeMap::new(), env: env.to_vec(), globals: self.globals.clone(), ..*self }
+    /// The scope at the head of a stage whose FROM is at `from`, given the global one and the base's environment.
+    pub(crate) fn stage(&self, env: &[String], from: Span) -> Result<Self, Diagnostic> {
+        let globals = self.globals.iter().map(|(name, value)| name.len() + value.len());
+        self.spend(globals.sum::<usize>() + env.iter().map(String::len).sum::<usize>(), from)?;
+        Ok(Self { args: BTreeMap::new(), env: env.to_vec(), ..self.clone() })
     }
 
     /// What is asked for next stands in this text, which has this escape character.
@@ -80,20 +92,45 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn word(&self, word: &Spanned<String>) -> Result<Expanded, Diagnostic> {
-        self.with(|expander| expander.word(word))
+        self.with(word.span, |expander| expander.word(word), String::len)
     }
 
     pub(crate) fn words(&self, word: &Spanned<String>) -> Result<Expanded<Vec<String>>, Diagnostic> {
-        self.with(|expander| expander.words(word))
+        let len = |words: &Vec<String>| words.iter().map(String::len).sum();
+        self.with(word.span, |expander| expander.words(word), len)
     }
 
     pub(crate) fn text(&self, text: &Spanned<String>) -> Result<Expanded, Diagnostic> {
-        self.with(|expander| expander.text(text))
+        self.with(text.span, |expander| expander.text(text), String::len)
     }
 
-    fn with<T>(&self, expand: impl FnOnce(&Expander<'_>) -> T) -> T {
-        let lookup = |name: &str| self.get(name);
-        expand(&Expander::new(self.source, self.escape, &lookup))
+    fn with<T>(
+        &self,
+        span: Span,
+        expand: impl FnOnce(&Expander<'_>) -> Result<Expanded<T>, Diagnostic>,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Result<Expanded<T>, Diagnostic> {
+        self.spend(0, span)?;
+        let lookup = |name: &str| {
+            let value = self.get(name)?;
+            self.spent.set(self.spent.get().saturating_add(value.len()));
+            // What is too much is told below; nothing more is put in until then.
+            Some(if self.spent.get() > MAX_SPENT { String::new() } else { value })
+        };
+        let expanded = expand(&Expander::new(self.source, self.escape, &lookup))?;
+        self.spend(len(&expanded.value), span)?;
+        Ok(expanded)
+    }
+
+    /// Counts what something at `span` takes of the memory that a Containerfile may fill.
+    pub(crate) fn spend(&self, bytes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.spent.set(self.spent.get().saturating_add(bytes));
+        if self.spent.get() <= MAX_SPENT {
+            return Ok(());
+        }
+        let message = format!("the values up to here come to more than {} MiB in all", MAX_SPENT >> 20);
+        Err(Diagnostic::new(self.source, span, message)
+            .with_help("use shorter variables, or use them less often"))
     }
 
     fn get(&self, name: &str) -> Option<String> {

@@ -128,6 +128,12 @@ fn walk<'a, R: Read>(
             EntryType::Directory => IndexKind::Directory,
             EntryType::Symlink => match link() {
                 target if target.len() > MAX_PATH => return Err(too_long("the length of a link's target")),
+                target if target.contains(&0) => {
+                    let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                    return Err(Error::Unusable(format!(
+                        "{what}: {path}: the target of the link has a NUL byte"
+                    )));
+                }
                 target => IndexKind::Symlink(target.into()),
             },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
@@ -190,10 +196,10 @@ fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> (Xattrs, bool) {
 fn whiteout(entry: IndexEntry) -> IndexEntry {
     let (Some(name), Some(parent)) = (entry.path.file_name(), entry.path.parent()) else { return entry };
     if name == OPAQUE {
-        return IndexEntry { path: parent, kind: IndexKind::Opaque, ..entry };
+        return IndexEntry { path: parent, kind: IndexKind::Opaque, offset: None, ..entry };
     }
     match name.strip_prefix(WHITEOUT).map(|hidden| parent.join(hidden)) {
-        Some(Ok(path)) => IndexEntry { path, kind: IndexKind::Whiteout, ..entry },
+        Some(Ok(path)) => IndexEntry { path, kind: IndexKind::Whiteout, offset: None, ..entry },
         _ => entry,
     }
 }
@@ -274,18 +280,18 @@ mod tests {
                 mode: 0o644,
                 uid: 1,
                 gid: 2,
-                offset: None,
+                offset: Some(512),
                 pieces: None,
                 digest: None,
                 xattrs: Xattrs::default(),
                 content: None,
             };
             let entry = whiteout(entry);
-            (entry.path.to_string(), entry.kind)
+            (entry.path.to_string(), entry.kind, entry.offset)
         };
-        assert_eq!(seen(b"a/.wh.b"), ("/a/b".to_owned(), IndexKind::Whiteout));
-        assert_eq!(seen(b"a/.wh..wh..opq"), ("/a".to_owned(), IndexKind::Opaque));
-        assert_eq!(seen(b".wh.b"), ("/b".to_owned(), IndexKind::Whiteout));
-        assert_eq!(seen(b"a/b"), ("/a/b".to_owned(), IndexKind::File(0)));
+        assert_eq!(seen(b"a/.wh.b"), ("/a/b".to_owned(), IndexKind::Whiteout, None));
+        assert_eq!(seen(b"a/.wh..wh..opq"), ("/a".to_owned(), IndexKind::Opaque, None));
+        assert_eq!(seen(b".wh.b"), ("/b".to_owned(), IndexKind::Whiteout, None));
+        assert_eq!(seen(b"a/b"), ("/a/b".to_owned(), IndexKind::File(0), Some(512)));
     }
 }

@@ -443,18 +443,18 @@ impl IndexStore {
     }
 }
 
-/// Bytes as JSON text: those that are not UTF-8 as Latin-1 behind a mark.
+/// Bytes as JSON text: those that are not UTF-8, or begin with the mark, as Latin-1 behind a mark.
 pub(crate) mod bytes_text {
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// No path has a NUL byte, so no text begins with one by itself.
+    /// No path has a NUL byte; other texts seldom begin with one.
     const MARK: char = '\0';
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => {
+            Ok(text) if !text.starts_with(MARK) => serializer.serialize_str(text),
+            _ => {
                 let text: String =
                     std::iter::once(MARK).chain(bytes.iter().map(|b| char::from(*b))).collect();
                 serializer.serialize_str(&text)
@@ -536,6 +536,20 @@ mod tests {
         };
         store.remember(&diff_id, &index).unwrap();
         assert_eq!(store.recall(&diff_id), Some(index));
+    }
+
+    #[test]
+    fn a_user_database_is_remembered_whatever_it_begins_with() {
+        let root = tempfile::tempdir().unwrap();
+        let store = IndexStore::new(root.path());
+        for content in [&b"\0root"[..], b"\0\0", "\0\u{fffd}".as_bytes(), b"\xff"] {
+            let diff_id = DiffId::of_tar(Hasher::digest(content));
+            let content = Some(Bytes::copy_from_slice(content));
+            let entry = IndexEntry { content, ..entry(b"etc/passwd", IndexKind::File(5)) };
+            let index = LayerIndex { entries: vec![entry] };
+            store.remember(&diff_id, &index).unwrap();
+            assert_eq!(store.recall(&diff_id), Some(index));
+        }
     }
 
     #[test]

@@ -105,6 +105,18 @@ fn a_path_may_be_as_long_as_linux_takes_it() {
 }
 
 #[test]
+fn a_link_to_what_no_path_can_be_is_refused() {
+    for record in ["path", "linkpath"] {
+        let tar = with_entry(|tar| {
+            tar.append_pax_extensions([(record, &b"a\0b"[..])]).unwrap();
+            tar.append_link(&mut header(EntryType::Symlink, 0), "link", "target").unwrap();
+        });
+        let Err(Error::Unusable(message)) = index_of_tar(tar) else { panic!("{record} was taken") };
+        assert!(message.ends_with("has a NUL byte"), "{message}");
+    }
+}
+
+#[test]
 fn what_describes_an_entry_is_not_read_without_end() {
     for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
         refused(index_of_zstd(zeros(kind, 64 << 20)), "the metadata of an entry", 1 << 20);

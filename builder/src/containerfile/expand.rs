@@ -16,6 +16,10 @@ use super::source::{Source, Spanned};
 /// The longest result of an expansion, in bytes. Far above what an image configuration can hold.
 const LIMIT: usize = 4 << 20;
 
+/// The length of a pattern times that of the value it is matched on comes to at most this, so that no substitution takes
+/// longer than a second.
+const MATCHING: usize = 64 << 20;
+
 /// How deep substitutions can stand in one another.
 const DEPTH: usize = 50;
 
@@ -51,7 +55,8 @@ impl<'a> Expander<'a> {
     ///
     /// # Errors
     /// A substitution or a quote that is not closed or not known, a substitution in the way of `${name:?}`
-    /// where `name` is not set, and a result of more than 4 MiB.
+    /// where `name` is not set, a result of more than 4 MiB, and a pattern and a value that are both so long that matching
+    /// them takes its time.
     pub fn word(&self, word: &Spanned<String>) -> Result<Expanded, Diagnostic> {
         let (pieces, unset) = self.run(word, true)?;
         Ok(Expanded { value: pieces.text, unset })
@@ -372,8 +377,8 @@ impl Scanner<'_> {
             Some(pattern) => (true, pattern),
             None => (false, pattern.as_str()),
         };
-        let pattern = self.pattern(pattern, pattern_at..self.at - 1)?;
         let value = self.value_or_empty(name);
+        let pattern = self.pattern(pattern, &value, pattern_at..self.at - 1)?;
         Ok(match operator {
             Operator::TrimPrefix => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
@@ -385,9 +390,10 @@ impl Scanner<'_> {
         let all = self.next_if('/');
         let pattern_at = self.at;
         let pattern = self.operand(start, '/', true)?;
-        let pattern = self.pattern(&pattern, pattern_at..self.at - 1)?;
+        let pattern_range = pattern_at..self.at - 1;
         let replacement = self.operand(start, '}', true)?;
         let value = self.value_or_empty(name);
+        let pattern = self.pattern(&pattern, &value, pattern_range)?;
         if all && value.len().saturating_add(1).saturating_mul(replacement.len().max(1)) > LIMIT {
             return Err(self.too_long());
         }
@@ -402,7 +408,13 @@ impl Scanner<'_> {
         }
     }
 
-    fn pattern(&self, pattern: &str, range: Range<usize>) -> Result<Pattern, Diagnostic> {
+    /// The pattern at `range`, which is for `value`.
+    fn pattern(&self, pattern: &str, value: &str, range: Range<usize>) -> Result<Pattern, Diagnostic> {
+        if pattern.len().saturating_mul(value.len()) > MATCHING {
+            let message =
+                format!("a pattern of {} bytes is too long for a value of {}", pattern.len(), value.len());
+            return Err(self.error(range, message).with_help("use a shorter pattern"));
+        }
         let escape = self.expander.escape;
         Pattern::parse(pattern, escape).map_err(|BadEscape(char)| {
             let char = char.map(String::from).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Glob patterns of `${name#pattern}` and its kin: `*` and `?`, without bracket expressions, as in BuildKit.
 //!
-//! Matching walks the text once for all ways a `*` can stretch, so no pattern is slow to match.
+//! Matching walks the text once for all ways a `*` can stretch, and for all places a match can begin at, so no pattern takes
+//! longer than its length times the text's.
 
 use std::ops::Range;
 
@@ -43,15 +44,15 @@ impl Pattern {
 
     /// `text` without the shortest, or longest, head that matches.
     pub(super) fn trim_prefix<'a>(&self, text: &'a str, longest: bool) -> &'a str {
-        let length = best(&self.0, text.chars(), longest);
-        &text[length.unwrap_or(0)..]
+        let found = best(&self.0, text.chars(), longest, true);
+        &text[found.map_or(0, |found| found.end)..]
     }
 
     /// `text` without the shortest, or longest, tail that matches.
     pub(super) fn trim_suffix<'a>(&self, text: &'a str, longest: bool) -> &'a str {
         let backwards: Vec<_> = self.0.iter().rev().copied().collect();
-        let length = best(&backwards, text.chars().rev(), longest);
-        &text[..text.len() - length.unwrap_or(0)]
+        let found = best(&backwards, text.chars().rev(), longest, true);
+        &text[..text.len() - found.map_or(0, |found| found.end)]
     }
 
     /// `text` with the first match, or all of them, replaced; matches are as long as they can be.
@@ -77,53 +78,68 @@ impl Pattern {
     }
 
     fn find(&self, text: &str, from: usize) -> Option<Range<usize>> {
-        text[from..]
-            .char_indices()
-            .map(|(at, _)| from + at)
-            .chain([text.len()])
-            .find_map(|start| best(&self.0, text[start..].chars(), true).map(|length| start..start + length))
+        let found = best(&self.0, text[from..].chars(), true, false)?;
+        Some(from + found.start..from + found.end)
     }
 }
 
-/// How many bytes of `text`, from its beginning, match all of `tokens`: the least or the most.
-fn best(tokens: &[Token], text: impl Iterator<Item = char>, longest: bool) -> Option<usize> {
-    // The tokens that may come next; behind the last stands the end of the pattern.
-    let mut alive = vec![false; tokens.len() + 1];
-    alive[0] = true;
-    pass_stars(tokens, &mut alive);
-    let mut length = 0;
-    let mut found = alive[tokens.len()].then_some(0);
-    for char in text {
-        if found.is_some() && !longest {
-            break;
+/// The bytes of `text` that match all of `tokens`: of those that begin first the least or the most. `anchored` ones begin
+/// with the text.
+fn best(
+    tokens: &[Token],
+    text: impl Iterator<Item = char>,
+    longest: bool,
+    anchored: bool,
+) -> Option<Range<usize>> {
+    // For each token that may come next, where the match begins: the first place, if there are several. Behind the last
+    // token stands the end of the pattern.
+    let mut alive: Vec<Option<usize>> = vec![None; tokens.len() + 1];
+    let mut found: Option<Range<usize>> = None;
+    let mut at = 0;
+    let mut chars = text;
+    loop {
+        if found.is_none() && (at == 0 || !anchored) {
+            alive[0] = alive[0].or(Some(at));
         }
-        let mut next = vec![false; tokens.len() + 1];
-        for (index, token) in tokens.iter().enumerate().filter(|(index, _)| alive[*index]) {
+        pass_stars(tokens, &mut alive);
+        if let Some(start) = alive[tokens.len()]
+            && found.as_ref().is_none_or(|found| start <= found.start)
+        {
+            found = Some(start..at);
+        }
+        // What begins later than a match is none.
+        if let Some(found) = &found {
+            alive.iter_mut().for_each(|start| *start = start.filter(|start| *start <= found.start));
+        }
+        let over = found.is_some() && !longest || alive[..tokens.len()].iter().all(Option::is_none);
+        if over && (found.is_some() || anchored) {
+            return found;
+        }
+        let Some(char) = chars.next() else { return found };
+        let mut next = vec![None; tokens.len() + 1];
+        for (index, token) in tokens.iter().enumerate() {
+            let Some(start) = alive[index] else { continue };
             match token {
-                Token::Any => next[index] = true,
-                Token::One => next[index + 1] = true,
-                Token::Char(expected) if *expected == char => next[index + 1] = true,
+                Token::Any => earliest(&mut next[index], start),
+                Token::One => earliest(&mut next[index + 1], start),
+                Token::Char(expected) if *expected == char => earliest(&mut next[index + 1], start),
                 Token::Char(_) => {}
             }
         }
-        if !next.contains(&true) {
-            break;
-        }
-        pass_stars(tokens, &mut next);
         alive = next;
-        length += char.len_utf8();
-        if alive[tokens.len()] {
-            found = Some(length);
-        }
+        at += char.len_utf8();
     }
-    found
+}
+
+fn earliest(known: &mut Option<usize>, start: usize) {
+    *known = Some(known.map_or(start, |known| known.min(start)));
 }
 
 /// A `*` may stand for nothing.
-fn pass_stars(tokens: &[Token], alive: &mut [bool]) {
+fn pass_stars(tokens: &[Token], alive: &mut [Option<usize>]) {
     for (index, token) in tokens.iter().enumerate() {
-        if alive[index] && *token == Token::Any {
-            alive[index + 1] = true;
+        if let (Some(start), Token::Any) = (alive[index], token) {
+            earliest(&mut alive[index + 1], start);
         }
     }
 }

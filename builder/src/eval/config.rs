@@ -86,6 +86,8 @@ impl Stage<'_> {
                         "write a port or a range from 1 to 65535, with /tcp, /udp or /sctp behind it or nothing",
                     )
                 })?;
+                let bytes = ports.iter().map(String::len).sum();
+                self.scope.spend(bytes, word.span).map_err(Error::Value)?;
                 let exposed = &mut self.built.config.config.exposed_ports;
                 exposed.extend(ports.into_iter().map(|port| (port, Map::new())));
             }

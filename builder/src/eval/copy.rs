@@ -144,7 +144,8 @@ impl Stage<'_> {
 
         let mut writer = Writer::new(&mut self.built.tree, change.owner, change.mode.clone());
         if let Target::Into(directory) = &target {
-            writer.make_directories(directory);
+            let made = writer.make_directories(directory);
+            made.map_err(|problem| fail(problem, request.dest.span))?;
         }
         let mut copied = Copied::default();
         for source in &sources {

@@ -14,6 +14,10 @@ use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
 /// The beginning of names that mean something else in a layer (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
 
+/// A path has at most so many bytes (`PATH_MAX` of Linux): nobody could unpack a longer one, and one of links that lead to
+/// links, or of stages that copy one another ever deeper, has no end.
+pub(super) const MAX_PATH: usize = 4096;
+
 /// Where the sources go.
 #[derive(Debug)]
 pub(super) enum Target {
@@ -89,27 +93,22 @@ impl<'t> Writer<'t> {
 
     /// Makes a directory and those above it where they are missing: 0755, and owned as `--chown` says. Where only
     /// an unknown base could have them nothing is made; the unpacker does it if need be.
-    pub(super) fn make_directories(&mut self, path: &LayerPath) {
+    pub(super) fn make_directories(&mut self, path: &LayerPath) -> Result<(), Problem> {
         if self.tree.is_unknown() {
-            return;
+            return Ok(());
         }
+        short_enough(path)?;
         for directory in path.ancestors().chain([path.clone()]) {
             if !directory.is_root() && self.tree.get(&directory).is_none() {
-                self.insert(&directory, self.owned(Node::directory(0o755)));
+                self.insert(&directory, self.owned(Node::directory(0o755)))?;
             }
         }
+        Ok(())
     }
 
     /// Puts an item at `below` (its path below the copied directory) under `directory`.
     pub(super) fn put(&mut self, directory: &LayerPath, below: &[u8], item: Item<'_>) -> Result<(), Problem> {
         let (parent, name) = split(below);
-        if name.starts_with(WHITEOUT) {
-            let name = String::from_utf8_lossy(name);
-            return Err(Problem::new(format!(
-                "the file {name} would take another one away, as its name does in a layer"
-            ))
-            .with_help("give it another name, or leave it out"));
-        }
         let parent = self.directory(join(directory.as_bytes(), parent))?;
         let mut path = layer_path(&join(parent.as_bytes(), name));
         let there = self.tree.get(&path);
@@ -146,8 +145,7 @@ impl<'t> Writer<'t> {
             }
         };
         let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
-        self.insert(&path, node);
-        Ok(())
+        self.insert(&path, node)
     }
 
     /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
@@ -159,8 +157,8 @@ impl<'t> Writer<'t> {
             _ => return None,
         };
         let xattrs = there.xattrs.clone();
-        self.insert(path, Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs });
-        Some(kind)
+        let node = Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs };
+        self.insert(path, node).ok().map(|()| kind)
     }
 
     /// Puts what an archive has at `below` under `directory`, with the owner and mode it has there. Directories that the
@@ -168,7 +166,7 @@ impl<'t> Writer<'t> {
     pub(super) fn unpack(&mut self, directory: &LayerPath, below: &[u8], node: Node) -> Result<(), Problem> {
         let (parent, name) = split(below);
         let parent = self.directory(join(directory.as_bytes(), parent))?;
-        self.make_directories(&parent);
+        self.make_directories(&parent)?;
         let path = layer_path(&join(parent.as_bytes(), name));
         if let NodeKind::Special(special) = &node.kind {
             not_a_whiteout(**special, &path)?;
@@ -180,10 +178,7 @@ impl<'t> Writer<'t> {
             return Err(over_directory(&path));
         }
         // The root directory has no entry: its mode is the base's.
-        if !path.is_root() {
-            self.insert(&path, node);
-        }
-        Ok(())
+        if path.is_root() { Ok(()) } else { self.insert(&path, node) }
     }
 
     /// A directory to write into, its links followed; made where it is missing.
@@ -203,7 +198,7 @@ impl<'t> Writer<'t> {
             }
             _ => looked.path,
         };
-        self.make_directories(&resolved);
+        self.make_directories(&resolved)?;
         self.last = Some((path, resolved.clone()));
         Ok(resolved)
     }
@@ -219,11 +214,30 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn insert(&mut self, path: &LayerPath, node: Node) {
+    fn insert(&mut self, path: &LayerPath, node: Node) -> Result<(), Problem> {
+        short_enough(path)?;
+        if let Some(name) = path.file_name().filter(|name| name.starts_with(WHITEOUT)) {
+            let what = if node.is_directory() { "directory" } else { "file" };
+            let name = String::from_utf8_lossy(name);
+            return Err(Problem::new(format!(
+                "the {what} {name} would take another one away, as its name does in a layer"
+            ))
+            .with_help("give it another name, or leave it out"));
+        }
         // The two trees must not share a directory's contents; files they do share, to know hard links by.
         self.made.insert(path, node.clone());
         self.tree.insert(path, node);
+        Ok(())
     }
+}
+
+fn short_enough(path: &LayerPath) -> Result<(), Problem> {
+    if path.as_bytes().len() <= MAX_PATH {
+        return Ok(());
+    }
+    let head = String::from_utf8_lossy(&path.as_bytes()[..40]).into_owned();
+    Err(Problem::new(format!("the path /{head}... would have more than {MAX_PATH} bytes"))
+        .with_help("copy to a path that Linux takes"))
 }
 
 /// The path above a last part, and the part.

@@ -23,6 +23,10 @@ use crate::tree::{FileTree, State};
 /// Set where a base says nothing, as buildah does.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// All stages together make at most so many entries of layers, as many as an index of a base has; stages that copy one
+/// another several times have no end.
+const MAX_ENTRIES: usize = if cfg!(test) { 1000 } else { 2 << 20 };
+
 /// What buildah puts before an instruction in the history.
 const CREATED_BY: &str = "/bin/sh -c #(nop) ";
 
@@ -42,7 +46,11 @@ pub(crate) struct Evaluation<'a> {
     origins: Origins<'a>,
     options: &'a PlanOptions,
     checked: &'a Checked,
+    /// The scope of FROM lines.
+    global: Scope<'a>,
     built: BTreeMap<usize, Built>,
+    /// Entries made so far.
+    entries: usize,
     warnings: Vec<Warning>,
 }
 
@@ -59,6 +67,8 @@ struct Stage<'a> {
     index: usize,
     scope: Scope<'a>,
     built: Built,
+    /// Entries made so far, by all stages.
+    entries: usize,
     /// Whether this stage has a CMD: then ENTRYPOINT leaves it.
     cmd_set: bool,
     warnings: Vec<Warning>,
@@ -70,8 +80,10 @@ impl<'a> Evaluation<'a> {
         origins: Origins<'a>,
         options: &'a PlanOptions,
         checked: &'a Checked,
-    ) -> Self {
-        Self { file, origins, options, checked, built: BTreeMap::new(), warnings: Vec::new() }
+    ) -> Result<Self, Error> {
+        let global = Scope::global(file, options).map_err(Error::Value)?;
+        let (built, warnings) = (BTreeMap::new(), Vec::new());
+        Ok(Self { file, origins, options, checked, global, built, entries: 0, warnings })
     }
 
     /// Carries out a stage whose needed stages are done. `base` is there for a stage that begins with an image.
@@ -90,7 +102,9 @@ impl<'a> Evaluation<'a> {
         if !env.iter().any(|line| name_of(line) == "PATH") {
             env.push(DEFAULT_PATH.to_owned());
         }
-        let scope = Scope::global(self.file, self.options).map_err(Error::Value)?.stage(env);
+        let from = self.file.stages[index].from.span;
+        let scope = self.global.stage(env, from).map_err(Error::Value)?;
+        scope.spend(built.memory(), from).map_err(Error::Value)?;
         let mut stage = Stage {
             file: self.file,
             source: &self.file.source,
@@ -102,6 +116,7 @@ impl<'a> Evaluation<'a> {
             index,
             scope,
             built,
+            entries: self.entries,
             cmd_set: false,
             warnings: Vec::new(),
         };
@@ -115,7 +130,8 @@ impl<'a> Evaluation<'a> {
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
-        let Stage { built, warnings, .. } = stage;
+        let Stage { built, warnings, entries, .. } = stage;
+        self.entries = entries;
         self.built.insert(index, built);
         self.warnings.extend(warnings);
         Ok(())
@@ -147,6 +163,18 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
     }
     config.config.labels.retain(|name, _| options.inherit_labels && !options.unset_labels.contains(name));
     Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), tree }
+}
+
+impl Built {
+    /// About what a stage that is built on this one takes over of it, in bytes: all but its files, which are shared.
+    fn memory(&self) -> usize {
+        let config = &self.config.config;
+        let texts = config.env.iter().chain(config.labels.values()).chain(config.volumes.keys());
+        let history = self.steps.iter().map(|step| &step.history);
+        let lines = history.flat_map(|line| [&line.created_by, &line.author]).flatten();
+        let ports = config.exposed_ports.keys();
+        texts.chain(lines).chain(ports).map(String::len).sum()
+    }
 }
 
 impl Stage<'_> {
@@ -182,17 +210,25 @@ impl Stage<'_> {
             Instruction::User(user) => self.user(user)?,
             Instruction::Volume(paths) => self.volume(paths)?,
         }
-        let made = self.make_workdir(instruction.span);
+        let made = self.make_workdir(instruction.span)?;
         if !made.is_empty() {
             entries.extend(made);
             entries.sort_by(|a, b| a.path.cmp(&b.path));
         }
-        self.record(instruction.span, entries);
-        Ok(())
+        self.entries += entries.len();
+        if self.entries > MAX_ENTRIES {
+            let message = format!("the files up to here are more than {MAX_ENTRIES}");
+            return Err(self.invalid_with_help(
+                instruction.span,
+                &message,
+                "copy fewer of them, or pack them",
+            ));
+        }
+        self.record(instruction.span, entries)
     }
 
     /// Adds the instruction's line to the history, and its layer where it made one.
-    fn record(&mut self, span: Span, entries: Vec<Entry>) {
+    fn record(&mut self, span: Span, entries: Vec<Entry>) -> Result<(), Error> {
         let text = self.source.unfolded(span);
         let title = text.lines().next().unwrap_or_default().trim().to_owned();
         let created_by = format!("{CREATED_BY}{title}");
@@ -208,6 +244,9 @@ impl Stage<'_> {
         if layer.is_some() {
             self.built.layers.push(Arc::new(PlannedLayer { title, created_by, entries }));
         }
+        // The author stands in every line.
+        let author = self.built.config.author.as_ref().map_or(0, String::len);
+        self.scope.spend(author, span).map_err(Error::Value)
     }
 
     /// WORKDIR: sets the directory, which is made [after it](Self::make_workdir) where it is missing.
@@ -229,12 +268,12 @@ impl Stage<'_> {
 
     /// Makes the working directory where it is missing, for USER where that is a number or known. buildah does so after
     /// every instruction (imagebuilder's `Builder.Run`), and so makes that of a base which its layers lack.
-    fn make_workdir(&mut self, span: Span) -> Vec<Entry> {
+    fn make_workdir(&mut self, span: Span) -> Result<Vec<Entry>, Error> {
         let config = &self.built.config.config;
-        let Ok(directory) = LayerPath::confined(&config.working_dir) else { return Vec::new() };
+        let Ok(directory) = LayerPath::confined(&config.working_dir) else { return Ok(Vec::new()) };
         let at = match self.built.tree.lookup(&directory, true) {
             Ok(lookup) if matches!(lookup.state, State::Missing) => lookup.path,
-            _ => return Vec::new(),
+            _ => return Ok(Vec::new()),
         };
         let owner = match config.user.as_str() {
             "" => None,
@@ -245,8 +284,8 @@ impl Stage<'_> {
             self.warn(span, message);
         }
         let mut writer = destination::Writer::new(&mut self.built.tree, owner, None);
-        writer.make_directories(&at);
-        writer.into_entries()
+        let made = writer.make_directories(&at).map(|()| writer.into_entries());
+        made.map_err(|problem| problem.at(self.source, span, "WORKDIR"))
     }
 
     /// A path of the image: relative ones begin at WORKDIR, and `..` stops at the root.
@@ -262,7 +301,12 @@ impl Stage<'_> {
                 part => parts.push(part),
             }
         }
-        LayerPath::clean(parts.join("/")).map_err(|error| self.invalid(span, &format!("{path:?}: {error}")))
+        let joined = parts.join("/");
+        if joined.len() > destination::MAX_PATH {
+            let most = destination::MAX_PATH;
+            return Err(self.invalid(span, &format!("the path would have more than {most} bytes")));
+        }
+        LayerPath::clean(joined).map_err(|error| self.invalid(span, &format!("{path:?}: {error}")))
     }
 
     fn word(&mut self, word: &Spanned<String>) -> Result<String, Error> {
@@ -294,5 +338,41 @@ impl Stage<'_> {
 
     fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
         Error::Value(Diagnostic::new(self.source, span, message).with_help(help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::plan::{BaseResolver, plan};
+    use crate::{Context, IgnoreFile};
+
+    struct Nothing;
+
+    #[async_trait]
+    impl BaseResolver for Nothing {
+        async fn resolve(&self, _: &str, _: &Platform) -> Result<PlannedBase, crossdock_storage::Error> {
+            unreachable!("all stages are from scratch")
+        }
+    }
+
+    #[test]
+    fn stages_that_copy_one_another_twice_end_somewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = Context::open(dir.path(), IgnoreFile::none()).unwrap();
+        let mut text = "FROM scratch\nWORKDIR /d\n".to_owned();
+        for stage in 0..40 {
+            text += &format!("FROM scratch\nCOPY --from={stage} / /a\nCOPY --from={stage} / /b\n");
+        }
+        let file = Containerfile::parse("Containerfile", text.as_bytes()).unwrap();
+        let options = PlanOptions::new("linux/amd64".parse().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = runtime.block_on(plan(&file, &context, &options, &Nothing)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Containerfile:25:1: the files up to here are more than 1000, copy fewer of them, or pack them"
+        );
     }
 }

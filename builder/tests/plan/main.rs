@@ -6,6 +6,7 @@ mod archives;
 mod config;
 mod copying;
 mod harness;
+mod limits;
 mod parents;
 mod refusals;
 mod scale;
