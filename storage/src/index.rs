@@ -4,9 +4,10 @@
 //! give them another mode and owner), and where its links lead. Contents are passed over; what is kept is a line for
 //! each entry, remembered under the root directory by the layer's diff ID.
 
-use std::fs;
+mod store;
+pub(crate) mod text;
+
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -22,20 +23,19 @@ use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
 use crate::indexing::Indexing;
 use crate::layer::{Segment, VirtualLayer};
-use crate::memo::{used, write_whole};
 use crate::progress::{LayerWatch, Phase};
 use crate::reader::ReadOptions;
 use crate::sparse::Piece;
 use crate::xattrs::Xattrs;
+
+pub use store::IndexStore;
+use text::{bytes_text, optional_text, path_text};
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
 
 /// A user database of more bytes is not kept.
 const MAX_DATABASE: u64 = 1 << 20;
-
-/// Goes up when the index of a layer has something that it had not before.
-const VERSION: u32 = 4;
 
 /// How much an index is to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -373,184 +373,9 @@ fn memory_of(entry: &IndexEntry) -> u64 {
     (EACH + digest + entry.xattrs.memory() + entry.path.as_bytes().len() + link + content) as u64
 }
 
-/// An index as it is written down.
-#[derive(Serialize, Deserialize)]
-struct Stored<T> {
-    /// Indexes of the first version had none.
-    #[serde(default)]
-    version: u32,
-    entries: T,
-}
-
-/// Remembered indexes, below one root directory.
-#[derive(Debug, Clone)]
-pub struct IndexStore {
-    directory: PathBuf,
-    writes: bool,
-}
-
-impl IndexStore {
-    /// The indexes below `root`; nothing is created before the first one is written.
-    #[must_use]
-    pub fn new(root: &Path) -> Self {
-        Self { directory: root.join("index"), writes: true }
-    }
-
-    /// What is remembered, and nothing more.
-    #[must_use]
-    pub fn read_only(self) -> Self {
-        Self { writes: false, ..self }
-    }
-
-    /// The index of a layer, where it is remembered. One that cannot be read is none.
-    #[must_use]
-    pub fn recall(&self, diff_id: &DiffId) -> Option<LayerIndex> {
-        let path = self.path(diff_id);
-        let file = fs::File::open(&path).ok()?;
-        if self.writes {
-            used(&path);
-        }
-        zstd::Decoder::new(file)
-            .map_err(serde_json::Error::io)
-            .and_then(|text| serde_json::from_reader(io::BufReader::new(text)))
-            .inspect_err(
-                |error| tracing::warn!(path = %path.display(), %error, "a damaged layer index is not used"),
-            )
-            .ok()
-            .filter(|stored: &Stored<_>| stored.version == VERSION)
-            .map(|stored| LayerIndex { entries: stored.entries })
-    }
-
-    /// Remembers the index of a layer.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub fn remember(&self, diff_id: &DiffId, index: &LayerIndex) -> Result<()> {
-        if !self.writes {
-            return Ok(());
-        }
-        let path = self.path(diff_id);
-        let text = serde_json::to_vec(&Stored { version: VERSION, entries: &index.entries })
-            .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
-        // A tenth of the text: a base of a hundred thousand files has some ten megabytes of it.
-        zstd::bulk::compress(&text, zstd::DEFAULT_COMPRESSION_LEVEL)
-            .and_then(|bytes| write_whole(&path, &bytes))
-            .map_err(|source| Error::Write { path, source })
-    }
-
-    fn path(&self, diff_id: &DiffId) -> PathBuf {
-        self.directory.join(format!("{}.json.zst", diff_id.as_digest().digest()))
-    }
-}
-
-/// Bytes as JSON text: those that are not UTF-8, or begin with the mark, as Latin-1 behind a mark.
-pub(crate) mod bytes_text {
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    /// No path has a NUL byte; other texts seldom begin with one.
-    const MARK: char = '\0';
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if !text.starts_with(MARK) => serializer.serialize_str(text),
-            _ => {
-                let text: String =
-                    std::iter::once(MARK).chain(bytes.iter().map(|b| char::from(*b))).collect();
-                serializer.serialize_str(&text)
-            }
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.strip_prefix(MARK) {
-            None => Ok(text.into()),
-            Some(latin) => latin
-                .chars()
-                .map(|c| u8::try_from(u32::from(c)).map_err(serde::de::Error::custom))
-                .collect::<Result<Vec<u8>, _>>()
-                .map(Bytes::from),
-        }
-    }
-}
-
-mod optional_text {
-    use bytes::Bytes;
-    use serde::{Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
-        super::bytes_text::serialize(bytes.as_deref().unwrap_or_default(), serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
-        super::bytes_text::deserialize(deserializer).map(Some)
-    }
-}
-
-mod path_text {
-    use serde::{Deserializer, Serializer};
-
-    use crate::entry::LayerPath;
-
-    pub(super) fn serialize<S: Serializer>(path: &LayerPath, serializer: S) -> Result<S::Ok, S::Error> {
-        super::bytes_text::serialize(path.as_bytes(), serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LayerPath, D::Error> {
-        LayerPath::clean(super::bytes_text::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn entry(path: &[u8], kind: IndexKind) -> IndexEntry {
-        IndexEntry {
-            path: LayerPath::clean(path).unwrap(),
-            kind,
-            mode: 0o644,
-            uid: 1,
-            gid: 2,
-            offset: None,
-            pieces: None,
-            digest: None,
-            xattrs: Xattrs::default(),
-            content: None,
-        }
-    }
-
-    #[test]
-    fn an_index_is_remembered_whatever_bytes_its_names_have() {
-        let root = tempfile::tempdir().unwrap();
-        let store = IndexStore::new(root.path());
-        let diff_id = DiffId::of_tar(Hasher::digest(b"x"));
-        assert_eq!(store.recall(&diff_id), None);
-        let index = LayerIndex {
-            entries: vec![
-                entry("etc/ö".as_bytes(), IndexKind::File(1 << 40)),
-                entry(b"etc/\xff\xfe", IndexKind::Symlink(Bytes::from_static(b"/\x80"))),
-                entry(b"a", IndexKind::HardLink(LayerPath::clean("etc/\u{f6}").unwrap())),
-            ],
-        };
-        store.remember(&diff_id, &index).unwrap();
-        assert_eq!(store.recall(&diff_id), Some(index));
-    }
-
-    #[test]
-    fn a_user_database_is_remembered_whatever_it_begins_with() {
-        let root = tempfile::tempdir().unwrap();
-        let store = IndexStore::new(root.path());
-        for content in [&b"\0root"[..], b"\0\0", "\0\u{fffd}".as_bytes(), b"\xff"] {
-            let diff_id = DiffId::of_tar(Hasher::digest(content));
-            let content = Some(Bytes::copy_from_slice(content));
-            let entry = IndexEntry { content, ..entry(b"etc/passwd", IndexKind::File(5)) };
-            let index = LayerIndex { entries: vec![entry] };
-            store.remember(&diff_id, &index).unwrap();
-            assert_eq!(store.recall(&diff_id), Some(index));
-        }
-    }
 
     #[test]
     fn entries_without_number_are_refused() {

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::encode::Compression;
 use crate::hash::Hasher;
 use crate::image::Layer;
-use crate::index::bytes_text;
+use crate::index::text::bytes_text;
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
 use crate::source::{Fence, SourceFile};
