@@ -391,7 +391,13 @@ impl Images<'_> {
     ) -> Error {
         let text = trigger.map_or(&self.file.source, |number| &checked.triggers(index)[number].source);
         let message = format!("cannot copy from the image {key}, and no stage above has this name");
-        Error::Base { diagnostic: Diagnostic::new(text, span, message), source: Box::new(source) }
+        let stages = self.file.stages[..index].iter().filter_map(|stage| stage.from.name.as_ref());
+        let names: Vec<&str> = stages.map(|name| name.value.as_str()).collect();
+        let mut diagnostic = Diagnostic::new(text, span, message);
+        if !names.is_empty() {
+            diagnostic = diagnostic.with_help(format!("the stages above are {}", names.join(", ")));
+        }
+        Error::Base { diagnostic, source: Box::new(source) }
     }
 }
 

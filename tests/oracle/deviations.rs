@@ -258,6 +258,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         NEWER,
     ),
+    builds("flag-build-arg-file", &[r#"Labels: {"a":"2","b":"3 4"}"#], NEWER),
     builds("chmod-symbolic", &[r#"/a: 0700 0:0 file "a\n""#], "as BuildKit"),
     builds(
         "chmod-symbolic-of-a-directory",
@@ -320,7 +321,53 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         SPARSE,
     ),
+    differs(
+        "flag-arch",
+        &[r#"Labels: {"a":"amd64"} -> {"a":"arm64"}"#],
+        "the image is for arm64, and is said to be",
+    ),
     // Stages.
+    builds(
+        "context-by-name-of-a-layout",
+        &[
+            "/bin: 0777 0:0 link to usr/bin",
+            "/data: 0755 0:0 directory",
+            r#"/data/old: 0644 0:0 file "old\n""#,
+            "/etc: 0755 0:0 directory",
+            r#"/etc/conf: 0600 0:0 file "base\n""#,
+            "/etc/conf.link: 0777 0:0 link to conf",
+            r#"/etc/group: 0644 0:0 file "root:x:0:\nmodel:x:78:\nshared:x:79:model\n""#,
+            r#"/etc/passwd: 0644 0:0 file "root:x:0:0::/root:/bin/sh\nmodel:x:77:78::/home:/bin/sh\n""#,
+            "/loop: 0777 0:0 link to pool",
+            "/pool: 0777 0:0 link to loop",
+            "/run: 0755 0:0 directory",
+            "/run/lock: 1777 0:0 directory",
+            "/srv: 0750 5:6 directory",
+            r#"/srv/owned: 0640 5:6 file "owned\n""#,
+            r#"/srv/twin: 0640 5:6 file "owned\n""#,
+            "/tmp: 1777 0:0 directory",
+            "/usr: 0755 0:0 directory",
+            "/usr/bin: 0755 0:0 directory",
+            r#"/usr/bin/tool: 4755 0:0 file "tool\n""#,
+            "/var: 0755 0:0 directory",
+            "/var/gone: 0777 0:0 link to /nowhere/at/all",
+            "/var/gone.rel: 0777 0:0 link to missing",
+            "/var/lock: 0777 0:0 link to ../run/lock",
+            "/var/run: 0777 0:0 link to /run",
+            "/var/up: 0777 0:0 link to ../../../../run",
+            r#"Cmd: ["base-cmd"]"#,
+            r#"Entrypoint: ["base-entrypoint"]"#,
+            r#"ExposedPorts: {"80/tcp":{}}"#,
+            r#"Labels: {"a":"1","from":"base","kept":"yes"}"#,
+            r#"StopSignal: "SIGINT""#,
+            r#"User: "77:78""#,
+            r#"Volumes: {"/data":{}}"#,
+            r#"WorkingDir: "/srv""#,
+            "srv/owned and srv/twin are one file: ",
+        ],
+        LAYOUT,
+    ),
+    builds("context-by-name-of-a-layout-copied", &[r#"/c: 0600 0:0 file "base\n""#], LAYOUT),
     builds(
         "image-with-sparse-files-of-gnu-tar",
         &[
@@ -366,4 +413,5 @@ const SHELL: &str = "the Dockerfile reference applies SHELL to all shell forms; 
 const SLIP: &str = "most likely a variable that is not set, or a slip";
 const DIRECTORY: &str = "a slip would take away all that is in it; Docker refuses it too";
 const SPARSE: &str = "GNU tar's own form is no other file than its PAX ones, which buildah takes";
+const LAYOUT: &str = "a layout is an image here as in FROM; buildah takes it for a directory, or a name";
 const CASE: &str = "names of stages have no case, as with Docker";

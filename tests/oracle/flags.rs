@@ -18,6 +18,75 @@ pub(crate) fn rows() -> Vec<Row> {
             "--annotation",
             "b=x=y",
         ]),
+        row("flag-env", "FROM oci:base:latest\nENV A=in\nENV C=$A-$B\nLABEL a=\"[$A]\" b=\"[$B]\"\n")
+            .args(&["--env", "A=1", "--env", "B=x=y", "--env", "NAME=cli"]),
+        row("flag-env-empty", "FROM scratch\nENV A=in\n").args(&["--env", "A="]),
+        row("flag-unsetenv", "FROM oci:base:latest\nENV A=1 B=2 C=3\nLABEL a=$A\n").args(&[
+            "--unsetenv",
+            "A,NAME",
+            "--unsetenv",
+            "B",
+            "--unsetenv",
+            "none",
+        ]),
+        row("flag-env-and-unsetenv", "FROM scratch\nCOPY a.txt /a\n").args(&[
+            "--env",
+            "A=1",
+            "--unsetenv",
+            "A",
+        ]),
+        row("flag-from", "FROM scratch\nCOPY a.txt /a\n").args(&["--from", "oci:base:latest"]),
+        row(
+            "flag-from-of-stages",
+            "FROM none AS one\nCOPY a.txt /a\nFROM scratch\nCOPY --from=one /etc/conf /a /d/\n",
+        )
+        .args(&["--from", "oci:base:latest"]),
+        row(
+            "flag-from-of-two-images",
+            "FROM scratch AS one\nCOPY a.txt /a\nFROM oci:base:latest\nCOPY b.txt /b\n",
+        )
+        .args(&["--from", "[REGISTRY]/index:1"]),
+        row("flag-omit-history", "FROM oci:base:latest\nCOPY a.txt /a\nLABEL a=1\n")
+            .args(&["--omit-history"]),
+        row("flag-omit-history-docker", "FROM scratch\nCOPY a.txt /a\n").args(&[
+            "--omit-history",
+            "--format",
+            "docker",
+        ]),
+        row("flag-identity-label", "FROM scratch\nLABEL a=1\n").args(&["--identity-label=false"]),
+        row("flag-layers", "FROM oci:base:latest\nCOPY a.txt /a\nENV A=1\nCOPY b.txt /a\n")
+            .args(&["--layers"]),
+        row("flag-layers-off", "FROM oci:base:latest\nCOPY a.txt /a\nENV A=1\nCOPY b.txt /a\n")
+            .args(&["--layers=false", "--no-cache"]),
+        row("flag-arch", "FROM scratch\nARG TARGETARCH\nLABEL a=$TARGETARCH\n").args(&["--arch", "arm64"]),
+        row("flag-os-arch-variant", "FROM scratch\nARG TARGETPLATFORM\nLABEL a=$TARGETPLATFORM\n").args(&[
+            "--os",
+            "linux",
+            "--arch",
+            "arm",
+            "--variant",
+            "v7",
+        ]),
+        row("flag-arch-of-an-index", "FROM [REGISTRY]/index:1\nCOPY a.txt /a\n").args(&["--arch", "arm64"]),
+        row("flag-build-arg-twice", "FROM scratch\nARG A\nLABEL a=$A\n").args(&[
+            "--build-arg",
+            "A=1",
+            "--build-arg",
+            "A=2",
+        ]),
+        row("flag-build-arg-without-a-value", "FROM scratch\nARG A=1\nLABEL a=\"[$A]\"\n")
+            .args(&["--build-arg", "A"]),
+        row("flag-build-arg-file", "FROM scratch\nARG A=1\nARG B\nLABEL a=$A b=$B\n")
+            .with(|context| context.file("args", "# comment\nA=2\nB=3 4\n"))
+            .args(&["--build-arg-file", "context/args"]),
+        row("flag-ignorefile", "FROM scratch\nCOPY . /c\n")
+            .with(|context| context.file("other", "*\n!a.txt\n").file(".dockerignore", "a.txt\n"))
+            .args(&["--ignorefile", "context/other"]),
+        row("flag-timestamp-and-squash", "FROM oci:base:latest\nCOPY dir /d\nCOPY a.txt /d\n").args(&[
+            "--timestamp",
+            "1000",
+            "--squash",
+        ]),
         row("flag-squash", "FROM scratch\nCOPY a.txt /a\nCOPY dir /d\nCOPY b.txt /a\nENV A=1\n")
             .args(&["--squash"]),
         row("flag-squash-over-the-base", "FROM oci:base:latest\nCOPY a.txt /etc/conf\nCOPY dir /d\n")

@@ -112,13 +112,18 @@ impl Oracle {
         let sandbox = Sandbox::new();
         let outcomes = catch_unwind(AssertUnwindSafe(|| {
             (row.context)(&Context::standard(&sandbox));
-            let mut args = row.args.to_vec();
+            let mut args: Vec<String> = row.args.iter().map(|&arg| arg.to_owned()).collect();
             let mut text = row.containerfile.to_owned();
-            if text.contains("[REGISTRY]") {
+            let texts = || std::iter::once(row.containerfile).chain(row.args.iter().copied());
+            if texts().any(|text| text.contains("[REGISTRY]")) {
                 let Bases { registry, digest } = self.registry.get_or_init(Bases::start);
-                text = text.replace("[REGISTRY]", &registry.addr().to_string()).replace("[DIGEST]", digest);
-                args.push("--tls-verify=false");
+                for text in args.iter_mut().chain([&mut text]) {
+                    let registry = registry.addr().to_string();
+                    *text = text.replace("[REGISTRY]", &registry).replace("[DIGEST]", digest);
+                }
+                args.push("--tls-verify=false".to_owned());
             }
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
             sandbox.containerfile(&text);
             symlink(self.path("base"), sandbox.path("base")).unwrap();
             (self.buildah(&sandbox, &args), crossdock(&sandbox, &args))

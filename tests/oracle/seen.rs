@@ -47,6 +47,10 @@ impl Seen {
         for name in ["author", "architecture", "os", "variant"] {
             add(&mut facts, name, &image.config[name]);
         }
+        let history = image.config["history"].as_array();
+        if !image.layers.is_empty() && history.is_none_or(Vec::is_empty) {
+            facts.insert("history".to_owned(), "none".to_owned());
+        }
         add(&mut facts, "mediaType", &image.manifest["mediaType"]);
         let mut annotations = image.manifest["annotations"].clone();
         if let Some(annotations) = annotations.as_object_mut() {

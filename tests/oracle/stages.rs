@@ -55,6 +55,21 @@ pub(crate) fn rows() -> Vec<Row> {
             "FROM --platform=linux/arm64 scratch AS one\nCOPY a.txt /a\nFROM one\nLABEL a=1\n",
         ),
         row("stage-missing", "FROM scratch\nCOPY --from=1 /x /x\n").fails("names no stage above", "1"),
+        row("context-by-name-of-an-image", "FROM more\nCOPY --from=more /etc/conf /c\n")
+            .args(&["--build-context", "more=docker://[REGISTRY]/base:1"]),
+        row("context-by-name-as-docker-has-it", "FROM more\nCOPY --from=more /etc/conf /c\n")
+            .args(&["--build-context", "more=docker-image://[REGISTRY]/base:1"]),
+        row("context-by-name-of-a-layout", "FROM more AS one\nFROM scratch\nCOPY --from=one /etc/conf /c\n")
+            .args(&["--build-context", "more=oci:base:latest"]),
+        row("context-by-name-of-a-layout-copied", "FROM scratch\nCOPY --from=more /etc/conf /c\n")
+            .args(&["--build-context", "more=oci:base:latest"]),
+        row("context-by-name-before-a-stage", "FROM scratch AS more\nCOPY a.txt /c.txt\nFROM scratch\nCOPY --from=more c.txt /c\n")
+            .args(&["--build-context", "more=context/dir"]),
+        row("context-by-name-that-is-missing", "FROM scratch\nCOPY --from=more c.txt /c\n")
+            .args(&["--build-context", "more=context/none"])
+            .misused("none", "none"),
+        row("stage-mistyped", "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch AS two\nCOPY --from=[REGISTRY]/oen /a /a\n")
+            .fails("the stages above are one", "oen"),
         row("image-missing", "FROM scratch\nCOPY --from=[REGISTRY]/none:1 /x /x\n").fails("none:1", "none:1"),
         row(
             "stage-of-a-trigger",

@@ -185,3 +185,11 @@ fn squash_makes_one_layer_with_the_last_of_each_path() {
     let made: Vec<_> = image.steps.iter().map(|step| (step.layer, step.history.empty_layer)).collect();
     assert_eq!(made, [(None, true), (None, true), (None, true), (None, true), (Some(0), false)]);
 }
+
+#[test]
+fn a_mistyped_stage_is_told_the_stages_that_are_there() {
+    let setup = Setup::new();
+    let error = |text: &str| setup.file_error(text);
+    assert_snapshot!(error("FROM scratch AS build\nFROM scratch AS tools\nFROM scratch\nCOPY --from=biuld /a /a"), @r"Containerfile:4:13: cannot copy from the image biuld for linux/amd64, and no stage above has this name, the stages above are build, tools: no such image");
+    assert_snapshot!(error("FROM scratch\nFROM scratch\nCOPY --from=biuld /a /a"), @r"Containerfile:3:13: cannot copy from the image biuld for linux/amd64, and no stage above has this name: no such image");
+}
