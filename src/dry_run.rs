@@ -162,12 +162,12 @@ impl DryRun {
             for layer in layers {
                 let _ = writeln!(text, "layer    {}", layer.title.trim());
                 let _ = writeln!(text, "  {}", layer_line(layer));
-                let shown: Vec<_> = layer.entries.entries.iter().map(entry_line).collect();
-                for line in shown.iter().take(PATHS) {
-                    let _ = writeln!(text, "  {line}");
+                let entries = &layer.entries.entries;
+                for entry in entries.iter().take(PATHS) {
+                    let _ = writeln!(text, "  {}", entry_line(entry));
                 }
-                if shown.len() > PATHS {
-                    let _ = writeln!(text, "  and {} more", shown.len() - PATHS);
+                if entries.len() > PATHS {
+                    let _ = writeln!(text, "  and {} more", entries.len() - PATHS);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! What putting images into a sink would come to, found out without reading a file or writing anything.
 
+use std::sync::Arc;
+
 use crossdock_storage::{
     Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
 };
@@ -32,7 +34,7 @@ pub struct ForeseenLayer {
     /// Bytes that would come from the base's registry.
     pub received: u64,
     /// What it holds, where that is at hand.
-    pub entries: LayerIndex,
+    pub entries: Arc<LayerIndex>,
 }
 
 /// Foresees what becomes of each layer of each image.
@@ -129,7 +131,7 @@ async fn foresee_layer(
         received: if moved && archive.is_none() { bytes } else { 0 },
         outcome,
         shared: false,
-        entries,
+        entries: Arc::new(entries),
     })
 }
 

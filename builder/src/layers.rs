@@ -51,16 +51,16 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     // Each instruction has one layer for sure; what is beyond goes to those that come first.
     let mut spare = room;
     let mut shards_of = Vec::with_capacity(plan.layers.len());
-    for planned in &plan.layers {
+    for PlannedLayer { title, entries, .. } in plan.layers {
         let shards = match options.layer_file_size {
-            Some(size) => shard(planned.entries.clone(), size, spare + 1),
-            None => vec![planned.entries.clone()],
+            Some(size) => shard(entries, size, spare + 1),
+            None => vec![entries],
         };
         spare -= shards.len().saturating_sub(1);
         shards_of.push(shards.len());
         for entries in shards {
             layers.push(AssemblyLayer {
-                title: title(planned, &entries, options.layer_file_size),
+                title: title_of(&title, &entries, options.layer_file_size),
                 from_base: false,
                 content: LayerContent::Files {
                     layer: encode_entries(&entries, options.mtime)?,
@@ -91,14 +91,14 @@ fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
 }
 
 /// The large files of a layer by path, else the instruction.
-fn title(planned: &PlannedLayer, entries: &[Entry], layer_file_size: Option<u64>) -> String {
+fn title_of(instruction: &str, entries: &[Entry], layer_file_size: Option<u64>) -> String {
     let large = entries.iter().filter(|entry| {
         let generated = matches!(&entry.kind, EntryKind::File(FileContent::Inline(_)));
         !generated && layer_file_size.is_some_and(|size| entry.is_large(size))
     });
     let large: Vec<&Entry> = large.collect();
     match large.as_slice() {
-        [] => planned.title.clone(),
+        [] => instruction.to_owned(),
         [only] => only.path.to_string(),
         [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
     }

@@ -42,6 +42,8 @@ impl BuildahDisk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crossdock_storage::{LayerIndex, MediaType, Outcome};
 
     use super::*;
@@ -58,7 +60,7 @@ mod tests {
             shared: false,
             read: 0,
             received: 0,
-            entries: LayerIndex::default(),
+            entries: Arc::new(LayerIndex::default()),
         }
     }
 
