@@ -186,6 +186,7 @@ pub(crate) const MISSING: &[Missing] = &[
 ];
 
 const BUILD: &[Flag] = &[
+    ignored("add-history", Bool, "each instruction has its line; in buildah a flag of add, config, copy and run"),
     ignored("add-host", List, RUN),
     honoured("all-platforms", Bool),
     honoured("annotation", List).note("with --format docker, which has no place for one, refused"),
