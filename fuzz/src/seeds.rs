@@ -150,7 +150,7 @@ fn pax() -> Vec<u8> {
     })
 }
 
-/// A sparse file of GNU's old form, and one of its PAX form.
+/// A sparse file of GNU's old form, and one of each of its PAX forms: 1.0, 0.1 and 0.0.
 fn sparse() -> Vec<u8> {
     built(|tar| {
         let mut old = header("old", EntryType::GNUSparse, 0o644, 512);
@@ -171,6 +171,24 @@ fn sparse() -> Vec<u8> {
         tar.append_pax_extensions(records)?;
         let mut content = [0; 1024];
         content[..11].copy_from_slice(b"1\n1024\n512\n");
-        tar.append(&header("GNUSparseFile.0/new", FILE, 0o644, 1024), &content[..])
+        tar.append(&header("GNUSparseFile.0/new", FILE, 0o644, 1024), &content[..])?;
+        let records: [(&str, &[u8]); 4] = [
+            ("GNU.sparse.size", b"2000"),
+            ("GNU.sparse.numblocks", b"2"),
+            ("GNU.sparse.name", b"listed"),
+            ("GNU.sparse.map", b"5,3,1990,10"),
+        ];
+        tar.append_pax_extensions(records)?;
+        tar.append(&header("GNUSparseFile.0/listed", FILE, 0o644, 13), &[b'y'; 13][..])?;
+        let records: [(&str, &[u8]); 6] = [
+            ("GNU.sparse.size", b"100"),
+            ("GNU.sparse.numblocks", b"2"),
+            ("GNU.sparse.offset", b"0"),
+            ("GNU.sparse.numbytes", b"4"),
+            ("GNU.sparse.offset", b"90"),
+            ("GNU.sparse.numbytes", b"10"),
+        ];
+        tar.append_pax_extensions(records)?;
+        tar.append(&header("pairs", FILE, 0o644, 14), &[b'z'; 14][..])
     })
 }
