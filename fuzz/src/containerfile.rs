@@ -134,6 +134,7 @@ pub(crate) fn checked(image: &PlannedImage) {
                 (IndexKind::File(size), EntryKind::File(content)) => *size == content.len(),
                 (IndexKind::Symlink(found), EntryKind::Symlink { target }) => found == target,
                 (IndexKind::HardLink(found), EntryKind::HardLink { target }) => found == target,
+                (IndexKind::Special(found), EntryKind::Special(special)) => found == special,
                 _ => false,
             };
             assert!(same, "{entry:?} became {found:?}");
