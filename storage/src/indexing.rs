@@ -47,10 +47,13 @@ impl Indexing {
         self.taken
     }
 
-    /// Takes the next bytes; `false` where no more are wanted, as the layer is none that can be used.
+    /// Takes the next bytes; `false` where no more are wanted, as the layer is none that can be used. What is given up
+    /// on the way has taken nothing: an upload that breaks may drop it at any time.
     pub(crate) async fn take(&mut self, chunk: Bytes) -> bool {
-        self.taken += chunk.len() as u64;
-        self.sender.send(Ok(chunk)).await.is_ok()
+        let len = chunk.len() as u64;
+        let wanted = self.sender.send(Ok(chunk)).await.is_ok();
+        self.taken += len;
+        wanted
     }
 
     /// The index, after the last byte.

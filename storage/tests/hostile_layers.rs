@@ -1,40 +1,15 @@
 //! Layers that mean harm: each ends with an error that names the layer and the limit, before memory or time are gone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::io::{self, Read};
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use common::Source;
 use crossdock_storage::{
-    BlobStream, Descriptor, Detail, DiffId, Error, Hasher, ImageSource, Layer, LayerIndex, LayerWatch,
-    MediaType, Platform, ResolvedImage, Result,
+    Descriptor, Detail, DiffId, Error, Hasher, Layer, LayerIndex, LayerWatch, MediaType, Result,
 };
 use tar::{Builder, EntryType, Header};
-
-/// An image of one layer.
-#[derive(Debug)]
-struct Source(Bytes);
-
-#[async_trait]
-impl ImageSource for Source {
-    fn name(&self) -> String {
-        "hostile.example/base:1".to_owned()
-    }
-
-    fn locator(&self) -> String {
-        self.name()
-    }
-
-    async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage> {
-        unreachable!("only the blob is asked for")
-    }
-
-    async fn blob(&self, _blob: &Descriptor, offset: u64) -> Result<BlobStream> {
-        let rest = self.0.slice(usize::try_from(offset).unwrap()..);
-        let chunks: Vec<_> = rest.chunks(64 << 10).map(|chunk| Ok(rest.slice_ref(chunk))).collect();
-        Ok(Box::pin(futures_util::stream::iter(chunks)))
-    }
-}
 
 /// The index of a layer that is stored as `blob` and has this diff ID.
 fn index(blob: Vec<u8>, diff_id: DiffId) -> Result<LayerIndex> {
@@ -42,7 +17,8 @@ fn index(blob: Vec<u8>, diff_id: DiffId) -> Result<LayerIndex> {
     let descriptor = Descriptor::new(MediaType::ImageLayerZstd, blob.len() as u64, digest);
     let layer = Layer { descriptor, diff_id };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(LayerIndex::read(&Source(blob.into()), &layer, Detail::Contents, &LayerWatch::silent()))
+    let source = Source { blob: blob.into(), chunk: 64 << 10 };
+    runtime.block_on(LayerIndex::read(&source, &layer, Detail::Contents, &LayerWatch::silent()))
 }
 
 fn index_of_tar(tar: Vec<u8>) -> Result<LayerIndex> {
@@ -80,7 +56,7 @@ fn with_entry(put: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
 fn refused(result: Result<LayerIndex>, limited: &str, bytes: u64) {
     let error = result.unwrap_err();
     let Error::Limit { what, limit, most } = &error else { panic!("{error:?}") };
-    assert!(what.starts_with("layer sha256:") && what.ends_with(" of hostile.example/base:1"), "{what}");
+    assert!(what.starts_with("layer sha256:") && what.ends_with(" of some.example/base:1"), "{what}");
     assert_eq!((*limit, *most), (limited, bytes));
 }
 

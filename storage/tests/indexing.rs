@@ -1,40 +1,18 @@
 //! A layer is indexed while somebody reads it for another purpose, however that one goes about it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::io::Write;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use common::Source;
 use crossdock_storage::{
-    BlobStream, Descriptor, Detail, DiffId, Error, Hasher, ImageSource, IndexedSource, Layer, LayerIndex,
-    LayerWatch, MediaType, Platform, ResolvedImage, Result,
+    Descriptor, Detail, DiffId, Error, Hasher, ImageSource, IndexedSource, Layer, LayerIndex, LayerWatch,
+    MediaType, Result,
 };
-use futures_util::StreamExt;
-
-#[derive(Debug)]
-struct Source(Bytes);
-
-#[async_trait]
-impl ImageSource for Source {
-    fn name(&self) -> String {
-        "example/base:1".to_owned()
-    }
-
-    fn locator(&self) -> String {
-        self.name()
-    }
-
-    async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage> {
-        unreachable!("only the blob is asked for")
-    }
-
-    async fn blob(&self, _blob: &Descriptor, offset: u64) -> Result<BlobStream> {
-        let rest = self.0.slice(usize::try_from(offset).unwrap()..);
-        let chunks: Vec<_> = rest.chunks(100).map(|chunk| Ok(rest.slice_ref(chunk))).collect();
-        Ok(Box::pin(futures_util::stream::iter(chunks)))
-    }
-}
+use futures_util::{FutureExt, StreamExt};
 
 /// A layer of some files, gzipped.
 fn layer() -> (Arc<Source>, Layer) {
@@ -52,7 +30,10 @@ fn layer() -> (Arc<Source>, Layer) {
     let blob = Bytes::from(gzip.finish().unwrap());
     let descriptor = Descriptor::new(MediaType::ImageLayerGzip, blob.len() as u64, Hasher::digest(&blob));
     assert!(blob.len() > 2000, "several chunks");
-    (Arc::new(Source(blob)), Layer { descriptor, diff_id: DiffId::of_tar(Hasher::digest(&tar)) })
+    (
+        Arc::new(Source { blob, chunk: 100 }),
+        Layer { descriptor, diff_id: DiffId::of_tar(Hasher::digest(&tar)) },
+    )
 }
 
 /// Reads some chunks from an offset on, as one attempt of an upload does.
@@ -69,11 +50,11 @@ async fn expected(source: &Source, layer: &Layer) -> LayerIndex {
 async fn attempts_that_overlap_give_the_index() {
     let (source, layer) = layer();
     let passing = IndexedSource::new(source.clone(), layer.clone(), Detail::Contents);
-    assert_eq!(attempt(&passing, &layer, 0, 5).await, source.0[..500]);
+    assert_eq!(attempt(&passing, &layer, 0, 5).await, source.blob[..500]);
     // From the start again, then on from a place in the middle of what passed, then the rest.
-    assert_eq!(attempt(&passing, &layer, 0, 3).await, source.0[..300]);
-    assert_eq!(attempt(&passing, &layer, 450, 4).await, source.0[450..850]);
-    assert_eq!(attempt(&passing, &layer, 850, usize::MAX).await, source.0[850..]);
+    assert_eq!(attempt(&passing, &layer, 0, 3).await, source.blob[..300]);
+    assert_eq!(attempt(&passing, &layer, 450, 4).await, source.blob[450..850]);
+    assert_eq!(attempt(&passing, &layer, 850, usize::MAX).await, source.blob[850..]);
     assert_eq!(passing.index().await.unwrap(), Some(expected(&source, &layer).await));
 }
 
@@ -96,4 +77,22 @@ async fn another_layer_than_the_config_names_has_no_index() {
     let passing = IndexedSource::new(source, wrong.clone(), Detail::Names);
     attempt(&passing, &wrong, 0, usize::MAX).await;
     assert!(matches!(passing.index().await, Err(Error::DigestMismatch { .. })));
+}
+
+#[test]
+fn an_attempt_that_is_dropped_while_it_waits_has_given_nothing() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(1).build().unwrap();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let (source, layer) = layer();
+        let expected = expected(&source, &layer).await;
+        // Nobody reads the archive while the one thread for it waits.
+        tokio::task::spawn_blocking(move || wait.recv());
+        let passing = IndexedSource::new(source.clone(), layer.clone(), Detail::Contents);
+        assert!(attempt(&passing, &layer, 0, usize::MAX).now_or_never().is_none());
+        go_on.send(()).unwrap();
+        attempt(&passing, &layer, 0, usize::MAX).await;
+        assert_eq!(passing.index().await.unwrap(), Some(expected));
+    });
 }
