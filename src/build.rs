@@ -77,6 +77,7 @@ async fn build(
         pull: options.pull,
         ahead: Ahead {
             sink: sinks.iter().map(AsRef::as_ref).find(|sink| sink.takes_ahead()),
+            jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
         },
     };

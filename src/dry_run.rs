@@ -69,6 +69,7 @@ pub(crate) async fn run(
         pull: options.pull,
         ahead: Ahead {
             sink: None,
+            jobs: options.jobs,
             // The document on standard output is the only one.
             progress: display_of_bases(
                 options.progress,

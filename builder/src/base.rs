@@ -22,14 +22,13 @@ enum Contents {
     Packed(Packed),
 }
 
-/// Layers that are read for their indexes at the same time.
-const LANES: usize = 4;
-
 /// Where the layers of a base go to while they are read.
 #[derive(Debug, Clone)]
 pub struct Ahead<'a> {
     /// A destination that [`takes_ahead`](ImageSink::takes_ahead); `None` where the layers are read alone.
     pub sink: Option<&'a dyn ImageSink>,
+    /// Layers that are read at the same time, at least one.
+    pub jobs: usize,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -38,7 +37,7 @@ impl Ahead<'static> {
     /// The layers are read alone, and nobody is told.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { sink: None, progress: Arc::new(NoProgress) }
+        Self { sink: None, jobs: 1, progress: Arc::new(NoProgress) }
     }
 }
 
@@ -60,7 +59,7 @@ pub async fn base_tree(
     let layers = image.layers(&source.name())?.into_iter().enumerate();
     let mut indexed = stream::iter(layers)
         .map(|(number, layer)| indexed(source, layer, detail, store, ahead, number))
-        .buffered(LANES);
+        .buffered(ahead.jobs.max(1));
     let mut tree = FileTree::empty();
     while let Some(layer) = indexed.next().await {
         let (index, contents) = layer?;
