@@ -93,7 +93,7 @@ async fn try_pull(host: &Host, reference: &Reference) -> Result<()> {
 
 async fn try_push(repository: &Repository) -> Result<()> {
     repository.host.attempts().run(|| repository.begin_upload()).await?;
-    repository.cancel_open(Abort::Interrupted).await;
+    repository.leave(Abort::Failed).await;
     Ok(())
 }
 

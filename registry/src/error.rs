@@ -319,6 +319,11 @@ impl Error {
         matches!(self, Self::Denied { status: 401, .. })
     }
 
+    /// Whether the registry refused whoever asked (401, 403), whatever was asked for.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied { .. })
+    }
+
     /// The HTTP status, where there was an answer.
     pub(crate) const fn status(&self) -> Option<u16> {
         match self {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
 use reqwest::{Method, StatusCode};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -46,6 +47,8 @@ pub(crate) struct Host {
     /// What its first answer shows it to be.
     shown: OnceLock<Option<Profile>>,
     keys: Mutex<HashMap<Access, Arc<AsyncMutex<Option<Key>>>>>,
+    /// When a request with a key last worked.
+    taken: Mutex<Option<Timestamp>>,
 }
 
 impl Host {
@@ -58,6 +61,7 @@ impl Host {
             challenge: Mutex::default(),
             shown: OnceLock::new(),
             keys: Mutex::default(),
+            taken: Mutex::default(),
         }
     }
 
@@ -96,6 +100,11 @@ impl Host {
     /// What the registry asks for, where it was asked and wants something.
     pub(crate) fn challenge(&self) -> Option<Challenge> {
         lock(&self.challenge).clone()
+    }
+
+    /// When the registry last took a credential of ours.
+    pub(crate) fn last_taken(&self) -> Option<Timestamp> {
+        *lock(&self.taken)
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
@@ -269,6 +278,9 @@ impl Host {
         };
         match sent {
             Ok(Ok(response)) => {
+                if response.status().is_success() && key.is_some_and(|key| key.header.is_some()) {
+                    *lock(&self.taken) = Some(Timestamp::now());
+                }
                 tracing::debug!(what, status = response.status().as_u16(), "answered");
                 Ok(Answer { response, what, access: call.access, host: self, tried: key.map(Key::tried) })
             }

@@ -4,19 +4,22 @@
 //! Nothing depends on it: an entry that is old, damaged or of an upload that the registry has forgotten is dropped, and
 //! the blob is sent from its start. A layer of which a file was written just now has none, for a further write might
 //! not show in the file's times.
+//!
+//! An entry is written while the bytes go, when a signal or a failure ends the push, and before the request that makes
+//! a blob of the upload: then it has the layer's digests, and the next process asks for the blob before it does anything
+//! else.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_storage::{Checkpoint, Checkpoints, Hasher, StateLock, StateStore, canonical_json};
+use crossdock_storage::{Checkpoint, Checkpoints, Hasher, Layer, StateLock, StateStore, canonical_json};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::client::{RegistryOptions, lock};
 use crate::resume::Partial;
-use crate::upload::Repository;
 
 /// Entries that nobody came back for are dropped after this time.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -24,6 +27,9 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Checkpoints of an entry, which is about half a page with them: a registry may have less than was sent, by what it had
 /// in memory.
 const CHECKPOINTS: usize = 8;
+
+/// Checkpoints of an entry whose bytes are all sent: they are needed only where the registry lost some.
+const CHECKPOINTS_DONE: usize = 2;
 
 /// The notes that a push may make beside the first of each layer, however much it sends.
 const NOTES: u64 = 64;
@@ -52,6 +58,25 @@ struct Entry {
     upload: String,
     /// Offsets, each with the state of the hash there.
     checkpoints: Vec<(u64, String)>,
+    /// The layer's digests, where all its bytes were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    done: Option<Layer>,
+}
+
+/// What there is to note about an upload when its push ends.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) journal: Arc<Journal>,
+    /// Shared with the reader, which adds to them.
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) done: Option<Layer>,
+}
+
+impl Note {
+    /// Writes how far the upload at `place` came. Whether that worked.
+    pub(crate) fn write(&self, place: &Url) -> bool {
+        self.journal.write(place, &self.checkpoints, self.done.as_ref())
+    }
 }
 
 impl Journal {
@@ -96,23 +121,18 @@ impl Journal {
         for (offset, state) in &entry.checkpoints {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
-        Some(Partial::new(Url::parse(&entry.upload).ok()?, checkpoints))
+        Some(Partial { done: entry.done, ..Partial::new(Url::parse(&entry.upload).ok()?, checkpoints) })
     }
 
     /// Writes how far the blob is, until it is dropped: at the first checkpoint, and then where the last one lies a step
     /// further than the last note; without checkpoints once, for the upload's place is all there is to note. So all notes
     /// of a push together stay below a mebibyte. Bytes that the registry has beyond the last note are hashed again but not
     /// sent again.
-    pub(crate) async fn keep(
-        &self,
-        repository: &Repository,
-        upload: &Mutex<Url>,
-        checkpoints: Option<&Checkpoints>,
-    ) {
+    pub(crate) async fn keep(&self, upload: &Mutex<Url>, checkpoints: Option<&Checkpoints>) {
         let mut noted = None;
         loop {
             tokio::time::sleep(self.every).await;
-            let last = checkpoints.map(|checkpoints| checkpoints.last(CHECKPOINTS)).unwrap_or_default();
+            let last = checkpoints.map(|checkpoints| checkpoints.last(1)).unwrap_or_default();
             let offset = match (checkpoints, last.last()) {
                 (None, _) => 0,
                 (Some(_), Some(last)) => last.offset(),
@@ -123,20 +143,20 @@ impl Journal {
             }
             let place = lock(upload).clone();
             // Half a page, and never after `remove`: so not on another thread.
-            if !self.write(&place, &last) {
+            if !self.write(&place, checkpoints.unwrap_or(&Checkpoints::default()), None) {
                 return std::future::pending().await;
             }
-            repository.noted(&place);
             noted = Some(offset);
         }
     }
 
     /// Writes how far a blob came that is not sent on, not now. Whether that worked.
     pub(crate) fn note(&self, partial: &Partial) -> bool {
-        self.write(&partial.url(), &partial.checkpoints.last(CHECKPOINTS))
+        self.write(&partial.url(), &partial.checkpoints, partial.done.as_ref())
     }
 
-    fn write(&self, upload: &Url, checkpoints: &[Checkpoint]) -> bool {
+    fn write(&self, upload: &Url, checkpoints: &Checkpoints, done: Option<&Layer>) -> bool {
+        let checkpoints = checkpoints.last(if done.is_some() { CHECKPOINTS_DONE } else { CHECKPOINTS });
         let entry = Entry {
             version: 2,
             registry: self.registry.clone(),
@@ -144,6 +164,7 @@ impl Journal {
             identity: self.identity.clone(),
             upload: upload.to_string(),
             checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
+            done: done.cloned(),
         };
         let written = self.store.write(&self.name, &canonical_json(&entry));
         if let Err(error) = &written {
@@ -173,8 +194,6 @@ mod tests {
     use crossdock_storage::{Compression, LayerReader, ReadOptions, Segment, SourceFile, VirtualLayer};
 
     use super::*;
-    use crate::client::Registry;
-    use crate::host::Manner;
 
     /// The notes of a layer of 192 MiB, one read after the other; each is waited for after each chunk.
     async fn notes(checkpoint_step: u64, total: u64) -> Vec<Vec<u8>> {
@@ -189,8 +208,6 @@ mod tests {
             Journal::open(&options, ("registry.example", "a/b"), "identity".repeat(10), total).unwrap();
         let upload =
             Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
-        let registry = Registry::new(RegistryOptions::default());
-        let repository = Repository::new(registry.host("registry.example", Manner::default()), "a/b");
         let checkpoints = Checkpoints::every(checkpoint_step);
         let mut notes: Vec<Vec<u8>> = Vec::new();
         let reading = async {
@@ -204,7 +221,7 @@ mod tests {
         };
         tokio::select! {
             () = reading => {}
-            () = journal.keep(&repository, &upload, Some(&checkpoints)) => {}
+            () = journal.keep(&upload, Some(&checkpoints)) => {}
         }
         notes
     }

@@ -18,6 +18,7 @@ mod conf;
 mod credentials;
 mod endpoint;
 mod error;
+mod expiry;
 mod host;
 mod journal;
 mod known;

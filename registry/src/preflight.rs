@@ -1,19 +1,16 @@
 //! Preflight: what can be known before the first byte of a layer is read. Whether we may write there, found out by an
 //! upload that is begun and cancelled; and whether the image keeps within what the registry is known to take.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crossdock_storage::{Compression, SinkPlan};
-use reqwest::Method;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::auth::Challenge;
 use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
-use crate::host::{Call, Host};
+use crate::expiry::{self, claims};
+use crate::host::Host;
 use crate::profile::LayerLimit;
 use crate::upload::Repository;
 
@@ -78,12 +75,11 @@ pub(crate) async fn explain(repository: &Repository, error: Error) -> Error {
             Error::Status { what, status: 400, detail, transient: false, retry_after }
         }
         Error::Denied { host: registry, action, repository: name, status, detail, tried } => {
-            let tried = match host.credentials().find_for(&registry, &name).await {
-                Ok(found) if is_openshift(host) => openshift(repository, &found, status).await,
-                _ => match granted(repository).await {
-                    Some(granted) => {
-                        format!("{tried} (of pull and push, the token server granted {granted})")
-                    }
+            let found = host.credentials().find_for(&registry, &name).await.ok();
+            let tried = match &found {
+                Some(found) if is_openshift(host) => openshift(repository, found, status).await,
+                _ => match dead_or_denied(repository, found.as_ref()).await {
+                    Some(reason) => reason,
                     None => tried,
                 },
             };
@@ -91,6 +87,18 @@ pub(crate) async fn explain(repository: &Repository, error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// What is known of a refusal beside where the credential came from: that it has died, or what its token allows.
+async fn dead_or_denied(repository: &Repository, found: Option<&Found>) -> Option<String> {
+    if let Some(found) = found
+        && let Some(died) = expiry::died(&repository.host, &repository.access, found).await
+    {
+        return Some(format!("{}; {died}", found.origin));
+    }
+    let origin = found.map(|found| format!("{}; {}", found.origin, found.origin.way_out()));
+    let granted = granted(repository).await?;
+    Some(format!("{} (of pull and push, the token server granted {granted})", origin?))
 }
 
 /// Says of a refused manifest what to do about it, all blobs being there.
@@ -134,7 +142,10 @@ async fn openshift(repository: &Repository, found: &Found, status: u16) -> Strin
             )
         };
     }
-    if !root_is_open(repository).await {
+    if let Some(died) = expiry::died(host, &repository.access, found).await {
+        return format!("{origin}; {died} (`oc whoami --show-token` shows a token)");
+    }
+    if !expiry::is_taken(host, &repository.access).await {
         return format!(
             "{origin}; the registry does not take that token at all: it has expired, or is of another cluster; `oc whoami \
              --show-token` shows one for --creds USER:TOKEN, and --sa-dir names a pod's ServiceAccount"
@@ -151,11 +162,6 @@ async fn openshift(repository: &Repository, found: &Found, status: u16) -> Strin
     format!(
         "{origin}; that token is good, but may not push there: let an administrator of the project run {command}"
     )
-}
-
-async fn root_is_open(repository: &Repository) -> bool {
-    let Ok(endpoint) = repository.host.endpoint().await else { return false };
-    repository.host.call(Call::new(&repository.access, Method::GET, endpoint.ping(), &[200])).await.is_ok()
 }
 
 /// The role that allows a push and whom it is for, as `oc policy` takes them: the token says whose it is, and that is
@@ -212,12 +218,6 @@ async fn granted(repository: &Repository) -> Option<String> {
         return None;
     }
     Some(if actions.is_empty() { "neither".to_owned() } else { actions.join(", ") })
-}
-
-/// The claims of a JSON web token; its signature is the registry's to check.
-fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
-    let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
 }
 
 impl LayerLimit {
@@ -290,6 +290,8 @@ fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use crossdock_storage::{Descriptor, Hasher, MediaType, PlannedLayer};
 
     use super::*;

@@ -138,7 +138,9 @@ impl RegistrySink {
         let one_so_large =
             new.compression == Compression::None && lock(&self.sizes_there).contains(&new.layer.len());
         let hash_first = one_so_large || self.repository.profile().upload == UploadStyle::Monolithic;
-        let known = match &new.known {
+        // What an earlier push of it had sent to its last byte may be a blob by now.
+        let noted = if new.known.is_none() { self.noted_layer(new) } else { None };
+        let known = match new.known.as_ref().or_else(|| noted.as_ref()?.done()) {
             Some(known) => Some(known.clone()),
             None if hash_first => {
                 watch.phase(Phase::Hashing);
@@ -149,14 +151,26 @@ impl RegistrySink {
         let (layer, outcome) = match known {
             Some(known) => {
                 let descriptor = known.descriptor.clone();
-                let (outcome, sent) =
-                    self.claimed(&descriptor, || self.send_layer(new, Some(&known), read, watch)).await?;
+                let mut noted = noted;
+                let send = || self.send_layer(new, Some(&known), noted.take(), (read, watch));
+                let (outcome, sent) = self.claimed(&descriptor, send).await?;
+                if let Some(noted) = noted {
+                    self.tidy(noted).await;
+                }
                 (sent.unwrap_or(known), outcome)
             }
-            None => (self.send_layer(new, None, read, watch).await?, Outcome::Sent),
+            None => (self.send_layer(new, None, noted, (read, watch)).await?, Outcome::Sent),
         };
         *done = Some(layer.clone());
         Ok((layer, outcome))
+    }
+
+    /// Says of a blob that was refused what to do about it: the preflight was not, so something has changed.
+    async fn explained<T: Send>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if error.is_refusal() => Err(preflight::explain(&self.repository, error).await),
+            result => result,
+        }
     }
 
     /// Sends a blob by `send`, unless it is there or another lane of this push sends it.
@@ -223,7 +237,7 @@ impl ImageSink for RegistrySink {
         read: &ReadOptions,
         watch: &LayerWatch,
     ) -> StorageResult<(Layer, Outcome)> {
-        let (layer, outcome) = self.layer(layer, read, watch).await?;
+        let (layer, outcome) = self.explained(self.layer(layer, read, watch).await).await?;
         watch.finished(&outcome, &layer.descriptor);
         Ok((layer, outcome))
     }
@@ -239,7 +253,7 @@ impl ImageSink for RegistrySink {
         let ahead = if planned { lock(&self.ahead).remove(blob.digest()) } else { None };
         let outcome = match ahead {
             Some(outcome) => outcome,
-            None => self.blob(blob, from, watch).await?,
+            None => self.explained(self.blob(blob, from, watch).await).await?,
         };
         if !planned {
             lock(&self.ahead).entry(blob.digest().clone()).or_insert_with(|| outcome.clone());
@@ -263,7 +277,7 @@ impl ImageSink for RegistrySink {
             let course = self.course_of_blob(config, false, &silent).await;
             self.send_blob(config, course, open, &silent).await
         };
-        let (outcome, _) = self.claimed(config, send).await?;
+        let (outcome, _) = self.explained(self.claimed(config, send).await).await?;
         Ok(outcome)
     }
 
@@ -278,7 +292,7 @@ impl ImageSink for RegistrySink {
     }
 
     async fn abort(&self, why: Abort) {
-        self.repository.cancel_open(why).await;
+        self.repository.leave(why).await;
     }
 }
 

@@ -6,12 +6,13 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crossdock_storage::Checkpoints;
+use crossdock_storage::{Checkpoints, Layer};
 use reqwest::Method;
 use url::Url;
 
 use crate::client::lock;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::host::{Answer, Call};
 use crate::upload::Repository;
 
@@ -32,11 +33,13 @@ pub(crate) struct Partial {
     pub(crate) unsure: bool,
     /// States of the hash to go on from, of a layer that is stored as it is.
     pub(crate) checkpoints: Checkpoints,
+    /// The digests of the layer, once all its bytes went: only the last request is missing.
+    pub(crate) done: Option<Layer>,
 }
 
 impl Partial {
     pub(crate) fn new(upload: Url, checkpoints: Checkpoints) -> Self {
-        Self { upload: Mutex::new(upload), offset: 0, unsure: false, checkpoints }
+        Self { upload: Mutex::new(upload), offset: 0, unsure: false, checkpoints, done: None }
     }
 
     pub(crate) fn url(&self) -> Url {
@@ -55,6 +58,8 @@ impl Partial {
 pub(crate) enum Standing {
     /// It has so many bytes of it, and wants the next here.
     At(Url, u64),
+    /// It knows the upload by this place and has no byte of it, or one: `Range: 0-0` says either.
+    Empty(Url),
     /// It goes on nowhere: all bytes must go again.
     Gone(String),
     /// Nobody answered.
@@ -70,6 +75,10 @@ impl Repository {
                 Standing::Gone(format!("the registry does not know the upload any more ({status}{detail})"))
             }
             Err(error) if error.is_transient() => Standing::Unknown(error),
+            // A credential that has died says nothing of the upload, which may go on with another one.
+            Err(error) if error.is_refusal() && !expiry::is_taken(&self.host, &self.access).await => {
+                Standing::Unknown(error)
+            }
             Err(error) => {
                 Standing::Gone(format!("the registry does not say how far the upload came: {error}"))
             }
@@ -85,7 +94,7 @@ impl Repository {
             None => upload.clone(),
         };
         Ok(match received(&answer) {
-            Some(0) => Standing::Gone("the registry has nothing of it yet".to_owned()),
+            Some(0) => Standing::Empty(next),
             Some(offset) => match len {
                 Some(len) if offset > len => {
                     Standing::Gone(format!("the registry claims {offset} of {len} bytes"))

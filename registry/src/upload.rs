@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossdock_storage::{Abort, BlobStream, Digest, Error as StorageError, LayerWatch};
+use futures_util::future::join_all;
 use reqwest::Method;
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
 use url::Url;
@@ -16,12 +17,16 @@ use crate::chunks::Source;
 use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::host::{Access, Answer, Call, Host};
+use crate::journal::Note;
 use crate::profile::{Profile, UploadStyle};
-use crate::resume::received;
+use crate::resume::{Standing, received};
 use crate::retry::Attempts;
 
 /// How long the answer to a cancelled upload is waited for: nothing depends on it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an interrupted push asks about its uploads and cancels them. A pod has 30 s between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A repository to push to, and the uploads that are open in it.
 #[derive(Debug)]
@@ -30,8 +35,16 @@ pub(crate) struct Repository {
     pub(crate) access: Access,
     /// The registry does not take a PATCH that says its length.
     no_length: AtomicBool,
-    /// Whether the journal has them, too.
-    open: Mutex<HashMap<Url, bool>>,
+    open: Mutex<HashMap<Url, Open>>,
+}
+
+/// What is known of an upload that is neither a blob nor cancelled.
+#[derive(Debug, Default)]
+struct Open {
+    /// Bytes went there since the registry named the place, so that the registry may by now go by another one.
+    moving: bool,
+    /// What another process needs to go on with it; `None` where none could.
+    note: Option<Note>,
 }
 
 /// An upload that was begun.
@@ -149,6 +162,7 @@ impl Repository {
             }
             source = rest.part(None);
         }
+        self.set_moving(&lock(upload), true);
         match (self.profile().upload, digest) {
             (UploadStyle::Monolithic, Some(digest)) if from == 0 => {
                 let call = Call::new(&self.access, Method::PUT, with_digest(&lock(upload), digest), &[201])
@@ -199,6 +213,7 @@ impl Repository {
             if let Some(told) = told {
                 call = call.with_header(CONTENT_RANGE, range(at, told));
             }
+            self.set_moving(&lock(upload), true);
             let (answer, sent) = self.exchange(call, part, (at, told), watch).await?;
             at += sent;
             left = left.map(|left| left - sent);
@@ -247,6 +262,8 @@ impl Repository {
         if answer.location().is_some() {
             let next = self.location(answer).await?;
             self.follow(upload, &next);
+        } else {
+            self.set_moving(&lock(upload), false);
         }
         Ok(())
     }
@@ -255,19 +272,23 @@ impl Repository {
     pub(crate) fn follow(&self, upload: &Mutex<Url>, next: &Url) {
         let mut open = lock(&self.open);
         let old = std::mem::replace(&mut *lock(upload), next.clone());
-        let noted = open.remove(&old).unwrap_or_default();
-        open.insert(next.clone(), noted);
+        let known = open.remove(&old).unwrap_or_default();
+        open.insert(next.clone(), Open { moving: false, ..known });
     }
 
     /// Notes that there is an upload to be finished, or cancelled.
     pub(crate) fn opened(&self, upload: &Url) {
-        lock(&self.open).insert(upload.clone(), false);
+        lock(&self.open).insert(upload.clone(), Open::default());
     }
 
-    /// Notes that another process could finish the upload.
-    pub(crate) fn noted(&self, upload: &Url) {
-        if let Some(noted) = lock(&self.open).get_mut(upload) {
-            *noted = true;
+    /// Keeps what another process needs to go on with the upload, for [`leave`](Self::leave).
+    pub(crate) fn keep_note(&self, upload: &Url, note: Note) {
+        lock(&self.open).entry(upload.clone()).or_default().note = Some(note);
+    }
+
+    pub(crate) fn set_moving(&self, upload: &Url, moving: bool) {
+        if let Some(open) = lock(&self.open).get_mut(upload) {
+            open.moving = moving;
         }
     }
 
@@ -290,12 +311,12 @@ impl Repository {
                     self.forget(upload);
                     return Ok(());
                 }
-                Err(error) if again && !error.is_transient() => {
+                Err(error) if again && !error.is_transient() && !error.is_refusal() => {
                     if self.has(digest, size).await? {
                         self.forget(upload);
                         return Ok(());
                     }
-                    // The failed commit took the upload with it: all bytes must go again.
+                    // The failed commit may have taken the upload with it: then all bytes must go again.
                     let (status, what) =
                         (error.status().unwrap_or_default(), format!("PUT {}", self.host.shown(upload)));
                     let detail = format!(" after a failed commit: {error}");
@@ -318,8 +339,19 @@ impl Repository {
 
     /// Gives an upload up. Nothing depends on whether the registry likes it.
     pub(crate) async fn cancel(&self, upload: &Url) {
-        self.forget(upload);
-        let call = Call::new(&self.access, Method::DELETE, upload.clone(), &[200, 202, 204, 404, 405]);
+        let known = lock(&self.open).remove(upload).unwrap_or_default();
+        self.cancel_at(upload, known.moving).await;
+    }
+
+    /// Distribution 3 and OpenShift answer the DELETE of a place that the upload has left with 416, and keep the upload:
+    /// where bytes went since, the present place is asked for first. Distribution 2.8 does not tell it (404), and keeps
+    /// the upload until it purges old ones.
+    async fn cancel_at(&self, upload: &Url, moving: bool) {
+        let mut place = upload.clone();
+        if moving && let Standing::At(next, _) | Standing::Empty(next) = self.standing(upload, None).await {
+            place = next;
+        }
+        let call = Call::new(&self.access, Method::DELETE, place, &[200, 202, 204, 404, 405]);
         match tokio::time::timeout(CANCEL_PATIENCE, self.host.call(call)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an upload was not cancelled"),
@@ -327,14 +359,48 @@ impl Repository {
         }
     }
 
-    /// Gives all open uploads up, but for those that the same push can go on with when it failed.
-    pub(crate) async fn cancel_open(&self, why: Abort) {
+    /// Ends the work on all open uploads, whose requests are dropped by now: notes how far those are that another process
+    /// can go on with, and cancels the others. The notes are written before anybody is asked, and after an interruption
+    /// the rest may take [`GRACE`].
+    pub(crate) async fn leave(&self, why: Abort) {
         let open: Vec<_> = lock(&self.open).drain().collect();
-        for (upload, noted) in open {
-            if !(noted && why == Abort::Failed) {
-                self.cancel(&upload).await;
+        let noted: Vec<_> = open
+            .into_iter()
+            .map(|(place, open)| {
+                let note = open.note.filter(|note| note.write(&place));
+                (place, open.moving, note)
+            })
+            .collect();
+        let each = noted.iter().map(|(place, moving, note)| async move {
+            match note {
+                Some(note) => self.settle(place, note).await,
+                None => self.cancel_at(place, *moving).await,
             }
+        });
+        let limit = if why == Abort::Interrupted { GRACE } else { 2 * CANCEL_PATIENCE };
+        if tokio::time::timeout(limit, join_all(each)).await.is_err() {
+            tracing::debug!("not all uploads were cancelled in time");
         }
+    }
+
+    /// Cancels an upload that is noted, where the registry does not go on with it.
+    async fn settle(&self, place: &Url, note: &Note) {
+        // The registry may be making a blob of it: the next process asks for the blob first.
+        if note.done.is_some() {
+            return;
+        }
+        let place = match self.standing(place, None).await {
+            Standing::At(..) | Standing::Unknown(_) => return,
+            // Bytes may still be in the registry's memory.
+            Standing::Empty(_) if !note.checkpoints.last(1).is_empty() => return,
+            Standing::Empty(next) => next,
+            Standing::Gone(reason) => {
+                tracing::debug!(reason, "the upload cannot go on");
+                place.clone()
+            }
+        };
+        note.journal.remove();
+        self.cancel_at(&place, false).await;
     }
 
     /// Leaves an upload as it is, for another process.

@@ -154,7 +154,7 @@ impl RegistrySink {
                 if let Err(error) =
                     self.repository.finish(&upload, blob.digest(), size, &mut course.attempts).await
                 {
-                    return Err(course.refused(&partial, error).await);
+                    return Err(course.refused(partial, error).await);
                 }
             }
             Err(error) => return Err(course.broke(partial, error).await),

@@ -1,20 +1,40 @@
 //! The course of a blob into the registry: attempts that go on where the one before broke, in this process or in the next.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossdock_storage::{
-    BlobStream, Checkpoints, Compression, Descriptor, Digest, Error as StorageError, LayerWatch, NewLayer,
-    is_settled, layer_identity,
+    BlobStream, Checkpoints, Compression, Descriptor, Digest, Error as StorageError, Layer, LayerWatch,
+    NewLayer, is_settled, layer_identity,
 };
 use url::Url;
 
 use super::RegistrySink;
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Journal, Note};
 use crate::profile::UploadStyle;
 use crate::resume::{PROGRESS, Partial, Standing};
 use crate::retry::Attempts;
 use crate::upload::{Repository, Sent};
+
+/// A blob's place in the journal, and what was found there.
+#[derive(Debug)]
+pub(super) struct Noted {
+    journal: Arc<Journal>,
+    partial: Option<Partial>,
+}
+
+impl Noted {
+    fn new(journal: Arc<Journal>) -> Self {
+        let partial = journal.recall();
+        Self { journal, partial }
+    }
+
+    /// The digests of a layer of which an earlier process had sent all bytes.
+    pub(super) fn done(&self) -> Option<&Layer> {
+        self.partial.as_ref()?.done.as_ref()
+    }
+}
 
 /// The attempts at one blob.
 pub(super) struct Course<'a> {
@@ -22,7 +42,7 @@ pub(super) struct Course<'a> {
     pub(super) attempts: Attempts,
     /// Where the next attempt goes on; `None` for a new upload.
     partial: Option<Partial>,
-    journal: Option<Journal>,
+    journal: Option<Arc<Journal>>,
     /// Bytes between two states of its hash; `None` where none are kept.
     checkpoint_step: Option<u64>,
     /// Bytes of the whole blob, where they are known before it is sent.
@@ -35,13 +55,25 @@ pub(super) struct Course<'a> {
 }
 
 impl RegistrySink {
+    /// The place in the journal of a new layer, and what an earlier process noted there; `None` where nothing can be noted.
+    pub(super) fn noted_layer(&self, new: &NewLayer) -> Option<Noted> {
+        if !self.is_resumable() || !is_settled(&new.layer, SystemTime::now()) {
+            return None;
+        }
+        Some(Noted::new(self.journal(layer_identity(&new.layer, new.compression))?))
+    }
+
     /// The course of a new layer.
-    pub(super) async fn course_of_layer(&self, new: &NewLayer, watch: &LayerWatch) -> Course<'_> {
+    pub(super) async fn course_of_layer(
+        &self,
+        new: &NewLayer,
+        noted: Option<Noted>,
+        watch: &LayerWatch,
+    ) -> Course<'_> {
         let plain = new.compression == Compression::None;
         let step = plain.then_some(self.host().shared().options.checkpoint_step);
-        let identity =
-            || is_settled(&new.layer, SystemTime::now()).then(|| layer_identity(&new.layer, new.compression));
-        self.course(plain.then(|| new.layer.len()), step, identity, watch).await
+        let noted = noted.or_else(|| self.noted_layer(new));
+        self.course(plain.then(|| new.layer.len()), step, noted, watch).await
     }
 
     /// The course of a blob whose digest is known, one that is worth going on with where it is a `large` one.
@@ -51,23 +83,47 @@ impl RegistrySink {
         large: bool,
         watch: &LayerWatch,
     ) -> Course<'_> {
-        self.course(Some(blob.size()), None, || large.then(|| blob.digest().to_string()), watch).await
+        let noted = if large { self.noted_blob(blob) } else { None };
+        self.course(Some(blob.size()), None, noted, watch).await
+    }
+
+    fn noted_blob(&self, blob: &Descriptor) -> Option<Noted> {
+        if !self.is_resumable() {
+            return None;
+        }
+        Some(Noted::new(self.journal(blob.digest().to_string())?))
+    }
+
+    /// Whether the registry keeps what an upload has, as far as is known before one breaks.
+    fn is_resumable(&self) -> bool {
+        self.repository.profile().upload != UploadStyle::Monolithic
+    }
+
+    fn journal(&self, identity: String) -> Option<Arc<Journal>> {
+        let place = (self.host().registry(), self.repository.access.repository.as_str());
+        let total = self.planned.get().copied().unwrap_or_default();
+        Journal::open(&self.host().shared().options, place, identity, total).map(Arc::new)
+    }
+
+    /// Drops what was noted of a blob that is there by now, and the upload with it.
+    pub(super) async fn tidy(&self, noted: Noted) {
+        let Some(partial) = noted.partial else { return };
+        noted.journal.remove();
+        if let Standing::At(place, _) | Standing::Empty(place) =
+            self.repository.standing(&partial.url(), None).await
+        {
+            self.repository.cancel(&place).await;
+        }
     }
 
     async fn course(
         &self,
         len: Option<u64>,
         checkpoint_step: Option<u64>,
-        identity: impl FnOnce() -> Option<String>,
+        noted: Option<Noted>,
         watch: &LayerWatch,
     ) -> Course<'_> {
-        let resumable = self.repository.profile().upload != UploadStyle::Monolithic;
-        let identity = if resumable { identity() } else { None };
-        let journal = identity.and_then(|identity| {
-            let place = (self.host().registry(), self.repository.access.repository.as_str());
-            let total = self.planned.get().copied().unwrap_or_default();
-            Journal::open(&self.host().shared().options, place, identity, total)
-        });
+        let (journal, partial) = noted.map(|noted| (noted.journal, noted.partial)).unzip();
         let mut course = Course {
             repository: &self.repository,
             attempts: Attempts::watched(self.host().shared().options.retry, watch),
@@ -75,35 +131,44 @@ impl RegistrySink {
             journal,
             checkpoint_step,
             len,
-            resumable,
+            resumable: self.is_resumable(),
             reached: 0,
             renewed: false,
             again: false,
         };
-        course.recall(watch).await;
+        if let Some(partial) = partial.flatten() {
+            course.recall(partial, watch).await;
+        }
         course
     }
 }
 
 impl Course<'_> {
     /// Takes up the upload that an earlier process began, where the registry still has it.
-    async fn recall(&mut self, watch: &LayerWatch) {
-        let Some(mut partial) = self.journal.as_ref().and_then(Journal::recall) else { return };
+    async fn recall(&mut self, mut partial: Partial, watch: &LayerWatch) {
         match self.repository.standing(&partial.url(), self.len).await {
             Standing::At(next, offset) => {
                 tracing::info!(offset, "an upload of an earlier push goes on");
                 self.repository.opened(&next);
-                self.repository.noted(&next);
                 partial.moved(next, offset);
+                self.keep_note(&partial);
                 watch.position(offset);
                 self.partial = Some(partial);
+            }
+            Standing::Empty(next) => {
+                tracing::info!("the registry has nothing of the upload of an earlier push");
+                self.give_up(&next).await;
             }
             Standing::Gone(reason) => {
                 tracing::info!(reason, "the upload of an earlier push cannot go on");
                 self.give_up(&partial.url()).await;
             }
             Standing::Unknown(error) => {
-                tracing::debug!(%error, "the upload of an earlier push is left alone");
+                tracing::debug!(%error, "the upload of an earlier push is asked for once more");
+                self.repository.opened(&partial.url());
+                self.keep_note(&partial);
+                partial.unsure = true;
+                self.partial = Some(partial);
             }
         }
     }
@@ -155,10 +220,33 @@ impl Course<'_> {
         let place = (partial.offset, len);
         let sending = self.repository.send(&partial.upload, source, place, digest, watch);
         let Some(journal) = &self.journal else { return sending.await };
+        self.keep_note(partial);
         let checkpoints = self.checkpoint_step.map(|_| &partial.checkpoints);
         tokio::select! {
             sent = sending => sent,
-            () = journal.keep(self.repository, &partial.upload, checkpoints) => Err(StorageError::Interrupted.into()),
+            () = journal.keep(&partial.upload, checkpoints) => Err(StorageError::Interrupted.into()),
+        }
+    }
+
+    /// Has it noted how far the upload came, should the push end now.
+    fn keep_note(&self, partial: &Partial) {
+        if let Some(journal) = &self.journal {
+            let note = Note {
+                journal: Arc::clone(journal),
+                checkpoints: partial.checkpoints.clone(),
+                done: partial.done.clone(),
+            };
+            self.repository.keep_note(&partial.url(), note);
+        }
+    }
+
+    /// All bytes of a layer are sent, and the request that makes a blob of them comes next: what becomes of that may be
+    /// kept from this process, and the next one can ask for the blob.
+    pub(super) fn finishing(&self, partial: &mut Partial, layer: &Layer) {
+        partial.done = Some(layer.clone());
+        self.keep_note(partial);
+        if let Some(journal) = &self.journal {
+            journal.note(partial);
         }
     }
 
@@ -172,8 +260,13 @@ impl Course<'_> {
         error
     }
 
-    /// Gives up an upload of which no blob came to be.
-    pub(super) async fn refused(&mut self, partial: &Partial, error: Error) -> Error {
+    /// Gives up an upload of which no blob came to be, unless that may still happen: a request that was not let in, or
+    /// whose answer got lost, leaves the upload as it was.
+    pub(super) async fn refused(&mut self, partial: Partial, error: Error) -> Error {
+        if self.resumable && may_go_on(&error) {
+            self.partial = Some(partial);
+            return error;
+        }
         self.give_up(&partial.url()).await;
         // What was put together of several attempts may have become another blob: all of it goes once more.
         if partial.offset > 0 && error.status().is_some() { error.made_transient() } else { error }
@@ -235,7 +328,14 @@ impl Course<'_> {
                 let of = self.len.map_or_else(String::new, |len| format!(" of {len}"));
                 Ok(Some(format!("the upload goes on at byte {offset}{of}")))
             }
+            Standing::Empty(next) => {
+                self.repository.follow(&partial.upload, &next);
+                self.give_up(&next).await;
+                Ok(Some("the registry has nothing of it yet, so it is sent again from its start".to_owned()))
+            }
             Standing::Gone(reason) => {
+                // It was asked just now where the upload is.
+                self.repository.set_moving(&partial.url(), false);
                 self.give_up(&partial.url()).await;
                 Ok(Some(format!("{reason}, so it is sent again from its start")))
             }
@@ -253,7 +353,8 @@ impl Course<'_> {
     }
 }
 
-/// Whether the upload may still be there after such an error. 416 is the answer to a wrong start.
+/// Whether the upload may still be there after such an error. 416 is the answer to a wrong start; who is refused (401, 403)
+/// has changed nothing.
 fn may_go_on(error: &Error) -> bool {
-    error.is_transient() || error.is_unauthorized() || error.status() == Some(416)
+    error.is_transient() || error.is_refusal() || error.status() == Some(416)
 }

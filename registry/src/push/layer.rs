@@ -6,7 +6,7 @@ use crossdock_storage::{
 };
 
 use super::RegistrySink;
-use super::course::Course;
+use super::course::{Course, Noted};
 use crate::error::{Error, Result};
 use crate::resume::Partial;
 use crate::retry::Attempts;
@@ -25,11 +25,11 @@ impl RegistrySink {
         &self,
         new: &NewLayer,
         known: Option<&Layer>,
-        read: &ReadOptions,
-        watch: &LayerWatch,
+        noted: Option<Noted>,
+        (read, watch): (&ReadOptions, &LayerWatch),
     ) -> Result<Layer> {
         let job = Job { new, known, read, watch };
-        let mut course = self.course_of_layer(new, watch).await;
+        let mut course = self.course_of_layer(new, noted, watch).await;
         loop {
             watch.phase(Phase::Sending);
             let error = match course.ready().await {
@@ -55,19 +55,26 @@ impl RegistrySink {
         {
             return Ok(known.clone());
         }
-        let partial = course.upload().await?;
-        let (stream, pending) =
-            LayerStream::of_reader(job.reader(&partial), Some(partial.checkpoints.clone()), watch.clone());
-        let len = stream.stored_len();
-        let known_digest = known.map(|layer| layer.descriptor.digest());
-        let sent = course.send(&partial, Box::pin(stream), len, known_digest, None).await;
-        let (sent, layer) = match self.settle(new, known, sent, pending).await {
-            Ok(sent) => sent,
-            Err(error) => return Err(course.broke(partial, error).await),
+        let mut partial = course.upload().await?;
+        let (sent, layer) = match all_there(&partial, known) {
+            Some(layer) => (Sent::Open, layer),
+            None => {
+                let checkpoints = Some(partial.checkpoints.clone());
+                let (stream, pending) =
+                    LayerStream::of_reader(job.reader(&partial), checkpoints, watch.clone());
+                let len = stream.stored_len();
+                let known_digest = known.map(|layer| layer.descriptor.digest());
+                let sent = course.send(&partial, Box::pin(stream), len, known_digest, None).await;
+                match self.settle(new, known, sent, pending).await {
+                    Ok(sent) => sent,
+                    Err(error) => return Err(course.broke(partial, error).await),
+                }
+            }
         };
         tracing::debug!(digest = %layer.descriptor.digest(), bytes = layer.descriptor.size(), "layer sent");
         if sent == Sent::Open {
             watch.phase(Phase::Committing);
+            course.finishing(&mut partial, &layer);
             let (upload, digest, size) = (partial.url(), layer.descriptor.digest(), layer.descriptor.size());
             let finished = if known.is_none() {
                 self.finish_unless_there(&upload, digest, size, &mut course.attempts).await
@@ -75,7 +82,7 @@ impl RegistrySink {
                 self.repository.finish(&upload, digest, size, &mut course.attempts).await
             };
             if let Err(error) = finished {
-                return Err(course.refused(&partial, error).await);
+                return Err(course.refused(partial, error).await);
             }
         }
         course.done();
@@ -134,6 +141,12 @@ impl RegistrySink {
         }
         Ok(())
     }
+}
+
+/// The layer's digests, where the registry has all its bytes already and they are known: nothing is read then.
+fn all_there(partial: &Partial, known: Option<&Layer>) -> Option<Layer> {
+    let layer = known.or(partial.done.as_ref())?;
+    (partial.offset > 0 && partial.offset == layer.descriptor.size()).then(|| layer.clone())
 }
 
 impl Job<'_> {
