@@ -48,7 +48,7 @@ pub(crate) async fn interruptible<T, E: Into<anyhow::Error>>(
         _ = interrupt.recv() => SignalKind::interrupt(),
         _ = terminate.recv() => SignalKind::terminate(),
     };
-    tracing::warn!("interrupted: cancelling uploads");
+    tracing::warn!("interrupted: noting how far uploads are, and cancelling those that cannot go on");
     // A second signal, or a registry that does not answer, ends it at once.
     tokio::select! {
         () = sink.abort(Abort::Interrupted) => {}

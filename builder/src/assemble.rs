@@ -12,7 +12,9 @@ use crossdock_storage::{
 };
 
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
-use crate::media::{check_format, config_descriptor, format_of, index, layer_media_type, manifest};
+use crate::media::{
+    annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
+};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -165,10 +167,14 @@ pub async fn send_index_alone(
     format: ManifestFormat,
     sink: &dyn ImageSink,
 ) -> Result<AssembledIndex> {
-    check_entries(format, manifests.iter().any(|entry| !entry.details.annotations.is_empty()))?;
+    let mut manifests = manifests.to_vec();
+    for entry in &mut manifests {
+        let name = entry.digest.to_string();
+        in_format(format, &mut entry.details, &name);
+    }
     cleanly(sink, async {
         sink.prepare(&SinkPlan { format, ..SinkPlan::default() }).await?;
-        let (index, bytes) = index(format, manifests);
+        let (index, bytes) = index(format, &manifests);
         sink.commit(&index, bytes).await?;
         Ok(AssembledIndex { index, images: Vec::new() })
     })
@@ -179,7 +185,7 @@ pub async fn send_index_alone(
 struct Job<'a> {
     layers: Cow<'a, [AssemblyLayer]>,
     format: ManifestFormat,
-    annotations: &'a BTreeMap<String, String>,
+    annotations: Cow<'a, BTreeMap<String, String>>,
     documents: Documents<'a>,
 }
 
@@ -198,7 +204,7 @@ impl<'a> Job<'a> {
         Self {
             layers: Cow::Borrowed(&assembly.layers),
             format: assembly.format,
-            annotations: &assembly.annotations,
+            annotations: annotations_of(assembly.format, &assembly.annotations, "the image"),
             documents: Documents::New(&assembly.config),
         }
     }
@@ -217,13 +223,18 @@ impl<'a> Job<'a> {
                 }
             }
         }
-        let documents = if as_it_is { Documents::Kept(image) } else { Documents::Converted(image) };
-        Self { layers, format, annotations: &image.annotations, documents }
+        if as_it_is {
+            let annotations = Cow::Borrowed(&image.annotations);
+            return Self { layers, format, annotations, documents: Documents::Kept(image) };
+        }
+        let name = format!("the image {}", image.manifest.digest());
+        let annotations = annotations_of(format, &image.annotations, &name);
+        Self { layers, format, annotations, documents: Documents::Converted(image) }
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
     fn check(&self) -> Result<()> {
-        check_format(self.format, compressions(&self.layers), self.annotations)?;
+        check_format(self.format, compressions(&self.layers))?;
         for layer in &*self.layers {
             if let LayerContent::Blob { layer, .. } = &layer.content {
                 layer_media_type(layer.descriptor.media_type(), self.format)?;
@@ -257,7 +268,7 @@ impl<'a> Job<'a> {
         }
         let config = config_descriptor(self.format, &config_bytes);
         let descriptors = layers.iter().map(|layer| &layer.layer.descriptor);
-        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, self.annotations);
+        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &self.annotations);
         Ok(Assembled { manifest, manifest_bytes, config, config_bytes, layers })
     }
 }
@@ -285,7 +296,6 @@ async fn put_index(
     sink: &dyn ImageSink,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
-    check_entries(format, listed.iter().any(|listed| !listed.details.annotations.is_empty()))?;
     listed.iter().try_for_each(|listed| listed.image.check())?;
     let (entries, jobs): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|listed| (listed.with(()), listed.image)).unzip();
@@ -297,7 +307,10 @@ async fn put_index(
         let manifests: Vec<_> = entries
             .into_iter()
             .zip(&images)
-            .map(|(entry, image)| ManifestEntry::new(&image.manifest, entry.details))
+            .map(|(mut entry, image)| {
+                in_format(format, &mut entry.details, image.manifest.digest().as_ref());
+                ManifestEntry::new(&image.manifest, entry.details)
+            })
             .collect();
         let (index, bytes) = index(format, &manifests);
         sink.commit(&index, bytes).await?;
@@ -313,7 +326,7 @@ async fn put_blobs(
     options: &AssembleOptions,
 ) -> Result<Vec<Assembled>> {
     for job in jobs {
-        sink.prepare(&sink_plan(&job.layers, job.format, length(job.annotations))).await?;
+        sink.prepare(&sink_plan(&job.layers, job.format, length(&job.annotations))).await?;
     }
     let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
     let put = put_layers(&layers, sink, options).await?;
@@ -326,13 +339,12 @@ async fn put_blobs(
     Ok(images)
 }
 
-fn check_entries(format: ManifestFormat, annotated: bool) -> Result<()> {
-    if format == ManifestFormat::Docker && annotated {
-        return Err(Error::Unusable(
-            "a manifest list of the docker format has no annotations: use --format oci".to_owned(),
-        ));
+/// Drops what a list of the format has no place for.
+fn in_format(format: ManifestFormat, details: &mut EntryDetails, digest: &str) {
+    let kept = annotations_of(format, &details.annotations, &format!("the list's entry for {digest}"));
+    if let Cow::Owned(kept) = kept {
+        details.annotations = kept;
     }
-    Ok(())
 }
 
 /// Tells the sink to clean up where `work` fails.

@@ -1,6 +1,7 @@
 //! Documents of an image in one of the two families of media types: OCI image-spec 1.1, and Docker's image manifest
 //! version 2, schema 2.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -21,25 +22,37 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// Refuses what a family of media types has no place for.
+/// Refuses what a family of media types has no place for. Annotations are not among it: see [`annotations_of`].
 pub(crate) fn check_format(
     format: ManifestFormat,
     compressions: impl IntoIterator<Item = Compression>,
-    annotations: &BTreeMap<String, String>,
 ) -> Result<()> {
-    if format == ManifestFormat::Docker {
-        if compressions.into_iter().any(|compression| matches!(compression, Compression::Zstd { .. })) {
-            return Err(Error::Unusable(
-                "the docker format has no media type for zstd layers: use --format oci, or gzip".to_owned(),
-            ));
-        }
-        if !annotations.is_empty() {
-            return Err(Error::Unusable(
-                "the docker format has no annotations: use --format oci, or --label".to_owned(),
-            ));
-        }
+    if format == ManifestFormat::Docker
+        && compressions.into_iter().any(|compression| matches!(compression, Compression::Zstd { .. }))
+    {
+        return Err(Error::Unusable(
+            "the docker format has no media type for zstd layers: use --format oci, or --compression-format gzip"
+                .to_owned(),
+        ));
     }
     Ok(())
+}
+
+/// The annotations that a manifest or an entry of a list has in a format: Docker's has no place for any, and they are
+/// dropped, as buildah does; with a warning, as it does not.
+pub(crate) fn annotations_of<'a>(
+    format: ManifestFormat,
+    annotations: &'a BTreeMap<String, String>,
+    what: &str,
+) -> Cow<'a, BTreeMap<String, String>> {
+    if format == ManifestFormat::Oci || annotations.is_empty() {
+        return Cow::Borrowed(annotations);
+    }
+    let names = annotations.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    tracing::warn!(
+        "the docker format has no annotations: {what} goes without {names}; --format oci keeps them"
+    );
+    Cow::Owned(BTreeMap::new())
 }
 
 /// The same layer's media type in the other family (OCI image-spec, layer.md; Docker's manifest v2 schema 2).

@@ -35,7 +35,10 @@ pub(crate) async fn died(host: &Host, access: &Access, found: &Found) -> Option<
             format!("it was taken until {} and is not any more: it has expired ({says})", shown(seen))
         }
         (Some(seen), None) => {
-            format!("it was taken until {} and is not any more: it has expired, or was withdrawn", shown(seen))
+            format!(
+                "it was taken until {} and is not any more: it has expired, or was withdrawn",
+                shown(seen)
+            )
         }
         (None, says) => format!("it has expired: {}", says?),
     };

@@ -58,13 +58,16 @@ pub(crate) async fn fetch(host: &Host, access: &Access, selector: &str, image: &
 async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
     let url = host.endpoint().await?.manifest(&access.repository, selector);
     let make = |url| Call::new(access, Method::GET, url, &READ).with_accept(ACCEPT);
-    let answer = host.get_following(make, url).await.map_err(|error| match error {
-        Error::Status { status: 404, detail, .. } => Error::NotFound {
-            image: image.to_owned(),
-            detail: if detail.is_empty() { String::new() } else { format!(":{detail}") },
-        },
-        other => other,
-    })?;
+    let answer = match host.get_following(make, url).await {
+        Ok(answer) => answer,
+        Err(Error::Status { status: 404, detail, .. }) => return Err(not_found(image, &detail)),
+        Err(Error::Status { status: 500, .. })
+            if selector.contains(':') && !is_repository(host, access).await =>
+        {
+            return Err(not_found(image, " the repository has no image yet"));
+        }
+        Err(error) => return Err(error),
+    };
     let content_type = answer.header("content-type").unwrap_or_default();
     let content_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
     let announced = answer.header("docker-content-digest").map(str::to_owned);
@@ -86,6 +89,23 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
         return Err(Error::Digest { what, expected, actual: digest.to_string() });
     }
     Ok(Fetched { digest, bytes, content_type })
+}
+
+fn not_found(image: &str, detail: &str) -> Error {
+    let detail = if detail.is_empty() { String::new() } else { format!(":{detail}") };
+    Error::NotFound { image: image.to_owned(), detail }
+}
+
+/// Whether there is a repository, as far as an answer for a tag tells. OpenShift's registry fails with 500 on a digest where
+/// there is no ImageStream, as if it were in trouble, and knows no such name where it is asked for a tag.
+async fn is_repository(host: &Host, access: &Access) -> bool {
+    let Ok(endpoint) = host.endpoint().await else { return true };
+    let url = endpoint.manifest(&access.repository, "latest");
+    let call = Call::new(access, Method::GET, url, &READ).with_accept(ACCEPT);
+    match host.call(call).await {
+        Err(Error::Status { status: 404, detail, .. }) => !detail.contains("NAME_UNKNOWN"),
+        _ => true,
+    }
 }
 
 impl Fetched {

@@ -189,7 +189,7 @@ const BUILD: &[Flag] = &[
     ignored("add-history", Bool, "each instruction has its line; in buildah a flag of add, config, copy and run"),
     ignored("add-host", List, RUN),
     honoured("all-platforms", Bool),
-    honoured("annotation", List).note("with --format docker, which has no place for one, refused"),
+    honoured("annotation", List).note("--format docker has no place for one: dropped, with a warning"),
     honoured("arch", Value),
     honoured("authfile", Value),
     ignored("blob-cache", Value, STORE),

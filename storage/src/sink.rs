@@ -83,7 +83,7 @@ pub struct PlannedLayer {
 pub enum Abort {
     /// Something went wrong. What the same command can go on with may stay.
     Failed,
-    /// Nobody wants it any more: nothing stays.
+    /// A signal, and little time: what the same command can go on with is noted first, and may stay.
     Interrupted,
 }
 
@@ -92,7 +92,7 @@ pub enum Abort {
 /// The caller calls `prepare` once for each image, then puts blobs (several at a time), then `commit`; on any error it
 /// calls `abort` and not `commit`. Of an image index the manifests are put before it is committed. A sink leaves nothing
 /// behind after `abort`, but for blobs in a registry, which no manifest names and which the registry collects, and for
-/// what [`Abort::Failed`] allows.
+/// what [`Abort`] allows.
 #[async_trait]
 pub trait ImageSink: Send + Sync + fmt::Debug {
     /// What the sink is, as a user writes it.

@@ -275,7 +275,6 @@ fn command_lines_that_cannot_be_understood() {
         (&["build", "--ignorefile", "missing", "context"], 3),
         (&["build", "--cert-dir", "missing", "--push", "-t", &name, "context"], 2),
         (&["build", "--format", "docker", "--compression-format", "zstd", "context"], 3),
-        (&["build", "--format", "docker", "--annotation", "a=b", "context"], 3),
     ];
     for (args, code) in cases {
         let case = table.case();

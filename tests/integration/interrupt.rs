@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the uploads are cancelled, no tag moves, and the program ends at once.
+//! SIGINT and SIGTERM: no tag moves, and the program ends at once. What nobody can go on with is cancelled; `killed` has the
+//! uploads that go on in the next run.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -32,7 +33,7 @@ fn ended(sandbox: &Sandbox, mut child: Child, limit: Duration) -> Run {
 }
 
 #[test]
-fn an_interrupted_push_cancels_its_uploads_and_moves_no_tag() {
+fn an_interrupted_push_cancels_uploads_of_which_the_registry_has_nothing_and_moves_no_tag() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let registry = Registry::start();
         let proxy = registry.proxy();
@@ -64,6 +65,36 @@ fn an_interrupted_push_cancels_its_uploads_and_moves_no_tag() {
         assert_eq!(registry.tag("model", "1").as_deref(), Some(old.digest()));
         drop(go_on);
     }
+}
+
+/// Distribution 2.8 says of a broken upload neither how far it is nor where: GET and DELETE of every place that it ever
+/// named get 404. It keeps the bytes until it purges old uploads; all that can be done is to ask, and to note nothing.
+#[test]
+fn an_interrupted_push_to_a_registry_that_cannot_go_on_notes_nothing_and_starts_again() {
+    let registry = Registry::start();
+    let proxy = registry.proxy();
+    let sandbox = Sandbox::small();
+    write_sparse(&sandbox.file("model/weights"), 16 << 30);
+    // A file that was written within the last two seconds is not noted anyway.
+    thread::sleep(Duration::from_millis(2_100));
+    let name = format!("{}/model:1", proxy.addr());
+    let args = ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "context"];
+    let child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    let noted = || sandbox.files_below("root/uploads").into_keys().any(|path| path.ends_with(".json"));
+    while !noted() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it is never noted");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let asked = proxy.count("GET", "/blobs/uploads/");
+    send(&child, Signal::SIGTERM);
+    let run = ended(&sandbox, child, Duration::from_secs(10));
+    assert_eq!(run.status.code(), Some(143), "{run}");
+    assert_eq!(proxy.count("GET", "/blobs/uploads/"), asked + 1, "{run}");
+    assert!(!noted(), "{run}");
+    assert_eq!(registry.tag("model", "1"), None);
+    write_large(&sandbox.file("model/weights"), 1 << 20, 1);
+    sandbox.pushed(&name, &["--root", "root"]);
 }
 
 /// Interrupts a build as soon as it works on its layer.

@@ -53,11 +53,20 @@ fn is_noted(journal: &Path) -> bool {
 /// Starts a push, of which the registry takes a part, and waits until that is in the journal.
 fn begun(sandbox: &Sandbox, registry: &Quirks, name: &str) -> Child {
     registry.hang_after(TAKEN);
-    let args = ["--root", "root", "build", "--push", "-t", name, "--tls-verify=false", "context"];
-    let child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = started(sandbox, name);
     until("the registry to have its part", || registry.received() >= TAKEN);
     until("the journal", || is_noted(&journal(sandbox)));
     child
+}
+
+fn started(sandbox: &Sandbox, name: &str) -> Child {
+    let args = ["--root", "root", "build", "--push", "-t", name, "--tls-verify=false", "context"];
+    sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn terminated(mut child: Child) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 fn again(sandbox: &Sandbox, registry: &Quirks, name: &str) -> Built {
@@ -95,14 +104,167 @@ fn a_killed_push_goes_on_where_the_registry_keeps_the_upload() {
 }
 
 #[test]
-fn an_interrupted_push_leaves_no_upload_though_it_was_noted() {
+fn an_interrupted_push_goes_on_where_the_registry_keeps_the_upload() {
+    for (kind, kept) in [
+        (Kind::Distribution3, true),
+        (Kind::OpenShift, true),
+        (Kind::Quay, true),
+        (Kind::Distribution2, false),
+        (Kind::Zot, false),
+    ] {
+        let (sandbox, registry) = (model(1), Quirks::start(kind));
+        let name = format!("{}/team/model:1", registry.addr());
+        terminated(begun(&sandbox, &registry, &name));
+        assert_eq!(
+            (registry.open_uploads(), is_noted(&journal(&sandbox))),
+            (usize::from(kept), kept),
+            "{kind:?}"
+        );
+        assert!(!registry.has_manifest("/v2/team/model/manifests/1"), "{kind:?}");
+        let built = sandbox.pushed(&name, &["--root", "root"]);
+        let again = if kept { 0 } else { TAKEN };
+        let total = registry.received();
+        assert!((LEN + again..LEN + again + REST).contains(&total), "{kind:?}: {total} of {LEN} sent");
+        let read = built.number("bytes_read");
+        assert!(!kept || read <= LEN - 16 * MIB + REST, "{kind:?}: {read} read");
+        assert_eq!(
+            (registry.open_uploads(), is_noted(&journal(&sandbox))),
+            (0, false),
+            "{kind:?}: nothing is left"
+        );
+        assert!(registry.has_manifest("/v2/team/model/manifests/1"), "{kind:?}");
+    }
+}
+
+/// A state of the hash is kept after each 16 MiB: what a signal finds between two is noted then.
+#[test]
+fn an_interrupted_push_notes_what_was_not_noted_yet() {
     let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
-    let name = format!("{}/model:1", registry.addr());
-    let mut child = begun(&sandbox, &registry, &name);
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert_eq!(registry.open_uploads(), 0);
-    again(&sandbox, &registry, &name);
+    let name = format!("{}/team/model:1", registry.addr());
+    let taken = 9 * MIB;
+    registry.hang_after(taken);
+    let child = started(&sandbox, &name);
+    until("the registry to have its part", || registry.received() >= taken);
+    assert!(!is_noted(&journal(&sandbox)));
+    terminated(child);
+    assert_eq!((registry.open_uploads(), is_noted(&journal(&sandbox))), (1, true));
+    sandbox.pushed(&name, &["--root", "root"]);
+    let total = registry.received();
+    assert!((LEN..LEN + REST).contains(&total), "{total} of {LEN} sent");
+}
+
+#[test]
+fn an_interrupted_push_that_nobody_can_go_on_with_is_cancelled_at_its_present_place() {
+    for kind in [Kind::Distribution3, Kind::OpenShift, Kind::Quay] {
+        let (sandbox, registry) = (model(1), Quirks::start(kind));
+        let name = format!("{}/team/model:1", registry.addr());
+        registry.hang_after(TAKEN);
+        // Without a home there is no place for notes.
+        let args = ["build", "--push", "-t", &name, "--tls-verify=false", "context"];
+        let mut command = sandbox.command(&args);
+        command.env_remove("HOME").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        until("the registry to have its part", || registry.received() >= TAKEN);
+        let cancelled = registry.count("DELETE");
+        terminated(child);
+        assert_eq!(registry.open_uploads(), 0, "{kind:?}");
+        assert_eq!(registry.count("DELETE"), cancelled + 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_layer_whose_commit_nobody_heard_of_is_not_sent_again() {
+    for compressed in [&[][..], &["--compression-format", "zstd"]] {
+        let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
+        let name = format!("{}/model:1", registry.addr());
+        registry.leave_unanswered();
+        let args = ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "--squash"];
+        let args = [&args[..], compressed, &["context"]].concat();
+        let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("the registry to have the layer", || registry.blobs() == 1);
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (before, asked) = (registry.received(), registry.count("HEAD /v2/model/blobs"));
+        assert!(is_noted(&journal(&sandbox)));
+        let more = [&["--root", "root", "--squash"], compressed].concat();
+        let built = sandbox.pushed(&name, &more);
+        assert!(registry.received() - before < REST, "{} sent again", registry.received() - before);
+        assert_eq!(built.number("bytes_read"), 0);
+        assert!(registry.count("HEAD /v2/model/blobs") > asked);
+        assert!(!is_noted(&journal(&sandbox)), "nothing is left");
+    }
+}
+
+#[test]
+fn a_commit_that_is_not_let_in_keeps_the_upload_for_the_next_run() {
+    // An expired token, an API server that is down (without a word), a quota, a proxy.
+    for (kind, status, code) in [
+        (Kind::OpenShift, 401, 6),
+        (Kind::Distribution3, 401, 6),
+        (Kind::OpenShift, 400, 5),
+        (Kind::Distribution3, 403, 6),
+        (Kind::Quay, 503, 5),
+    ] {
+        let (sandbox, registry) = (model(1), Quirks::start(kind));
+        let name = format!("{}/team/model:1", registry.addr());
+        registry.refuse("PUT", "/blobs/uploads/", status, 100);
+        let args = ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "--squash"];
+        let args = [&args[..], &["--retry", "1", "--retry-delay", "10ms", "context"]].concat();
+        let run = sandbox.run(&args).failed(code);
+        assert!(run.stderr.contains(&status.to_string()), "{kind:?} {status}: {run}");
+        assert_eq!(
+            (registry.open_uploads(), is_noted(&journal(&sandbox))),
+            (1, true),
+            "{kind:?} {status}: {run}"
+        );
+        let cancelled = registry.count("DELETE");
+        registry.refuse_no_more();
+        let (before, patches) = (registry.received(), registry.count("PATCH"));
+        let built = sandbox.pushed(&name, &["--root", "root", "--squash"]);
+        assert!(registry.received() - before < REST, "{kind:?} {status}: sent again");
+        assert_eq!(registry.count("PATCH"), patches + 1, "{kind:?} {status}: the config alone");
+        assert_eq!(built.number("bytes_read"), 0, "{kind:?} {status}");
+        assert_eq!((registry.open_uploads(), is_noted(&journal(&sandbox))), (0, false), "{kind:?} {status}");
+        // That of the preflight.
+        assert_eq!(registry.count("DELETE"), cancelled + 1, "{kind:?} {status}");
+    }
+}
+
+#[test]
+fn a_commit_that_is_let_in_later_needs_no_byte_twice() {
+    for status in [400, 401, 429, 503] {
+        let (sandbox, registry) = (model(1), Quirks::start(Kind::OpenShift));
+        let name = format!("{}/team/model:1", registry.addr());
+        registry.refuse("PUT", "/blobs/uploads/", status, 1);
+        let built = sandbox.pushed(&name, &["--root", "root", "--squash", "--retry-delay", "10ms"]);
+        assert!((LEN..LEN + REST).contains(&registry.received()), "{status}");
+        assert!((LEN..LEN + REST).contains(&built.number("bytes_read")), "{status}");
+    }
+}
+
+#[test]
+fn a_token_that_dies_under_a_layer_leaves_it_to_the_next_run() {
+    for kind in [Kind::OpenShift, Kind::Distribution3] {
+        let (sandbox, registry) = (model(1), Quirks::start(kind));
+        let name = format!("{}/team/model:1", registry.addr());
+        registry.break_after(TAKEN);
+        let args =
+            ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "--squash", "context"];
+        let child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // All that comes after the bytes is refused, the question how far they came as well.
+        until("the upload", || registry.count("PATCH") == 1);
+        for (method, part) in [("PATCH", ""), ("GET", "/blobs/uploads/"), ("GET", "/v2/"), ("DELETE", "")] {
+            registry.refuse(method, part, 401, 100);
+        }
+        let run = sandbox.finish(child.wait_with_output().unwrap(), &args);
+        assert_eq!(run.status.code(), Some(6), "{run}");
+        assert_eq!((registry.open_uploads(), is_noted(&journal(&sandbox))), (1, true), "{kind:?}: {run}");
+        registry.refuse_no_more();
+        sandbox.pushed(&name, &["--root", "root", "--squash"]);
+        let total = registry.received();
+        assert!((LEN..LEN + REST).contains(&total), "{kind:?}: {total} of {LEN} sent");
+    }
 }
 
 #[test]

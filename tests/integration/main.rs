@@ -29,6 +29,7 @@ mod killed;
 mod local_images;
 mod manifests;
 mod network;
+mod openshift;
 mod outputs;
 mod preflight;
 mod progress;

@@ -18,6 +18,12 @@ pub(crate) fn rows() -> Vec<Row> {
             "--annotation",
             "b=x=y",
         ]),
+        row("flag-annotation-docker", "FROM scratch\nCOPY a.txt /a\n").args(&[
+            "--annotation",
+            "a=1",
+            "--format",
+            "docker",
+        ]),
         row("flag-env", "FROM oci:base:latest\nENV A=in\nENV C=$A-$B\nLABEL a=\"[$A]\" b=\"[$B]\"\n")
             .args(&["--env", "A=1", "--env", "B=x=y", "--env", "NAME=cli"]),
         row("flag-env-empty", "FROM scratch\nENV A=in\n").args(&["--env", "A="]),

@@ -1,4 +1,5 @@
-//! The manifest: every blob is there by now. The tags move last, and what they name is read back.
+//! The manifest: every blob is there by now. The tags move last, and what they name is read back; the images of an index
+//! after that, for OpenShift's registry shows a manifest by its digest only once a tag names it or its index.
 
 use bytes::Bytes;
 use crossdock_storage::{Descriptor, Digest, ImageIndex, ImageManifest, is_index};
@@ -14,7 +15,7 @@ use crate::manifest::fetch;
 use crate::preflight;
 
 impl RegistrySink {
-    /// Puts the manifest of one image of an index: it has no tag.
+    /// Puts the manifest of one image of an index: it has no tag, and is read back when the index has one.
     pub(super) async fn publish_unnamed(&self, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
         self.ask_again_in_time(bytes).await?;
         let access = &self.repository.access;
@@ -22,21 +23,22 @@ impl RegistrySink {
         if let Err(error) = self.put(manifest.digest().as_ref(), &image, manifest, bytes).await {
             return Err(preflight::explain_manifest(&self.repository, error).await);
         }
-        self.is_there_by_digest(manifest.digest()).await?;
         self.remember(bytes);
         lock(&self.manifests).insert(manifest.digest().clone());
         Ok(())
     }
 
     pub(super) async fn publish(&self, manifest: &Descriptor, bytes: &Bytes) -> Result<()> {
-        if is_index(manifest.media_type()) {
-            self.check_children(bytes).await?;
+        let children = if is_index(manifest.media_type()) {
+            self.check_children(bytes).await?
         } else {
             self.ask_again_in_time(bytes).await?;
-        }
+            Vec::new()
+        };
         for reference in &self.references {
             if let Err(error) = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await
             {
+                let error = explain_index(error, bytes);
                 return Err(preflight::explain_manifest(&self.repository, error).await);
             }
         }
@@ -55,7 +57,9 @@ impl RegistrySink {
                 });
             }
         }
-        self.is_there_by_digest(manifest.digest()).await?;
+        for digest in std::iter::once(manifest.digest()).chain(&children) {
+            self.is_there_by_digest(digest).await?;
+        }
         self.remember(bytes);
         Ok(())
     }
@@ -70,7 +74,8 @@ impl RegistrySink {
                 Ok(_) => return Ok(()),
                 Err(Error::NotFound { .. }) => {
                     let (what, status, retry_after) = (format!("GET the manifest {image}"), 404, None);
-                    let detail = ": the tag names it, and by its digest it is not there".to_owned();
+                    let detail =
+                        ": the tag names it or its index, and by its digest it is not there".to_owned();
                     let error = Error::Status { what, status, detail, transient: true, retry_after };
                     attempts.failed(error).await?;
                 }
@@ -90,13 +95,16 @@ impl RegistrySink {
         }
     }
 
-    /// An index may name only images that are there: those that this push did not put are asked for.
-    async fn check_children(&self, bytes: &Bytes) -> Result<()> {
+    /// An index may name only images that are there: those that this push did not put are asked for. Gives those that it
+    /// did, which can be asked for when the index has its tag.
+    async fn check_children(&self, bytes: &Bytes) -> Result<Vec<Digest>> {
         let index: ImageIndex = serde_json::from_slice(bytes)
             .map_err(|source| Error::Malformed { what: "the index to push".to_owned(), source })?;
         let access = &self.repository.access;
+        let mut put = Vec::new();
         for child in index.manifests() {
             if lock(&self.manifests).contains(child.digest()) {
+                put.push(child.digest().clone());
                 continue;
             }
             let image = format!("{}/{}@{}", self.host().registry(), access.repository, child.digest());
@@ -114,7 +122,7 @@ impl RegistrySink {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(put)
     }
 
     /// Looks whether all blobs are still there, where the push has taken long.
@@ -174,12 +182,29 @@ impl RegistrySink {
                 Err(error) => error,
             };
             attempts.failed(error).await?;
-            // The answer may have got lost and not the manifest.
-            if let Ok(fetched) = fetch(self.host(), access, selector, image).await
+            // The answer may have got lost and not the manifest. By its digest it can always be put once more.
+            if !selector.contains(':')
+                && let Ok(fetched) = fetch(self.host(), access, selector, image).await
                 && fetched.bytes == *bytes
             {
                 return Ok(());
             }
         }
     }
+}
+
+/// Says of an index that OpenShift's registry fails on what it lacks.
+fn explain_index(error: Error, bytes: &Bytes) -> Error {
+    let Error::Status { what, status: 500, detail, transient, retry_after } = error else { return error };
+    let index: Option<ImageIndex> = serde_json::from_slice(bytes).ok();
+    let entries = index.as_ref().map(|index| index.manifests().as_slice()).unwrap_or_default();
+    let Some(nameless) = entries.iter().find(|entry| entry.platform().is_none()) else {
+        return Error::Status { what, status: 500, detail, transient, retry_after };
+    };
+    let detail = format!(
+        "{detail}; the list says no platform for its image {}, and OpenShift's registry takes no such list: give it one \
+         with `crossdock manifest annotate --os OS --arch ARCH`",
+        nameless.digest()
+    );
+    Error::Status { what, status: 500, detail, transient, retry_after }
 }

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "not every test uses everything")]
 
+#[path = "quirks_manifests.rs"]
+mod manifests;
+
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,13 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossdock_storage::Hasher;
+use manifests::Manifests;
 
 /// Whose peculiarities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Content-Range checked, a wrong start or a stale state is 416; GET gives Range and a fresh Location.
     Distribution3,
-    /// Appends; an offset other than that of the state is 404 and the end of the upload.
+    /// Uploads as Distribution 3, behind a door that wants a token; a manifest is there only once a tag names it.
+    OpenShift,
+    /// Appends; for an offset other than that of the state all requests get 404, and nobody can reach the upload any more.
     Distribution2,
     /// Appends without Content-Range; GET has no Location, and N in `bytes=0-N` is the next offset.
     Quay,
@@ -40,13 +46,17 @@ pub(crate) struct Quirks {
 struct State {
     uploads: HashMap<String, Upload>,
     blobs: HashMap<(String, String), Vec<u8>>,
-    manifests: HashMap<String, Vec<u8>>,
+    manifests: Manifests,
     begun: usize,
     /// Bodies to break after so many bytes, one each.
     breaks: Vec<u64>,
     /// Bytes at the end of a broken body that are lost.
     forgetful: u64,
     hanging: Option<u64>,
+    /// Refusals to come: method, a part of path and query, and status.
+    refusals: Vec<(&'static str, &'static str, u16)>,
+    /// So many PUTs of blobs are carried out and never answered.
+    speechless: usize,
     silent: usize,
     received: u64,
     requests: Vec<String>,
@@ -56,6 +66,8 @@ struct State {
 struct Upload {
     bytes: Vec<u8>,
     patches: usize,
+    /// Nobody knows its place any more.
+    lost: bool,
 }
 
 struct Reply(u16, Vec<(&'static str, String)>, Vec<u8>);
@@ -97,6 +109,23 @@ impl Quirks {
         self.state.lock().unwrap().hanging = Some(bytes);
     }
 
+    /// Refuses the next so many requests of this method with this in path or query: without a word, and 401 with OpenShift's
+    /// challenge.
+    pub(crate) fn refuse(&self, method: &'static str, part: &'static str, status: u16, times: usize) {
+        let refusals = std::iter::repeat_n((method, part, status), times);
+        self.state.lock().unwrap().refusals.extend(refusals);
+    }
+
+    /// Forgets refusals that nobody met.
+    pub(crate) fn refuse_no_more(&self) {
+        self.state.lock().unwrap().refusals.clear();
+    }
+
+    /// Carries the next PUT of a blob out, and never answers it.
+    pub(crate) fn leave_unanswered(&self) {
+        self.state.lock().unwrap().speechless += 1;
+    }
+
     /// Answers 503 so many times to who asks how far an upload is.
     pub(crate) fn refuse_asking(&self, times: usize) {
         self.state.lock().unwrap().silent = times;
@@ -116,16 +145,23 @@ impl Quirks {
         self.state.lock().unwrap().blobs.get(&(repository.to_owned(), digest.to_owned())).cloned()
     }
 
+    /// How many blobs there are, in all repositories.
+    pub(crate) fn blobs(&self) -> usize {
+        self.state.lock().unwrap().blobs.len()
+    }
+
     pub(crate) fn remove_blobs(&self) {
         self.state.lock().unwrap().blobs.clear();
     }
 
+    /// Uploads that somebody could go on with, or cancel.
     pub(crate) fn open_uploads(&self) -> usize {
-        self.state.lock().unwrap().uploads.len()
+        self.state.lock().unwrap().uploads.values().filter(|upload| !upload.lost).count()
     }
 
+    /// Whether there is a manifest under this path, whether or not it can be read.
     pub(crate) fn has_manifest(&self, path: &str) -> bool {
-        self.state.lock().unwrap().manifests.contains_key(path)
+        self.state.lock().unwrap().manifests.has(path)
     }
 
     /// Requests that begin so, `METHOD PATH`.
@@ -153,6 +189,10 @@ fn serve(kind: Kind, addr: SocketAddr, state: &Mutex<State>, client: TcpStream) 
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     state.lock().unwrap().requests.push(format!("{method} {target}"));
     let is_upload = target.contains("/blobs/uploads/") && matches!(method, "PATCH" | "PUT");
+    if let Some(answer) = at_the_door(kind, addr, &mut state.lock().unwrap(), method, target, &headers) {
+        read_body(&mut reader, &headers, u64::MAX)?;
+        return reply(&mut client, &answer, method);
+    }
     let told: Option<u64> = headers.get("content-length").and_then(|len| len.parse().ok());
     let mut broken = false;
     let mut body = Vec::new();
@@ -161,13 +201,13 @@ fn serve(kind: Kind, addr: SocketAddr, state: &Mutex<State>, client: TcpStream) 
     if refused {
         read_body(&mut reader, &headers, u64::MAX)?;
         let status = if kind == Kind::Ghcr { 416 } else { 405 };
-        return reply(&mut client, &Reply(status, Vec::new(), Vec::new()));
+        return reply(&mut client, &Reply(status, Vec::new(), Vec::new()), method);
     }
     if is_upload {
         // Checked before the body, as far as it can be.
         if let Some(answer) = check(kind, addr, &mut state.lock().unwrap(), target, &headers) {
             read_body(&mut reader, &headers, u64::MAX)?;
-            return reply(&mut client, &answer);
+            return reply(&mut client, &answer, method);
         }
         let (limit, hang) = {
             let mut state = state.lock().unwrap();
@@ -192,12 +232,8 @@ fn serve(kind: Kind, addr: SocketAddr, state: &Mutex<State>, client: TcpStream) 
             }
         }
         drop(state);
-        if hang {
-            // Until the client has had enough.
-            let mut rest = [0; 1024];
-            while broken && client.peek(&mut rest)? > 0 {
-                thread::sleep(std::time::Duration::from_millis(20));
-            }
+        if hang && broken {
+            wait_for_the_end(&client)?;
         }
     } else if method == "PUT" {
         body = read_body(&mut reader, &headers, u64::MAX)?;
@@ -206,7 +242,58 @@ fn serve(kind: Kind, addr: SocketAddr, state: &Mutex<State>, client: TcpStream) 
         return Ok(());
     }
     let answer = handle(kind, addr, &mut state.lock().unwrap(), method, target, &headers, body);
-    reply(&mut client, &answer)
+    let speechless = {
+        let mut state = state.lock().unwrap();
+        let speechless = is_upload && method == "PUT" && state.speechless > 0;
+        state.speechless -= usize::from(speechless);
+        speechless
+    };
+    if speechless {
+        return wait_for_the_end(&client);
+    }
+    reply(&mut client, &answer, method)
+}
+
+/// Until the client has had enough. What it still sends is not read.
+fn wait_for_the_end(client: &TcpStream) -> io::Result<()> {
+    let mut rest = [0; 1024];
+    while client.peek(&mut rest)? > 0 {
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// What is refused whatever it is: what the test wants refused, and whom OpenShift does not know.
+fn at_the_door(
+    kind: Kind,
+    addr: SocketAddr,
+    state: &mut State,
+    method: &str,
+    target: &str,
+    headers: &HashMap<String, String>,
+) -> Option<Reply> {
+    let meant = |(refused, part, _): &(&str, &str, u16)| *refused == method && target.contains(part);
+    if let Some(at) = state.refusals.iter().position(meant) {
+        let (.., status) = state.refusals.remove(at);
+        let challenge = ("www-authenticate", "Basic realm=openshift,error=\"access denied\"".to_owned());
+        let headers = if status == 401 { vec![challenge] } else { Vec::new() };
+        return Some(Reply(status, headers, Vec::new()));
+    }
+    if kind != Kind::OpenShift {
+        return None;
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    if path == "/openshift/token" {
+        let status = if method == "GET" { 200 } else { 405 };
+        return Some(Reply(status, Vec::new(), br#"{"token":"t","access_token":"t"}"#.to_vec()));
+    }
+    if !headers.contains_key("authorization") {
+        let challenge = format!("Bearer realm=\"http://{addr}/openshift/token\"");
+        return Some(Reply(401, vec![("www-authenticate", challenge)], Vec::new()));
+    }
+    let repository = path.strip_prefix("/v2/").filter(|rest| !rest.is_empty())?;
+    let repository = repository.split("/blobs/").next()?.split("/manifests/").next()?;
+    (repository.split('/').count() != 2).then(|| Reply(400, Vec::new(), Vec::new()))
 }
 
 /// What is wrong with a request to an upload, before its body.
@@ -228,10 +315,12 @@ fn check(
     let stated = query(target, "_state").and_then(|state| state.parse().ok());
     match kind {
         Kind::Distribution2 if stated != Some(size) => {
-            state.uploads.remove(&id);
-            Some(Reply(404, Vec::new(), Vec::new()))
+            if let Some(upload) = state.uploads.get_mut(&id) {
+                upload.lost = true;
+            }
+            Some(Reply(404, Vec::new(), b"{\"errors\":[{\"code\":\"BLOB_UPLOAD_INVALID\"}]}".to_vec()))
         }
-        Kind::Distribution3 | Kind::Ghcr
+        Kind::Distribution3 | Kind::OpenShift | Kind::Ghcr
             if stated != Some(size)
                 || (headers.contains_key("content-length") && start.is_some_and(|start| start != size)) =>
         {
@@ -278,28 +367,23 @@ fn handle(
         return Reply(200, Vec::new(), Vec::new());
     }
     if path.contains("/manifests/") {
-        return match method {
-            "PUT" => {
-                let (start, _) = path.rsplit_once('/').unwrap_or_default();
-                let by_digest = format!("{start}/{}", Hasher::digest(&body));
-                state.manifests.insert(by_digest, body.clone());
-                state.manifests.insert(path.to_owned(), body);
-                Reply(201, Vec::new(), Vec::new())
+        let media_type = headers.get("content-type").map(String::as_str).unwrap_or_default();
+        return match (kind, method) {
+            (Kind::OpenShift, "PUT") => {
+                let (manifests, blobs) = (&mut state.manifests, &state.blobs);
+                let repository = repository.split("/manifests/").next().unwrap_or_default().to_owned();
+                let has = |digest: &str| blobs.contains_key(&(repository.clone(), digest.to_owned()));
+                manifests.put_in_stream(path, media_type, body, has)
             }
-            _ => match state.manifests.get(path) {
-                Some(bytes) => Reply(
-                    200,
-                    vec![("content-type", "application/vnd.oci.image.manifest.v1+json".to_owned())],
-                    bytes.clone(),
-                ),
-                None => Reply(404, Vec::new(), Vec::new()),
-            },
+            (Kind::OpenShift, _) => state.manifests.get_from_stream(path),
+            (_, "PUT") => state.manifests.put(path, media_type, body),
+            _ => state.manifests.get(path),
         };
     }
     let Some(id) = path.split("/blobs/uploads/").nth(1) else {
         let digest = path.rsplit('/').next().unwrap_or_default().to_owned();
         return match state.blobs.get(&(repository, digest)) {
-            Some(bytes) => Reply(200, vec![("x-length", bytes.len().to_string())], Vec::new()),
+            Some(bytes) => Reply(200, Vec::new(), bytes.clone()),
             None => Reply(404, Vec::new(), Vec::new()),
         };
     };
@@ -335,6 +419,10 @@ fn handle(
             Reply(201, vec![("docker-content-digest", digest)], Vec::new())
         }
         "DELETE" => {
+            let strict = matches!(kind, Kind::Distribution3 | Kind::OpenShift | Kind::Distribution2);
+            if strict && let Some(answer) = check(kind, addr, state, target, &HashMap::new()) {
+                return answer;
+            }
             state.uploads.remove(id);
             Reply(204, Vec::new(), Vec::new())
         }
@@ -343,9 +431,7 @@ fn handle(
             Reply(503, Vec::new(), Vec::new())
         }
         _ => {
-            if kind != Kind::Distribution3
-                && kind != Kind::Ghcr
-                && kind != Kind::Quay
+            if !matches!(kind, Kind::Distribution3 | Kind::OpenShift | Kind::Ghcr | Kind::Quay)
                 && let Some(answer) = check(kind, addr, state, target, headers)
             {
                 return answer;
@@ -386,9 +472,8 @@ fn query(target: &str, name: &str) -> Option<String> {
     Some(value.replace("%3A", ":").replace("%2F", "/"))
 }
 
-fn reply(client: &mut TcpStream, Reply(status, headers, body): &Reply) -> io::Result<()> {
-    let len = headers.iter().find(|(name, _)| *name == "x-length");
-    let len = len.map_or_else(|| body.len().to_string(), |(_, value)| value.clone());
+fn reply(client: &mut TcpStream, Reply(status, headers, body): &Reply, method: &str) -> io::Result<()> {
+    let len = body.len();
     let mut text = format!("HTTP/1.1 {status} Quirk\r\nconnection: close\r\n");
     if *status != 204 {
         text.push_str(&format!("content-length: {len}\r\n"));
@@ -398,7 +483,7 @@ fn reply(client: &mut TcpStream, Reply(status, headers, body): &Reply) -> io::Re
     }
     text.push_str("\r\n");
     client.write_all(text.as_bytes())?;
-    client.write_all(body)
+    if method == "HEAD" { Ok(()) } else { client.write_all(body) }
 }
 
 /// The body, or the first `limit` bytes of it.

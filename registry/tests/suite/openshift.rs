@@ -240,6 +240,76 @@ async fn an_expired_token_is_told_from_a_missing_right() {
     assert!(is_credentials(&error));
 }
 
+/// The account has all its rights: only its token is of no use any more, wherever in the push that happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_dies_under_a_push_is_said_to_have_been_taken_before() {
+    let (past, future) = (784_111_777, 4_102_444_800);
+    for expiry in [past, future] {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let openshift = OpenShift::start();
+            let files = Files::new();
+            let dying = token("team", expiry);
+            let options = openshift.service_account(&files, &dying);
+            openshift.allow(&dying, Rights::Push);
+            let gone = dying.clone();
+            openshift.cluster().at = Some((
+                number,
+                Box::new(move |tokens| {
+                    tokens.remove(&gone);
+                }),
+            ));
+            let to = reference(openshift.proxy.addr(), "team/m:1");
+            let result = push(&sink(options, &to), &[files.layer("a", 1 << 20, 1)]).await;
+            if openshift.cluster().at.is_some() {
+                result.unwrap();
+                break;
+            }
+            let Err(error) = result else { panic!("request {number} went through") };
+            let text = chain(&error);
+            assert!(is_credentials(&error), "request {number}: {text}");
+            assert!(!text.contains("add-role") && !text.contains(&dying), "request {number}: {text}");
+            assert!(text.contains("has expired"), "request {number}: {text}");
+            assert_eq!(text.contains("1994-11-06 08:49:37 UTC"), expiry == past, "request {number}: {text}");
+            // The first of all is the POST of the preflight.
+            assert_eq!(text.contains("it was taken until 2"), number > 1, "request {number}: {text}");
+        }
+        assert!(number > 8, "{number}");
+    }
+}
+
+/// The same of a registry that is not OpenShift's, whose password is withdrawn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_withdrawn_under_a_push_is_told_from_a_missing_right() {
+    let registry = DockerRegistry::start();
+    let (refusing, shared) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+    let refused = Arc::clone(&refusing);
+    let proxy = FaultProxy::start(registry.addr()).with_gate(move |seen| {
+        let headers = vec![("www-authenticate".to_owned(), "Basic realm=\"test\"".to_owned())];
+        let denied = Some(Fault::Answer { status: 401, headers, body: String::new() });
+        if seen.header("authorization").is_none() {
+            return denied;
+        }
+        if seen.method == "PATCH" {
+            *shared.lock().unwrap() += 1;
+        }
+        let refused: &Vec<&str> = &refused.lock().unwrap();
+        let dead = *shared.lock().unwrap() > 0;
+        (dead && refused.iter().any(|part| seen.path.ends_with(part) || part.is_empty())).then_some(denied)?
+    });
+    let files = Files::new();
+    let to = reference(proxy.addr(), "m:1");
+    // Everything is refused, the root as well; then the root goes on taking the password.
+    for (parts, dead) in [(vec![""], true), (vec!["manifests/1"], false)] {
+        *refusing.lock().unwrap() = parts;
+        let sink = sink(with_password("user", "secret"), &to);
+        let text = chain(&push(&sink, &[files.layer("a", 1 << 20, u64::from(dead))]).await.unwrap_err());
+        assert_eq!(text.contains("it was taken until 2"), dead, "{text}");
+        assert_eq!(text.contains("has expired, or was withdrawn"), dead, "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_nobody_is_told_what_to_pass() {
     let openshift = OpenShift::start();

@@ -203,32 +203,30 @@ async fn aborted(options: RegistryOptions, layer: &NewLayer, why: Abort) -> Quir
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_failed_leaves_the_uploads_of_its_other_lanes_to_the_next() {
+async fn a_push_that_ended_leaves_the_uploads_of_its_lanes_to_the_next() {
     let files = Files::new();
     let layer = Arc::new(files.layer("a", LEN, 7));
     tokio::time::sleep(RACY).await;
-    let root = tempfile::tempdir().unwrap();
-    let registry = aborted(with_root(&root), &layer, Abort::Failed).await;
-    assert_eq!(registry.open_uploads(), 1);
-    let (_, retries) = pushed(&registry, with_root(&root), &layer).await;
-    assert!(retries.is_empty(), "{retries:?}");
-    assert!(registry.received() < layer.layer.len() + 1000, "nothing was sent twice");
+    for why in [Abort::Failed, Abort::Interrupted] {
+        // Noted on the way, and only at the end.
+        for journal_every in [Duration::from_millis(20), Duration::from_secs(60)] {
+            let root = tempfile::tempdir().unwrap();
+            let options = RegistryOptions { journal_every, ..with_root(&root) };
+            let registry = aborted(options.clone(), &layer, why).await;
+            assert_eq!(registry.open_uploads(), 1);
+            let (_, retries) = pushed(&registry, options, &layer).await;
+            assert!(retries.is_empty(), "{retries:?}");
+            assert!(registry.received() < layer.layer.len() + 1000, "nothing was sent twice");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_nobody_can_go_on_with_are_cancelled() {
     let files = Files::new();
     let layer = files.layer("a", LEN, 7);
-    tokio::time::sleep(RACY).await;
-    let root = tempfile::tempdir().unwrap();
-    for (options, why) in [
-        (options(), Abort::Failed),
-        (options(), Abort::Interrupted),
-        (with_root(&root), Abort::Interrupted),
-        // Not noted yet.
-        (RegistryOptions { journal_every: Duration::from_secs(60), ..with_root(&root) }, Abort::Failed),
-    ] {
-        let registry = aborted(options, &layer, why).await;
+    for why in [Abort::Failed, Abort::Interrupted] {
+        let registry = aborted(options(), &layer, why).await;
         assert_eq!(registry.open_uploads(), 0, "{why:?}");
     }
 }
