@@ -101,14 +101,6 @@ async fn dead_or_denied(repository: &Repository, found: Option<&Found>) -> Optio
     Some(format!("{} (of pull and push, the token server granted {granted})", origin?))
 }
 
-/// Says of a refused manifest what to do about it, all blobs being there.
-pub(crate) async fn explain_manifest(repository: &Repository, error: Error) -> Error {
-    match error {
-        Error::Denied { .. } => explain(repository, error).await,
-        other => other,
-    }
-}
-
 /// Whether the registry is OpenShift's own, by its usual names or by its token server.
 fn is_openshift(host: &Host) -> bool {
     let name = without_port(host.registry());

@@ -165,7 +165,8 @@ impl RegistrySink {
         Ok((layer, outcome))
     }
 
-    /// Says of a blob that was refused what to do about it: the preflight was not, so something has changed.
+    /// Says of a request that was refused what to do about it: the preflight was not, so something has changed, or a
+    /// manifest wants more than a blob.
     async fn explained<T: Send>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(error) if error.is_refusal() => Err(preflight::explain(&self.repository, error).await),
@@ -283,12 +284,12 @@ impl ImageSink for RegistrySink {
 
     #[tracing::instrument(skip_all, fields(digest = %manifest.digest()))]
     async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> StorageResult<()> {
-        Ok(self.publish_unnamed(manifest, &bytes).await?)
+        Ok(self.explained(self.publish_unnamed(manifest, &bytes).await).await?)
     }
 
     #[tracing::instrument(skip_all, fields(digest = %manifest.digest()))]
     async fn commit(&self, manifest: &Descriptor, bytes: Bytes) -> StorageResult<()> {
-        Ok(self.publish(manifest, &bytes).await?)
+        Ok(self.explained(self.publish(manifest, &bytes).await).await?)
     }
 
     async fn abort(&self, why: Abort) {

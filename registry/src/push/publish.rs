@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::host::Call;
 use crate::known::KnownBlobs;
 use crate::manifest::fetch;
-use crate::preflight;
 
 impl RegistrySink {
     /// Puts the manifest of one image of an index: it has no tag, and is read back when the index has one.
@@ -20,9 +19,7 @@ impl RegistrySink {
         self.ask_again_in_time(bytes).await?;
         let access = &self.repository.access;
         let image = format!("{}/{}@{}", self.host().registry(), access.repository, manifest.digest());
-        if let Err(error) = self.put(manifest.digest().as_ref(), &image, manifest, bytes).await {
-            return Err(preflight::explain_manifest(&self.repository, error).await);
-        }
+        self.put(manifest.digest().as_ref(), &image, manifest, bytes).await?;
         self.remember(bytes);
         lock(&self.manifests).insert(manifest.digest().clone());
         Ok(())
@@ -36,11 +33,8 @@ impl RegistrySink {
             Vec::new()
         };
         for reference in &self.references {
-            if let Err(error) = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await
-            {
-                let error = explain_index(error, bytes);
-                return Err(preflight::explain_manifest(&self.repository, error).await);
-            }
+            let put = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await;
+            put.map_err(|error| explain_index(error, bytes))?;
         }
         for reference in &self.references {
             let fetched =

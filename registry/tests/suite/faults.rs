@@ -195,12 +195,18 @@ async fn a_lost_answer_to_the_manifest_is_not_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_commit_that_took_the_upload_with_it_sends_all_again() {
-    let stage = Stage::new().await;
-    stage.proxy.break_next("PUT", "uploads", 1, answer(502));
-    stage.proxy.break_next("PUT", "uploads", 1, answer(404));
-    assert_eq!(stage.push().await.0, Ok(()));
-    assert_eq!(stage.proxy.count("PATCH", ""), 3);
-    assert!(stage.tag_moved());
+    // The registry is asked for the upload then: where it is still there, the commit alone is made again.
+    for (gone, patches) in [(true, 3), (false, 2)] {
+        let stage = Stage::new().await;
+        stage.proxy.break_next("PUT", "uploads", 1, answer(502));
+        stage.proxy.break_next("PUT", "uploads", 1, answer(404));
+        if gone {
+            stage.proxy.break_next("GET", "uploads", 1, answer(404));
+        }
+        assert_eq!(stage.push().await.0, Ok(()));
+        assert_eq!(stage.proxy.count("PATCH", ""), patches);
+        assert!(stage.tag_moved());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

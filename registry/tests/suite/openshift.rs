@@ -272,8 +272,8 @@ async fn a_token_that_dies_under_a_push_is_said_to_have_been_taken_before() {
             assert!(!text.contains("add-role") && !text.contains(&dying), "request {number}: {text}");
             assert!(text.contains("has expired"), "request {number}: {text}");
             assert_eq!(text.contains("1994-11-06 08:49:37 UTC"), expiry == past, "request {number}: {text}");
-            // The first of all is the POST of the preflight.
-            assert_eq!(text.contains("it was taken until 2"), number > 1, "request {number}: {text}");
+            // Before the registry, its token server took it.
+            assert!(text.contains("it was taken until 2"), "request {number}: {text}");
         }
         assert!(number > 8, "{number}");
     }

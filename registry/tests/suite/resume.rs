@@ -182,6 +182,7 @@ async fn a_blob_of_the_base_goes_on_in_another_process() {
         let first = sink(with_root(&root), &to);
         let watch = LayerWatch::silent();
         tokio::time::timeout(Duration::from_millis(600), base.push(&first, &watch)).await.unwrap_err();
+        drop(first);
         tokio::time::sleep(Duration::from_millis(200)).await;
         base.push(&sink(with_root(&root), &to), &watch).await.unwrap();
         assert_eq!(base.opened(), [0, from], "{kind:?}");
