@@ -256,6 +256,10 @@ impl Course<'_> {
             self.partial = Some(partial);
             return error.made_transient();
         }
+        if matches!(error, Error::Storage(StorageError::Interrupted)) {
+            // Nothing is wrong with it: what becomes of the uploads is seen to when the sink is told of the end.
+            return error;
+        }
         self.give_up(&partial.url()).await;
         error
     }
