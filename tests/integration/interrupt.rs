@@ -176,7 +176,8 @@ fn an_interrupted_push_to_a_registry_that_cannot_go_on_notes_nothing_and_starts_
     // A file that was written within the last two seconds is not noted anyway.
     thread::sleep(Duration::from_millis(2_100));
     let name = format!("{}/model:1", proxy.addr());
-    let args = ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "context"];
+    let args =
+        ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "--squash", "context"];
     let mut child = start(&sandbox, &args);
     let noted = || sandbox.files_below("root/uploads").into_keys().any(|path| path.ends_with(".json"));
     until("it is noted", &mut child, |_| noted());

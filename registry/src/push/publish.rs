@@ -33,8 +33,7 @@ impl RegistrySink {
             Vec::new()
         };
         for reference in &self.references {
-            let put = self.put(reference.selector(), &reference.to_string(), manifest, bytes).await;
-            put.map_err(|error| explain_index(error, bytes))?;
+            self.put(reference.selector(), &reference.to_string(), manifest, bytes).await?;
         }
         for reference in &self.references {
             let fetched =
@@ -185,20 +184,4 @@ impl RegistrySink {
             }
         }
     }
-}
-
-/// Says of an index that OpenShift's registry fails on what it lacks.
-fn explain_index(error: Error, bytes: &Bytes) -> Error {
-    let Error::Status { what, status: 500, detail, transient, retry_after } = error else { return error };
-    let index: Option<ImageIndex> = serde_json::from_slice(bytes).ok();
-    let entries = index.as_ref().map(|index| index.manifests().as_slice()).unwrap_or_default();
-    let Some(nameless) = entries.iter().find(|entry| entry.platform().is_none()) else {
-        return Error::Status { what, status: 500, detail, transient, retry_after };
-    };
-    let detail = format!(
-        "{detail}; the list says no platform for its image {}, and OpenShift's registry takes no such list: give it one \
-         with `crossdock manifest annotate --os OS --arch ARCH`",
-        nameless.digest()
-    );
-    Error::Status { what, status: 500, detail, transient, retry_after }
 }
