@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crossdock_builder::containerfile::parse_duration;
 
 use crate::auth::AuthArgs;
 use crate::generate::{CompletionArgs, ManArgs};
@@ -17,7 +18,7 @@ use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
 use crate::send::SendArgs;
 use crate::tag::{RmiArgs, TagArgs};
-use crate::transfer::{Upload, parse_chunk_size, parse_duration};
+use crate::transfer::{Upload, parse_chunk_size};
 use crate::version::VersionArgs;
 
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.

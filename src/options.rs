@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::BuildContext;
+use crossdock_builder::{BuildContext, OwnPaths};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
 
@@ -19,6 +19,8 @@ use crate::size::parse_size;
 pub(crate) struct BuildOptions {
     pub(crate) containerfile: ContainerfileAt,
     pub(crate) context: PathBuf,
+    /// What is not part of it, as this run writes it.
+    pub(crate) own: OwnPaths,
     /// Where the image goes, at least one.
     pub(crate) destinations: Vec<Destination>,
     /// The names of the image where it is remembered here.
@@ -149,6 +151,7 @@ impl BuildOptions {
         Ok(Self {
             containerfile: containerfile(args.file.as_deref(), &args.context)?,
             context: args.context.clone(),
+            own: OwnPaths::none(),
             destinations,
             names,
             memo: !args.no_memo,

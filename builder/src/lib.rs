@@ -21,6 +21,7 @@ mod media;
 mod origin;
 mod pattern;
 mod plan;
+mod run_hints;
 mod scope;
 mod stage_files;
 mod tree;
@@ -31,7 +32,7 @@ pub use assemble::{
 };
 pub use base::{Ahead, base_tree};
 pub use containerfile::{Containerfile, Diagnostic, ParseError};
-pub use context::Context;
+pub use context::{Context, OwnPaths};
 pub use error::Error;
 pub use foresee::{ForeseenLayer, foresee};
 pub use ignore::IgnoreFile;

@@ -87,4 +87,4 @@ pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};
 pub use tar::encode_entries;
 pub use unpack::SourceArchive;
-pub use xattrs::Xattrs;
+pub use xattrs::{FoundXattrs, Xattrs};

@@ -26,6 +26,7 @@ mod dry_run;
 mod images;
 mod interrupt;
 mod killed;
+mod left_out;
 mod local_images;
 mod manifests;
 mod network;
