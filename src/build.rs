@@ -15,7 +15,7 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore,
-    ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+    ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
 };
 use jiff::Timestamp;
 
@@ -100,7 +100,7 @@ async fn build(
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
         jobs: options.jobs,
-        memos: root.filter(|_| options.memo).map(MemoStore::new),
+        memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
     };
     let mut last = None;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossdock_storage::{
-    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+    Descriptor, Digest, FileState, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
 };
 
 use crate::assemble::Assembly;
@@ -81,10 +81,17 @@ async fn foresee_layer(
     memos: Option<&MemoStore>,
     asking: &mut bool,
 ) -> Result<ForeseenLayer> {
+    // Whether all files are read whatever the destination has.
+    let mut hashed = false;
     let (known, from) = match &layer.content {
         LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
         LayerContent::Files { layer, compression, known } => {
-            let recalled = || memos.and_then(|memos| memos.recall(layer, *compression));
+            let recalled = || {
+                let memos = memos?;
+                let recalled = memos.recall(layer, *compression)?;
+                hashed = recalled.state == FileState::Touched && !memos.trusts_mtime();
+                Some(recalled.layer)
+            };
             (known.clone().or_else(recalled), None)
         }
     };
@@ -103,6 +110,12 @@ async fn foresee_layer(
         Some(outcome) => outcome,
         None => sink.foresee(None, None).await?,
     };
+    if let LayerContent::Files { layer, known: Some(_), .. } = &layer.content
+        && !matches!(outcome, Outcome::Present | Outcome::Mounted { .. })
+    {
+        // The build will find the same, and end there.
+        let _ = layer.check_files().await?;
+    }
     let moved = matches!(outcome, Outcome::Sent | Outcome::Written);
     let (bytes, archive, media_type, entries) = match &layer.content {
         LayerContent::Blob { layer, .. } => {
@@ -124,10 +137,10 @@ async fn foresee_layer(
         title: layer.title.clone(),
         from_base: layer.from_base,
         media_type,
-        digest: descriptor.map(|descriptor| descriptor.digest().clone()),
+        digest: descriptor.filter(|_| !hashed).map(|descriptor| descriptor.digest().clone()),
         bytes,
         archive,
-        read: if moved || known.is_none() { file_bytes } else { 0 },
+        read: if moved || hashed || known.is_none() { file_bytes } else { 0 },
         received: if moved && archive.is_none() { bytes } else { 0 },
         outcome,
         shared: false,

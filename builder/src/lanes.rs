@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use crossdock_storage::{
     Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, SourceFile, VirtualLayer,
-    layer_identity,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_key,
 };
+use crate::known::recall;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// How layers are read, and put somewhere.
@@ -71,7 +71,7 @@ impl LayerContent {
     #[must_use]
     pub fn of(layer: Layer, source: &Arc<dyn ImageSource>) -> Self {
         match source.origin(&layer.descriptor) {
-            Some(LayerOrigin::Files { layer: files, compression }) => {
+            Some(LayerOrigin::Files { layer: files, compression, .. }) => {
                 Self::Files { layer: files, compression, known: Some(layer) }
             }
             Some(LayerOrigin::Blob(source)) => Self::Blob { layer, source },
@@ -159,7 +159,7 @@ pub(crate) fn distinct<'a>(images: &[&'a [AssemblyLayer]]) -> (Vec<&'a AssemblyL
         let places = image.iter().map(|layer| {
             let key = match &layer.content {
                 LayerContent::Blob { layer, .. } => layer.descriptor.digest().to_string(),
-                LayerContent::Files { layer, compression, .. } => layer_identity(layer, *compression),
+                LayerContent::Files { layer, compression, .. } => layer_key(layer, *compression),
             };
             let place = of_earlier.get(&key).copied().unwrap_or_else(|| {
                 layers.push(layer);
@@ -207,24 +207,19 @@ async fn put_files(
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<(Layer, Outcome)> {
-    let memos = options.memos.as_ref();
-    let mut remembered = false;
-    if new.known.is_none() {
-        new.known = memos.and_then(|memos| memos.recall(&new.layer, new.compression));
-        remembered = new.known.is_some();
-    }
-    if new.known.is_some() {
-        // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
-        SourceFile::check_all(new.layer.files())?;
-    }
+    let memos = options.memos.as_ref().filter(|_| new.known.is_none());
     let since = SystemTime::now();
+    let recalled = match memos {
+        Some(memos) => recall(&mut new, memos, sink, options, watch).await?,
+        None => false,
+    };
     let put = sink.put_layer(&new, &options.read, watch).await;
     let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
     let Some(memos) = memos else { return result };
     match &result {
         // Whatever went wrong: the next run shall see for itself.
-        Err(_) if remembered => memos.forget(&new.layer, new.compression),
-        Ok((layer, _)) if new.known.is_none() => {
+        Err(_) if recalled => memos.forget(&new.layer, new.compression),
+        Ok((layer, _)) if !recalled => {
             if let Err(error) = memos.remember(&new.layer, new.compression, layer, since) {
                 tracing::warn!(%error, "the layer's digest is not remembered");
             }

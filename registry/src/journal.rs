@@ -3,7 +3,8 @@
 //!
 //! Nothing depends on it: an entry that is old, damaged or of an upload that the registry has forgotten is dropped, and
 //! the blob is sent from its start. A layer of which a file was written just now has none, for a further write might
-//! not show in the file's times.
+//! not show in the file's modification time. Where the change time of a file is another than it was, the states of the hash
+//! are not used: what the registry has is hashed again, and not sent again.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) struct Journal {
     registry: String,
     repository: String,
     identity: String,
+    /// The change times of the blob's files.
+    change_times: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,8 @@ struct Entry {
     registry: String,
     repository: String,
     identity: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    change_times: Option<String>,
     upload: String,
     /// Offsets, each with the state of the hash there.
     checkpoints: Vec<(u64, String)>,
@@ -56,11 +61,12 @@ struct Entry {
 
 impl Journal {
     /// The place of a blob on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
-    /// it, or where another process has it. `identity` is what the blob is made of, or its digest.
+    /// it, or where another process has it. `identity` is what the blob is made of, with the change times of its files, or
+    /// its digest.
     pub(crate) fn open(
         options: &RegistryOptions,
         (registry, repository): (&str, &str),
-        identity: String,
+        (identity, change_times): (String, Option<String>),
         total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
@@ -80,6 +86,7 @@ impl Journal {
             registry,
             repository,
             identity,
+            change_times,
         })
     }
 
@@ -93,7 +100,9 @@ impl Journal {
             return None;
         }
         let checkpoints = Checkpoints::every(self.checkpoint_step);
-        for (offset, state) in &entry.checkpoints {
+        // Bytes before a checkpoint are not hashed again: for sure they are those that were.
+        let unchanged = entry.change_times.is_some() && entry.change_times == self.change_times;
+        for (offset, state) in entry.checkpoints.iter().filter(|_| unchanged) {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
         Some(Partial::new(Url::parse(&entry.upload).ok()?, checkpoints))
@@ -142,6 +151,7 @@ impl Journal {
             registry: self.registry.clone(),
             repository: self.repository.clone(),
             identity: self.identity.clone(),
+            change_times: self.change_times.clone(),
             upload: upload.to_string(),
             checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
         };
@@ -186,7 +196,7 @@ mod tests {
         let root = Some(directory.path().to_owned());
         let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
         let journal =
-            Journal::open(&options, ("registry.example", "a/b"), "identity".repeat(10), total).unwrap();
+            Journal::open(&options, ("registry.example", "a/b"), ("identity".repeat(10), None), total).unwrap();
         let upload =
             Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
         let registry = Registry::new(RegistryOptions::default());

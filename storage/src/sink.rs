@@ -39,18 +39,24 @@ impl NewLayer {
     /// Whether the layer came out as it was known: documents that are written already name it.
     ///
     /// # Errors
-    /// [`Error::DigestMismatch`].
+    /// [`Error::Altered`].
     pub fn check(&self, digested: &Layer) -> Result<()> {
-        match &self.known {
-            Some(known) if known.descriptor.digest() != digested.descriptor.digest() => {
-                Err(Error::DigestMismatch {
-                    what: format!("the layer {} is not what was remembered of it", self.title.trim()),
-                    expected: known.descriptor.digest().clone(),
-                    actual: digested.descriptor.digest().clone(),
-                })
-            }
-            _ => Ok(()),
+        self.known.as_ref().map_or(Ok(()), |known| self.compare(known, digested))
+    }
+
+    /// As [`check`](Self::check), with what is known from somewhere else.
+    ///
+    /// # Errors
+    /// [`Error::Altered`].
+    pub fn compare(&self, known: &Layer, digested: &Layer) -> Result<()> {
+        let (expected, actual) = (known.descriptor.digest(), digested.descriptor.digest());
+        // A docker-archive has no compressed layers, whatever they were.
+        let another_form = known.descriptor.media_type() != digested.descriptor.media_type();
+        if known.diff_id == digested.diff_id && (expected == actual || another_form) {
+            return Ok(());
         }
+        let what = self.layer.described(&self.title);
+        Err(Error::Altered { what, expected: expected.clone(), actual: actual.clone() })
     }
 }
 

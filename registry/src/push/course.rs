@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crossdock_storage::{
     BlobStream, Checkpoints, Compression, Descriptor, Digest, Error as StorageError, LayerWatch, NewLayer,
-    is_settled, layer_identity,
+    change_times, is_settled, layer_identity,
 };
 use url::Url;
 
@@ -39,8 +39,11 @@ impl RegistrySink {
     pub(super) async fn course_of_layer(&self, new: &NewLayer, watch: &LayerWatch) -> Course<'_> {
         let plain = new.compression == Compression::None;
         let step = plain.then_some(self.host().shared().options.checkpoint_step);
-        let identity =
-            || is_settled(&new.layer, SystemTime::now()).then(|| layer_identity(&new.layer, new.compression));
+        let now = SystemTime::now();
+        let identity = || {
+            let made_of = || (layer_identity(&new.layer, new.compression), change_times(&new.layer, now));
+            is_settled(&new.layer, now).then(made_of)
+        };
         self.course(plain.then(|| new.layer.len()), step, identity, watch).await
     }
 
@@ -51,14 +54,14 @@ impl RegistrySink {
         large: bool,
         watch: &LayerWatch,
     ) -> Course<'_> {
-        self.course(Some(blob.size()), None, || large.then(|| blob.digest().to_string()), watch).await
+        self.course(Some(blob.size()), None, || large.then(|| (blob.digest().to_string(), None)), watch).await
     }
 
     async fn course(
         &self,
         len: Option<u64>,
         checkpoint_step: Option<u64>,
-        identity: impl FnOnce() -> Option<String>,
+        identity: impl FnOnce() -> Option<(String, Option<String>)>,
         watch: &LayerWatch,
     ) -> Course<'_> {
         let resumable = self.repository.profile().upload != UploadStyle::Monolithic;
