@@ -42,7 +42,11 @@ pub(crate) async fn recall(
 ///
 /// # Errors
 /// [`Error::Changed`](crossdock_storage::Error::Changed), and those of the sink.
-pub(crate) async fn check_known(layers: &[AssemblyLayer], recorded: bool, sink: &dyn ImageSink) -> Result<()> {
+pub(crate) async fn check_known(
+    layers: &[AssemblyLayer],
+    recorded: bool,
+    sink: &dyn ImageSink,
+) -> Result<()> {
     for layer in layers {
         let LayerContent::Files { layer: files, known, .. } = &layer.content else { continue };
         if known.is_none() && !recorded {

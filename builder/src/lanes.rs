@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::known::recall;
 use crossdock_storage::{
     Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
     NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_key,
 };
-use crate::known::recall;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// How layers are read, and put somewhere.
@@ -217,8 +217,8 @@ async fn put_files(
     let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
     let Some(memos) = memos else { return result };
     match &result {
-        // Whatever went wrong: the next run shall see for itself.
-        Err(_) if recalled => memos.forget(&new.layer, new.compression),
+        // What else goes wrong says nothing of the memo.
+        Err(Error::Altered { .. }) if recalled => memos.forget(&new.layer, new.compression),
         Ok((layer, _)) if !recalled => {
             if let Err(error) = memos.remember(&new.layer, new.compression, layer, since) {
                 tracing::warn!(%error, "the layer's digest is not remembered");

@@ -196,7 +196,8 @@ mod tests {
         let root = Some(directory.path().to_owned());
         let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
         let journal =
-            Journal::open(&options, ("registry.example", "a/b"), ("identity".repeat(10), None), total).unwrap();
+            Journal::open(&options, ("registry.example", "a/b"), ("identity".repeat(10), None), total)
+                .unwrap();
         let upload =
             Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
         let registry = Registry::new(RegistryOptions::default());

@@ -377,7 +377,8 @@ impl ImageSink for LayoutSink {
         }
         watch.phase(Phase::Writing);
         let mut file = self.temporary()?;
-        let mut reader = LayerReader::new(&layer.layer, layer.compression, read).with_known(layer.known.as_ref());
+        let mut reader =
+            LayerReader::new(&layer.layer, layer.compression, read).with_known(layer.known.as_ref());
         let (line, path) = (watch.clone(), self.blobs());
         let write = move |wanted: &Wanted| {
             while let Some(chunk) = reader.next_chunk()? {

@@ -7,7 +7,7 @@ use crossdock_storage::{
 
 use super::RegistrySink;
 use super::course::Course;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::resume::Partial;
 use crate::retry::Attempts;
 use crate::upload::Sent;
