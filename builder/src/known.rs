@@ -1,6 +1,6 @@
 //! Layers whose digest is known before they are read, and how far that is to be trusted: docs/records.md has the rules.
 
-use crossdock_storage::{FileState, ImageSink, MemoStore, NewLayer, Outcome, Phase, Result};
+use crossdock_storage::{FileState, ImageSink, LayerWatch, MemoStore, NewLayer, Outcome, Phase, Result};
 
 use crate::lanes::{AssembleOptions, AssemblyLayer, LayerContent};
 
@@ -15,7 +15,7 @@ pub(crate) async fn recall(
     memos: &MemoStore,
     sink: &dyn ImageSink,
     options: &AssembleOptions,
-    watch: &crossdock_storage::LayerWatch,
+    watch: &LayerWatch,
 ) -> Result<bool> {
     let Some(recalled) = memos.recall(&new.layer, new.compression) else { return Ok(false) };
     // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.

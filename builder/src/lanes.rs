@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::known::recall;
 use crossdock_storage::{
     Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
     NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_key,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::known::recall;
 
 /// How layers are read, and put somewhere.
 #[derive(Debug, Clone)]
