@@ -152,7 +152,8 @@ fn a_file_written_to_under_its_old_modification_time_is_not_pushed() {
     let registry = Registry::start();
     let to = format!("docker://{}", registry.name("model:1"));
     for more in [&[][..], &["--upload", "monolithic"], &["--compression-format", "zstd"]] {
-        let run = sandbox.run(&[&["push", "--tls-verify=false", "model:1", &to], more].concat()).failed(4);
+        let args = ["push", "--tls-verify=false", "--jobs", "1", "model:1", &to];
+        let run = sandbox.run(&[&args[..], more].concat()).failed(4);
         run.says(&["model/weights was written to and its modification time set back"]);
         assert_eq!(registry.tag("model", "1"), None, "{more:?}");
         assert_eq!(registry.open_uploads("model"), 0, "{more:?}");
@@ -168,7 +169,10 @@ fn a_build_after_a_change_of_ctime_alone_hashes_and_does_not_send() {
     let name = |tag: &str| format!("{}/model:{tag}", proxy.addr());
     let first = sandbox.pushed(&name("first"), &SPLIT);
     let present = || vec!["present".to_owned(); 2];
-    let sent = proxy.count("PATCH", "/blobs/uploads/");
+    let sent =
+        || proxy.seen().iter().filter(|seen| seen.method == "PATCH").map(|seen| seen.body).sum::<u64>();
+    let before = sent();
+    assert!(before > ALL);
     for (number, way) in TOUCHES.into_iter().enumerate() {
         touch(&sandbox, way);
         // A tag that no image has yet: nothing there has the size of a layer.
@@ -182,8 +186,7 @@ fn a_build_after_a_change_of_ctime_alone_hashes_and_does_not_send() {
         assert_eq!((trusted.outcomes(), trusted.number("bytes_read")), (present(), 0), "{}", way.0);
         assert_eq!(trusted.layers(), first.layers());
     }
-    // For each image its config, and no layer.
-    assert_eq!(proxy.count("PATCH", "/blobs/uploads/"), sent);
+    assert!(sent() < before + 100_000, "for each image its config, and no layer");
 
     // The memo is the new one's, once it can be.
     thread::sleep(RACY);
