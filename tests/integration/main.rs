@@ -39,5 +39,6 @@ mod registries_conf;
 mod reproducible;
 mod root;
 mod tekton;
+mod tekton_fields;
 mod touched;
 mod verify;
