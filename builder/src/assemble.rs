@@ -279,8 +279,8 @@ fn check_diff_ids(image: &Sealed, layers: &[AssembledLayer]) -> Result<()> {
                     LayerContent::Files { layer, .. } => layer.described(&done.title),
                     LayerContent::Blob { .. } => done.title.clone(),
                 },
-                expected: expected.as_digest().clone(),
-                actual: done.layer.diff_id.as_digest().clone(),
+                expected: Box::new(expected.as_digest().clone()),
+                actual: Box::new(done.layer.diff_id.as_digest().clone()),
             });
         }
     }
@@ -425,7 +425,7 @@ mod tests {
             progress: Arc::new(NoProgress),
         };
         let error = assemble(&assembly, &LayoutSink::new(&layout, None), &options).await.unwrap_err();
-        assert!(matches!(&error, Error::Altered { expected, .. } if *expected == other), "{error}");
+        assert!(matches!(&error, Error::Altered { expected, .. } if **expected == other), "{error}");
         assert!(!layout.exists(), "nothing stays");
     }
 }

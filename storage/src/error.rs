@@ -51,9 +51,9 @@ pub enum Error {
         /// The layer, and where its files are.
         what: String,
         /// The digest that is remembered or recorded.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of the bytes.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The bytes of a blob are not those that its digest names.
     #[error("{what}: expected {expected}, got {actual}")]

@@ -56,7 +56,7 @@ impl NewLayer {
             return Ok(());
         }
         let what = self.layer.described(&self.title);
-        Err(Error::Altered { what, expected: expected.clone(), actual: actual.clone() })
+        Err(Error::Altered { what, expected: Box::new(expected.clone()), actual: Box::new(actual.clone()) })
     }
 }
 

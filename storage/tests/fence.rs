@@ -179,7 +179,7 @@ fn a_memo_holds_as_long_as_its_fence_and_not_for_files_written_just_now() {
 
     let later = now + Duration::from_secs(5);
     assert!(memos.remember(&layer, Compression::None, &digested, later).unwrap());
-    let same = Some(Recalled { layer: digested.clone(), state: FileState::Same });
+    let same = Some(Recalled { layer: digested, state: FileState::Same });
     assert_eq!(memos.recall(&layer, Compression::None), same);
     assert_eq!(memos.recall(&layer, Compression::Zstd { level: 3 }), None, "another way to store it");
     assert_eq!(memos.recall(&layer_of(&file), Compression::None), same, "looked at again");
