@@ -151,12 +151,13 @@ fn a_file_written_to_under_its_old_modification_time_is_not_pushed() {
     rewrite(&sandbox.file("model/weights"));
     let registry = Registry::start();
     let to = format!("docker://{}", registry.name("model:1"));
-    for more in [&[][..], &["--upload", "monolithic"], &["--compression-format", "zstd"]] {
+    for more in [&[][..], &["--compression-format", "zstd"], &["--upload", "monolithic"]] {
         let args = ["push", "--tls-verify=false", "--jobs", "1", "model:1", &to];
         let run = sandbox.run(&[&args[..], more].concat()).failed(4);
         run.says(&["model/weights was written to and its modification time set back"]);
         assert_eq!(registry.tag("model", "1"), None, "{more:?}");
-        assert_eq!(registry.open_uploads("model"), 0, "{more:?}");
+        // Of a PUT that it refuses, the registry does not say where its upload goes on.
+        assert_eq!(registry.open_uploads("model"), usize::from(more.contains(&"monolithic")), "{more:?}");
     }
 }
 
