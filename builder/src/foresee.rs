@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossdock_storage::{
     Descriptor, Digest, FileState, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+    blocking,
 };
 
 use crate::assemble::Assembly;
@@ -85,15 +86,16 @@ async fn foresee_layer(
     let mut hashed = false;
     let (known, from) = match &layer.content {
         LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
-        LayerContent::Files { layer, compression, known } => {
-            let recalled = || {
-                let memos = memos?;
-                let recalled = memos.recall(layer, *compression)?;
-                hashed = recalled.state == FileState::Touched && !memos.trusts_mtime();
-                Some(recalled.layer)
-            };
-            (known.clone().or_else(recalled), None)
-        }
+        LayerContent::Files { layer, compression, known } => match (known, memos.cloned()) {
+            (None, Some(memos)) => {
+                let (layer, compression, trusting) = (layer.clone(), *compression, memos.trusts_mtime());
+                let recalled = blocking(move || memos.recall(&layer, compression)).await;
+                hashed =
+                    recalled.as_ref().is_some_and(|known| known.state == FileState::Touched && !trusting);
+                (recalled.map(|recalled| recalled.layer), None)
+            }
+            (known, _) => (known.clone(), None),
+        },
     };
     let descriptor = known.as_ref().map(|known| &known.descriptor);
     let mut outcome = None;
@@ -122,12 +124,15 @@ async fn foresee_layer(
             let descriptor = &layer.descriptor;
             (descriptor.size(), None, descriptor.media_type().clone(), LayerIndex::default())
         }
-        LayerContent::Files { layer, compression, .. } => (
-            descriptor.map_or(layer.len(), Descriptor::size),
-            Some(layer.len()),
-            compression.media_type(),
-            LayerIndex::of_files(layer)?,
-        ),
+        LayerContent::Files { layer, compression, .. } => {
+            let files = layer.clone();
+            (
+                descriptor.map_or(layer.len(), Descriptor::size),
+                Some(layer.len()),
+                compression.media_type(),
+                blocking(move || LayerIndex::of_files(&files)).await?,
+            )
+        }
     };
     let file_bytes = match &layer.content {
         LayerContent::Files { layer, .. } => layer.segments().iter().filter_map(in_file).sum(),

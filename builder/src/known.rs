@@ -1,6 +1,8 @@
 //! Layers whose digest is known before they are read, and how far that is to be trusted: docs/records.md has the rules.
 
-use crossdock_storage::{FileState, ImageSink, LayerWatch, MemoStore, NewLayer, Outcome, Phase, Result};
+use crossdock_storage::{
+    FileState, ImageSink, LayerWatch, MemoStore, NewLayer, Outcome, Phase, Result, blocking,
+};
 
 use crate::lanes::{AssembleOptions, AssemblyLayer, LayerContent};
 
@@ -17,7 +19,9 @@ pub(crate) async fn recall(
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<bool> {
-    let Some(recalled) = memos.recall(&new.layer, new.compression) else { return Ok(false) };
+    let (layer, compression, store) = (new.layer.clone(), new.compression, memos.clone());
+    let recalled = blocking(move || store.recall(&layer, compression)).await;
+    let Some(recalled) = recalled else { return Ok(false) };
     // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
     let now = new.layer.check_files().await?;
     if recalled.state.max(now) == FileState::Same {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossdock_storage::{
-    Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, layer_key,
+    Cancel, Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat,
+    MemoStore, NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer,
+    blocking, in_lanes, layer_key,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::known::recall;
 
@@ -24,6 +24,8 @@ pub struct AssembleOptions {
     pub memos: Option<MemoStore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// The word to stop.
+    pub cancel: Cancel,
 }
 
 /// A layer of the image to be.
@@ -114,7 +116,7 @@ pub(crate) fn sink_plan(layers: &[AssemblyLayer], format: ManifestFormat, annota
 /// put once.
 pub(crate) async fn put_layers(
     images: &[&[AssemblyLayer]],
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Vec<Vec<AssembledLayer>>> {
     let (layers, places) = distinct(images);
@@ -122,18 +124,17 @@ pub(crate) async fn put_layers(
         options.progress.announce(index, &layer.title, layer.content.stored());
     }
     let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
-    let mut done: Vec<(usize, AssembledLayer)> = stream::iter(layers.iter().enumerate())
-        .map(|(index, layer)| async move {
+    let done = in_lanes(layers, jobs, &options.cancel, |index, layer| {
+        let (layer, sink, options) = (layer.clone(), Arc::clone(sink), options.clone());
+        async move {
             let watch = LayerWatch::new(index, Arc::clone(&options.progress));
-            Ok::<_, Error>((index, put_layer(layer, sink, options, &watch).await?))
-        })
-        .buffer_unordered(jobs)
-        .try_collect()
-        .await?;
-    done.sort_by_key(|(index, _)| *index);
+            put_layer(layer, &*sink, &options, &watch).await
+        }
+    });
+    let done = done.await?;
     let mut taken = vec![false; done.len()];
     let mut take = |(place, layer): (usize, &AssemblyLayer)| {
-        let put = &done[place].1;
+        let put = &done[place];
         let outcome = match (std::mem::replace(&mut taken[place], true), &put.outcome) {
             (false, outcome) | (true, outcome @ Outcome::Digested) => outcome.clone(),
             (true, _) => Outcome::Present,
@@ -178,7 +179,7 @@ pub(crate) fn distinct<'a>(images: &[&'a [AssemblyLayer]]) -> (Vec<&'a AssemblyL
 }
 
 async fn put_layer(
-    layer: &AssemblyLayer,
+    layer: AssemblyLayer,
     sink: &dyn ImageSink,
     options: &AssembleOptions,
     watch: &LayerWatch,
@@ -186,20 +187,15 @@ async fn put_layer(
     let AssemblyLayer { title, from_base, content } = layer;
     let (put, outcome) = match content {
         LayerContent::Blob { layer, source } => {
-            let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &**source, watch).await?;
-            (layer.clone(), outcome)
+            let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &*source, watch).await?;
+            (layer, outcome)
         }
         LayerContent::Files { layer, compression, known } => {
-            let new = NewLayer {
-                title: title.clone(),
-                layer: layer.clone(),
-                compression: *compression,
-                known: known.clone(),
-            };
+            let new = NewLayer { title: title.clone(), layer, compression, known };
             put_files(new, sink, options, watch).await?
         }
     };
-    Ok(AssembledLayer { title: title.clone(), from_base: *from_base, layer: put, outcome })
+    Ok(AssembledLayer { title, from_base, layer: put, outcome })
 }
 
 async fn put_files(
@@ -208,9 +204,9 @@ async fn put_files(
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<(Layer, Outcome)> {
-    let memos = options.memos.as_ref().filter(|_| new.known.is_none());
+    let memos = options.memos.clone().filter(|_| new.known.is_none());
     let since = SystemTime::now();
-    let recalled = match memos {
+    let recalled = match &memos {
         Some(memos) => recall(&mut new, memos, sink, options, watch).await?,
         None => false,
     };
@@ -219,9 +215,13 @@ async fn put_files(
     let Some(memos) = memos else { return result };
     match &result {
         // What else goes wrong says nothing of the memo.
-        Err(Error::Altered { .. }) if recalled => memos.forget(&new.layer, new.compression),
+        Err(Error::Altered { .. }) if recalled => {
+            blocking(move || memos.forget(&new.layer, new.compression)).await;
+        }
         Ok((layer, _)) if !recalled => {
-            if let Err(error) = memos.remember(&new.layer, new.compression, layer, since) {
+            let digested = layer.clone();
+            let remember = move || memos.remember(&new.layer, new.compression, &digested, since);
+            if let Err(error) = blocking(remember).await {
                 tracing::warn!(%error, "the layer's digest is not remembered");
             }
         }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::ImageSource;
 use crate::packed::Packed;
+use crate::parallel::blocking;
 use crate::source::{FileState, SourceFile};
 
 /// A run of a layer's bytes.
@@ -182,8 +183,7 @@ impl VirtualLayer {
     /// See [`SourceFile::check_all`].
     pub async fn check_files(&self) -> Result<FileState> {
         let layer = self.clone();
-        let check = move || SourceFile::check_all(layer.files());
-        tokio::task::spawn_blocking(check).await.map_err(|_| Error::Interrupted)?
+        blocking(move || SourceFile::check_all(layer.files())).await
     }
 
     /// The `len` bytes from `offset` on.

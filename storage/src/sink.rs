@@ -28,12 +28,12 @@ pub struct NewLayer {
 }
 
 impl NewLayer {
-    /// Reads the layer for its digests alone, on the rayon pool.
+    /// Reads the layer for its digests alone, on a blocking thread.
     ///
     /// # Errors
     /// See [`LayerReader`](crate::LayerReader).
     pub async fn digest(&self, read: &ReadOptions, watch: &LayerWatch) -> Result<Layer> {
-        crate::hash::hash_in_pool(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
+        crate::hash::hash_layer(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
     }
 
     /// Whether the layer came out as it was known: documents that are written already name it.

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 
+use crate::cancel::Cancel;
 use crate::decode;
 use crate::entries::LayerArchive;
 use crate::entry::FileContent;
@@ -37,10 +38,10 @@ impl SourceArchive {
     ///
     /// # Errors
     /// [`Error::Open`] and [`Error::Changed`]; [`Error::Unusable`] where the archive is damaged, and [`Error::Limit`] as
-    /// [`LayerIndex::read`].
-    pub fn read(file: &SourceFile) -> Result<Option<Self>> {
+    /// [`LayerIndex::read`]; [`Error::Interrupted`] where `cancel` says so.
+    pub fn read(file: &SourceFile, cancel: &Cancel) -> Result<Option<Self>> {
         for _ in 0..READS {
-            let (archive, state) = Self::read_once(file)?;
+            let (archive, state) = Self::read_once(file, cancel)?;
             if state == FileState::Same {
                 return Ok(archive);
             }
@@ -48,13 +49,13 @@ impl SourceArchive {
         Err(file.changed(FenceBreach::Touched))
     }
 
-    fn read_once(file: &SourceFile) -> Result<(Option<Self>, FileState)> {
+    fn read_once(file: &SourceFile, cancel: &Cancel) -> Result<(Option<Self>, FileState)> {
         let what = file.path().display().to_string();
         let (opened, file) = file.open()?;
         let file = &file;
         let again =
             || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
-        let mut plain = again()?;
+        let mut plain = Checked { file: again()?, cancel: cancel.clone() };
         let head = head_of(&mut plain).map_err(|error| read_error(file, error))?;
         let mut list = List::new(&what).with_stored(file.size());
         let mut add = |entry: IndexEntry| {
@@ -71,7 +72,7 @@ impl SourceArchive {
             let mut unpacked = decode::decoder(plain, file.size(), &what)?;
             // What cannot be decompressed is no archive that ADD would know.
             let head = head_of(&mut unpacked).ok().filter(|head| is_header(head));
-            let Some(head) = head else { return Ok((None, FileState::Same)) };
+            let Some(head) = head else { return cancel.check().map(|()| (None, FileState::Same)) };
             let whole = io::Cursor::new(head).chain(unpacked);
             LayerArchive::new(whole, &what).confined().walk(|entry, _| add(entry))?;
             Some(Packed::of_file(file.clone()))
@@ -102,7 +103,7 @@ impl SourceArchive {
 }
 
 fn read_error(file: &SourceFile, source: io::Error) -> Error {
-    Error::Read { path: file.path().to_path_buf(), offset: 0, source }
+    decode::limit_or(source, |source| Error::Read { path: file.path().to_path_buf(), offset: 0, source })
 }
 
 fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -127,8 +128,27 @@ fn is_header(head: &[u8]) -> bool {
 /// A file in which nothing is passed over that is not there: a seek beyond the end is how a truncated archive would show
 /// no error.
 struct Within {
-    file: File,
+    file: Checked,
     end: u64,
+}
+
+/// A file that is read as long as the word to stop is not given.
+struct Checked {
+    file: File,
+    cancel: Cancel,
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Checked {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 impl Read for Within {
