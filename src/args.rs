@@ -184,6 +184,12 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) no_memo: bool,
 
+    /// Trust remembered digests of files whose inode, size and modification time are the same, though their change time
+    /// moved (chown, chmod, ln). Without it such files are read and hashed again, and not sent again. Who writes to a
+    /// file and sets its modification time back is not noticed then
+    #[arg(long)]
+    pub(crate) trust_mtime: bool,
+
     /// Do not find out first whether the destination takes a push and layers so large
     #[arg(long)]
     pub(crate) no_preflight: bool,
@@ -292,7 +298,8 @@ Examples:
   crossdock push llama docker://registry.example.com/models/llama:1
   crossdock push llama oci-archive:llama.tar:1
 
-The files are read where they were when the image was built. One that has changed since is an error that names it.";
+The files are read where they were when the image was built, and only those of layers that the destination lacks. One
+that has changed since is an error that names it; a chown, a chmod or another link is no change.";
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {

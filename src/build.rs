@@ -15,8 +15,8 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Cancel, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink,
-    IndexStore, ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions,
-    Result as StorageResult, blocking,
+    IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
+    blocking,
 };
 use jiff::Timestamp;
 
@@ -114,7 +114,7 @@ async fn build(
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
-        memos: root.filter(|_| options.memo).map(MemoStore::new),
+        memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
         cancel,
     };

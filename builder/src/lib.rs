@@ -15,6 +15,7 @@ mod error;
 mod eval;
 mod foresee;
 mod ignore;
+mod known;
 mod lanes;
 mod layers;
 mod media;

@@ -67,7 +67,7 @@ pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource, is_index};
 pub use local::{Against, LocalFile, LocalKind, LocalTree};
 pub use manifest_entry::{EntryDetails, EntryPlatform, ManifestEntry};
-pub use memo::{MemoStore, is_settled, layer_identity};
+pub use memo::{MemoStore, Recalled, change_times, is_settled, layer_identity, layer_key};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use packed::Packed;
 pub use parallel::{blocking, in_lanes, in_parallel};
@@ -81,7 +81,7 @@ pub use record::{
 pub use resume::{Checkpoint, Checkpoints};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
 pub use sink::{Abort, DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
-pub use source::{Fence, IoMode, SourceFile};
+pub use source::{Fence, FileState, IoMode, SourceFile};
 pub use sparse::{Piece, spread};
 pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};

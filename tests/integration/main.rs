@@ -42,4 +42,5 @@ mod reproducible;
 mod root;
 mod tekton;
 mod tekton_fields;
+mod touched;
 mod verify;
