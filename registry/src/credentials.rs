@@ -465,6 +465,7 @@ mod tests {
             service_account: ServiceAccountOptions {
                 dir: dir.path().to_path_buf(),
                 registries: vec!["default-route.apps.example".to_owned()],
+                ..ServiceAccountOptions::default()
             },
             ..CredentialOptions::default()
         });

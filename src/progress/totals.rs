@@ -143,9 +143,9 @@ impl Sum {
         self.finished == self.layers
     }
 
-    /// 100 only where nothing is left.
+    /// 100 only where nothing is left: a layer whose bytes are sent may not be taken yet.
     pub(super) fn percent(&self) -> u64 {
-        percent(self.done, self.bytes)
+        percent(self.done, self.bytes).min(if self.is_done() { 100 } else { 99 })
     }
 }
 
@@ -230,6 +230,8 @@ mod tests {
         assert_eq!((sum.done, sum.finished, sum.percent(), sum.is_done()), (350, 1, 87, false));
         totals.event(0, &LayerEvent::Phase(Phase::Committing), now);
         assert_eq!(totals.sum(now).done, 350, "what was sent stays so while it is taken");
+        totals.event(0, &LayerEvent::Position(100), now);
+        assert_eq!((totals.sum(now).done, totals.sum(now).percent()), (400, 99));
         totals.event(0, &finished(), now);
         assert!(totals.sum(now).is_done());
     }
