@@ -68,7 +68,7 @@ Exit codes:
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved
   6  the registry refused the credentials, or asked for some; no tag moved
-  130, 143  interrupted by SIGINT, SIGTERM; no tag moved";
+  130, 143  interrupted by SIGINT, SIGTERM; no tag moved, unless the message says so";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogLevel {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::UsageError;
 use crate::registries;
+use crate::signals::block_on;
 
 /// What `auth` takes.
 #[derive(Debug, Args)]
@@ -46,11 +47,7 @@ pub(crate) fn run(args: &AuthArgs, conf: &ConfArgs) -> Result<()> {
     let registry =
         registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default(), None)
             .map_err(UsageError)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let report = runtime.block_on(registry.explain(&reference, !args.pull))?;
+    let report = block_on(async { Ok(registry.explain(&reference, !args.pull).await?) })?;
     let text =
         if args.json { format!("{}\n", in_json(&reference, &report)) } else { in_words(&reference, &report) };
     std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")?;

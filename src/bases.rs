@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crossdock_builder::{Ahead, BaseResolver, FileTree, PlannedBase, TreeOf, base_tree};
 use crossdock_registry::Registry;
-use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform};
+use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform, blocking};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::LocalImages;
@@ -14,7 +14,7 @@ use crate::overrides::PullPolicy;
 
 /// Finds base images for a plan.
 #[derive(Debug)]
-pub(crate) struct Bases<'a> {
+pub(crate) struct Bases {
     pub(crate) registry: Registry,
     /// What is remembered of the layers of bases.
     pub(crate) indexes: Option<IndexStore>,
@@ -23,11 +23,11 @@ pub(crate) struct Bases<'a> {
     /// Which of the two a name is looked up in.
     pub(crate) pull: PullPolicy,
     /// Where the layers of a base go to while they are looked through.
-    pub(crate) ahead: Ahead<'a>,
+    pub(crate) ahead: Ahead,
 }
 
 #[async_trait]
-impl BaseResolver for Bases<'_> {
+impl BaseResolver for Bases {
     async fn resolve(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
         let source: Arc<dyn ImageSource> = match transport_of(reference) {
             None => return self.named(reference, platform).await,
@@ -39,17 +39,18 @@ impl BaseResolver for Bases<'_> {
 
     async fn tree(&self, wanted: TreeOf<'_>) -> Result<FileTree, Error> {
         let TreeOf { base, detail, stays } = wanted;
-        let ahead = Ahead { sink: self.ahead.sink.filter(|_| stays), ..self.ahead.clone() };
+        let ahead = Ahead { sink: self.ahead.sink.clone().filter(|_| stays), ..self.ahead.clone() };
         base_tree(&base.source, &base.image, detail, self.indexes.as_ref(), &ahead).await
     }
 }
 
-impl Bases<'_> {
+impl Bases {
     /// The platforms that a base is there for; `None` for an image that is of one alone.
     pub(crate) async fn platforms(&self, reference: &str) -> Result<Option<Vec<Platform>>, Error> {
         if transport_of(reference).is_none()
-            && let Some(local) = &self.local
-            && let Some(list) = local.find_list(reference).map_err(failed)?
+            && let Some(local) = self.local.clone()
+            && let reference = reference.to_owned()
+            && let Some(list) = blocking(move || local.find_list(&reference).map_err(failed)).await?
         {
             return Ok(Some(list.entries.iter().filter_map(|entry| entry.manifest.platform()).collect()));
         }
@@ -86,7 +87,7 @@ impl Bases<'_> {
         };
         let local = match self.pull {
             PullPolicy::Always => None,
-            _ => self.local_source(reference, platform)?,
+            _ => self.local_source(reference, platform).await?,
         };
         match (self.pull, local) {
             (PullPolicy::Newer, Some(local)) if !reference.starts_with("localhost/") => {
@@ -110,13 +111,14 @@ impl Bases<'_> {
         }
     }
 
-    fn local_source(
+    async fn local_source(
         &self,
         reference: &str,
         platform: &Platform,
     ) -> Result<Option<Arc<dyn ImageSource>>, Error> {
-        let Some(local) = &self.local else { return Ok(None) };
-        local.base(reference, platform, &self.registry).map_err(failed)
+        let Some(local) = self.local.clone() else { return Ok(None) };
+        let (reference, platform, registry) = (reference.to_owned(), platform.clone(), self.registry.clone());
+        blocking(move || local.base(&reference, &platform, &registry).map_err(failed)).await
     }
 
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {

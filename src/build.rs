@@ -14,20 +14,22 @@ use crossdock_builder::{
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Abort, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore,
-    ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+    Abort, Cancel, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink,
+    IndexStore, ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions,
+    Result as StorageResult, blocking,
 };
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
 use crate::destination::Destination;
-use crate::exit::{Interrupted, UsageError};
+use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
-use crate::session::{block_on, interruptible, print, root_directory, write_digest};
-use crate::{dry_run, progress, registries};
+use crate::session::{print, root_directory, write_digest};
+use crate::signals::{block_on, block_on_to_end};
+use crate::{dry_run, progress, registries, signals};
 
 /// Runs the command.
 ///
@@ -45,7 +47,11 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Res
     if options.dry_run {
         return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
     }
-    match block_on(build(&options, &registry, root.as_deref(), counters))? {
+    signals::moves_tags();
+    let began = Instant::now();
+    let local = LocalImages::new(root.as_deref());
+    let built = block_on_to_end(build(&options, &registry, root.as_deref(), &local, &counters))?;
+    match report(&options, &local, built, Effort::since(began, &counters))? {
         Done::Image(report) => finish(&options, &report),
         Done::List(report) => finish_list(&options, &report),
     }
@@ -57,67 +63,81 @@ enum Done {
     List(ListReport),
 }
 
+/// Images that are where they belong.
+struct Built {
+    images: Vec<(Platform, Assembly)>,
+    /// The index, where there is one.
+    index: Option<Descriptor>,
+    assembled: Vec<Assembled>,
+}
+
 async fn build(
     options: &BuildOptions,
     registry: &Registry,
     root: Option<&Path>,
-    counters: Arc<Counters>,
-) -> Result<Done> {
-    let began = Instant::now();
-    let local = LocalImages::new(root);
+    local: &Result<LocalImages>,
+    counters: &Arc<Counters>,
+) -> Result<Built> {
     let sinks = options
         .destinations
         .iter()
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
+    let cancel = signals::cancel();
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
         local: local.as_ref().ok().cloned(),
         pull: options.pull,
         ahead: Ahead {
-            sink: sinks.iter().map(AsRef::as_ref).find(|sink| sink.takes_ahead()),
+            sink: sinks.iter().find(|sink| sink.takes_ahead()).cloned(),
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
+            cancel: cancel.clone(),
         },
     };
-    let planned = match bases.ahead.sink {
-        Some(sink) => {
-            let planned = interruptible(sink, plan_images(options, &bases, &sinks)).await;
-            if planned.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
-                sink.abort(Abort::Failed).await;
-            }
-            planned?
-        }
-        None => plan_images(options, &bases, &sinks).await?,
-    };
+    let planned = plan_images(options, &bases, &sinks).await;
+    if planned.is_err()
+        && let Some(sink) = &bases.ahead.sink
+    {
+        let why = if cancel.is_cancelled() { Abort::Interrupted } else { Abort::Failed };
+        cancel.cleaning(sink.abort(why)).await;
+    }
+    let planned = planned?;
     drop(bases);
     if options.records() {
-        recordable(options, &local)?;
+        recordable(options, local)?;
     }
     let mut images: Vec<_> =
         planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
     let settings = AssembleOptions {
-        read: ReadOptions { io: options.io, counters: Arc::clone(&counters) },
+        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
         memos: root.filter(|_| options.memo).map(MemoStore::new),
         progress: progress::display(options.progress, options.quiet),
+        cancel,
     };
     let mut last = None;
-    for sink in &sinks {
-        let assembled = interruptible(sink.as_ref(), put(options, &images, sink.as_ref(), &settings)).await?;
+    for (sink, destination) in sinks.iter().zip(&options.destinations) {
+        let assembled = put(options, &images, sink, &settings).await?;
+        signals::published(destination.names());
         for ((_, assembly), image) in images.iter_mut().zip(&assembled.1) {
             assembly.learn(image);
         }
         last = Some(assembled);
     }
     let (index, assembled) = last.context("there is no destination")?;
+    Ok(Built { images, index, assembled })
+}
+
+/// Remembers what was built, where that is asked for, and says what came out.
+fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, effort: Effort) -> Result<Done> {
+    let Built { images, index, assembled } = built;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
-    let recorded = if options.records() { remember(options, &local, &images, &assembled)? } else { None };
+    let recorded = if options.records() { remember(options, local, &images, &assembled)? } else { None };
     if recorded.is_some() {
         names = options.manifest.iter().filter(|_| options.listed).chain(&options.names).cloned().collect();
     }
-    let effort = Effort::since(began, &counters);
     Ok(match index {
         Some(index) => Done::List(ListReport {
             names,
@@ -155,7 +175,7 @@ async fn build(
 async fn put(
     options: &BuildOptions,
     images: &[(Platform, Assembly)],
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     settings: &AssembleOptions,
 ) -> StorageResult<(Option<Descriptor>, Vec<Assembled>)> {
     if let ([(_, image)], false) = (images, options.listed) {
@@ -196,6 +216,7 @@ fn remember(
     assembled: &[Assembled],
 ) -> Result<Option<Option<ImageList>>> {
     let Ok(local) = local else { return Ok(None) };
+    signals::check()?;
     match record(options, local, images, assembled) {
         Ok(list) => Ok(Some(list)),
         Err(error) if !options.is_named() => {
@@ -252,28 +273,26 @@ pub(crate) struct PlannedPlatform {
 /// Plans the image for each platform; the first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
     options: &BuildOptions,
-    bases: &Bases<'_>,
-    sinks: &[Box<dyn ImageSink>],
+    bases: &Bases,
+    sinks: &[Arc<dyn ImageSink>],
 ) -> Result<Vec<PlannedPlatform>> {
-    let file = containerfile(&options.containerfile)?;
+    let cancel = signals::cancel();
+    let at = options.containerfile.clone();
+    let file = Arc::new(cancel.or(blocking(move || containerfile(&at))).await?);
     // What is refused is refused before the context is looked at.
     let mut wanted = options.platforms.clone();
     if options.all_platforms {
-        wanted = all_platforms(&file, &plan_options(options, &Platform::host()), bases).await?;
+        let options = plan_options(options, &Platform::host());
+        wanted = cancel.or(all_platforms(&file, &options, bases)).await?;
     }
     let plans: Vec<_> = wanted.iter().map(|platform| plan_options(options, platform)).collect();
     for plan in &plans {
         crossdock_builder::check(&file, plan)?;
     }
-    let given = match &options.containerfile {
-        ContainerfileAt::File(path) => Some(path.as_path()),
-        ContainerfileAt::StandardInput => None,
-    };
-    let ignore = IgnoreFile::find(&options.context, given, options.ignorefile.as_deref())?;
-    let context = Context::open(&options.context, ignore)?;
+    let context = open_context(options, &cancel).await?;
     // A credential that is missing shows before the context and the base's layers are looked through.
     for sink in sinks {
-        sink.admit().await?;
+        cancel.or(sink.admit()).await?;
     }
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
@@ -294,17 +313,30 @@ pub(crate) async fn plan_images(
             }
         }
         let stages = std::mem::take(&mut image.stages);
-        planned.push(PlannedPlatform { platform, stages, assembly: to_assembly(image, &layer_options)? });
+        let layer_options = layer_options.clone();
+        let assembly = blocking(move || to_assembly(image, &layer_options)).await?;
+        cancel.check()?;
+        planned.push(PlannedPlatform { platform, stages, assembly });
     }
     Ok(planned)
 }
 
+/// The build context, without what its ignore file leaves out.
+async fn open_context(options: &BuildOptions, cancel: &Cancel) -> Result<Arc<Context>> {
+    let given = match &options.containerfile {
+        ContainerfileAt::File(path) => Some(path.clone()),
+        ContainerfileAt::StandardInput => None,
+    };
+    let (directory, ignorefile) = (options.context.clone(), options.ignorefile.clone());
+    let open = move || {
+        let ignore = IgnoreFile::find(&directory, given.as_deref(), ignorefile.as_deref())?;
+        anyhow::Ok(Context::open(&directory, ignore)?)
+    };
+    Ok(Arc::new(cancel.or(blocking(open)).await?.with_cancel(cancel.clone())))
+}
+
 /// The platforms that all bases are there for.
-async fn all_platforms(
-    file: &Containerfile,
-    options: &PlanOptions,
-    bases: &Bases<'_>,
-) -> Result<Vec<Platform>> {
+async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Bases) -> Result<Vec<Platform>> {
     let mut common: Option<Vec<Platform>> = None;
     for reference in base_references(file, options)? {
         let Some(offered) = bases.platforms(&reference).await? else {
@@ -370,6 +402,7 @@ fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     plan.target.clone_from(&options.target);
     plan.created = now.map(|time| time.to_string());
     plan.squash = options.squash;
+    plan.cancel = signals::cancel();
     plan
 }
 

@@ -1,6 +1,7 @@
 //! Where an image goes: `docker://` names, OCI layouts, archives, or the records of this machine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_registry::{Reference, Registry};
@@ -30,16 +31,16 @@ impl Destination {
     ///
     /// # Errors
     /// Where the registry must not be spoken to, or with what cannot be used.
-    pub(crate) fn sink(&self, registry: &Registry, preflight: bool) -> Result<Box<dyn ImageSink>> {
+    pub(crate) fn sink(&self, registry: &Registry, preflight: bool) -> Result<Arc<dyn ImageSink>> {
         Ok(match self {
-            Self::Record => Box::new(DigestSink),
+            Self::Record => Arc::new(DigestSink),
             Self::Registry(references) => {
                 let sink = registry.sink(references)?;
-                Box::new(if preflight { sink } else { sink.without_preflight() })
+                Arc::new(if preflight { sink } else { sink.without_preflight() })
             }
-            Self::Layout { directory, reference } => Box::new(LayoutSink::new(directory, reference.clone())),
-            Self::Directory(directory) => Box::new(DirSink::new(directory)),
-            Self::Archive { path, kind, names } => Box::new(ArchiveSink::new(path, *kind, names.clone())),
+            Self::Layout { directory, reference } => Arc::new(LayoutSink::new(directory, reference.clone())),
+            Self::Directory(directory) => Arc::new(DirSink::new(directory)),
+            Self::Archive { path, kind, names } => Arc::new(ArchiveSink::new(path, *kind, names.clone())),
         })
     }
 

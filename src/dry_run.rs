@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, ImageSink, IndexEntry, IndexKind, IndexStore, MemoStore, Platform};
+use crossdock_storage::{Counters, IndexEntry, IndexKind, IndexStore, MemoStore, Platform};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
 use crate::session::print;
+use crate::signals;
 use disk::BuildahDisk;
 
 /// Paths of a layer that are shown to people.
@@ -75,6 +76,7 @@ pub(crate) async fn run(
                 options.progress,
                 options.quiet || options.progress == ProgressStyle::Json,
             ),
+            cancel: signals::cancel(),
         },
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
@@ -83,7 +85,7 @@ pub(crate) async fn run(
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let mut destinations = Vec::new();
     for destination in &options.destinations {
-        let sink: Box<dyn ImageSink> = destination.sink(registry, false)?;
+        let sink = destination.sink(registry, false)?;
         let name = match destination {
             Destination::Record if options.names.is_empty() && options.manifest.is_none() => {
                 "remembered without a name".to_owned()

@@ -1,10 +1,13 @@
 //! Exit codes: one for each way out that a script may want to tell apart. `crossdock --help` lists them.
 
 use std::fmt;
+use std::io::Write as _;
 
 use crossdock_builder::Error as BuildError;
 use crossdock_registry::Error as RegistryError;
 use crossdock_storage::Error as StorageError;
+
+use crate::report;
 
 /// Done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -38,12 +41,23 @@ impl std::error::Error for UsageError {
 }
 
 /// Ended by a signal: 128 and its number, as shells have it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Interrupted(pub(crate) u8);
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupted {
+    /// The signal's number.
+    pub(crate) signal: u8,
+    /// Whether the command moves tags.
+    pub(crate) tags: bool,
+    /// Where the image is by now.
+    pub(crate) published: Vec<String>,
+}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted; no tag moved")
+        match self.published.as_slice() {
+            [] if self.tags => f.write_str("interrupted; no tag moved"),
+            [] => f.write_str("interrupted"),
+            names => write!(f, "interrupted; the image is at {} by now, and nowhere else", names.join(", ")),
+        }
     }
 }
 
@@ -61,6 +75,17 @@ impl fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
+/// Shows an error to people. There is nowhere left to say that standard error is closed.
+pub(crate) fn show(error: &anyhow::Error) {
+    let _ = match error.downcast_ref::<clap::Error>() {
+        Some(error) => error.print(),
+        None => {
+            let text = format!("{}\n", report::error(error));
+            std::io::stderr().lock().write_all(text.as_bytes())
+        }
+    };
+}
+
 /// The exit code of an error: the first of its chain that has one decides.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(FAILURE)
@@ -73,7 +98,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<clap::Error>() {
         return Some(if error.use_stderr() { USAGE } else { SUCCESS });
     }
-    if let Some(Interrupted(signal)) = cause.downcast_ref() {
+    if let Some(Interrupted { signal, .. }) = cause.downcast_ref() {
         return Some(128 + signal);
     }
     if let Some(error) = cause.downcast_ref::<BuildError>() {

@@ -13,7 +13,7 @@ use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
     BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, LayerOrigin, LayerStream,
     LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore, RecordedLayer,
-    RecordedOrigin, Records, ResolvedImage,
+    RecordedOrigin, Records, ResolvedImage, blocking,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -150,7 +150,10 @@ impl LocalImages {
     pub(crate) async fn listed(&self, entry: &ListEntry, registry: &Registry) -> Result<Listed<Sealed>> {
         let details = entry.manifest.details.clone();
         let image = match &entry.place {
-            ListedPlace::Record => self.sealed(&self.member(entry)?, registry)?,
+            ListedPlace::Record => {
+                let (local, entry, registry) = (self.clone(), entry.clone(), registry.clone());
+                blocking(move || local.sealed(&local.member(&entry)?, &registry)).await?
+            }
             ListedPlace::Image(name) => {
                 let source = locate(name, registry)?;
                 let platform = entry.manifest.platform().unwrap_or_else(Platform::host);

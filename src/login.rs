@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use crossdock_registry::{CredentialEnv, CredentialOptions, Login, Logins, RegistriesConf, Secret};
+use crossdock_storage::blocking;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::args::{ConfArgs, RegistryArgs};
-use crate::exit::{Interrupted, UsageError};
-use crate::registries;
+use crate::exit::UsageError;
+use crate::{registries, signals};
 
 /// What `login` takes.
 #[derive(Debug, Args)]
@@ -80,10 +81,6 @@ pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
     if known.as_ref().is_some_and(|login| login.password.is_none()) {
         bail!("currently logged in, auth file contains an Identity token");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
     let mut password = args.password.clone();
     if args.password_stdin {
         password = Some(password_of_stdin()?);
@@ -93,7 +90,7 @@ pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
         && let Some(Login { user, password: Some(password) }) = &known
     {
         say(&format!("Authenticating with existing credentials for {key}\n"))?;
-        if runtime.block_on(registry.check_login(&key, user, password)).is_ok() {
+        if signals::block_on(async { Ok(registry.check_login(&key, user, password).await) })?.is_ok() {
             let host = key.split('/').next().unwrap_or(&key);
             return say(&format!("Existing credentials are valid. Already logged in to {host}\n"));
         }
@@ -105,15 +102,7 @@ pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
     };
     let password = match password {
         Some(password) => password,
-        None => {
-            let asked = runtime.block_on(ask_password());
-            if asked.is_err() {
-                // Somebody may still wait for a line that nobody will write.
-                runtime.shutdown_background();
-                return asked.map(|_| ());
-            }
-            asked?
-        }
+        None => signals::block_on_to_end(ask_password())?,
     };
     if user.is_empty() || user.contains(':') {
         bail!("a user name is wanted, without a colon in it");
@@ -121,7 +110,7 @@ pub(crate) fn run(args: &LoginArgs, conf: &ConfArgs) -> Result<()> {
     if password.is_empty() {
         bail!("the password is empty");
     }
-    runtime.block_on(registry.check_login(&key, &user, &password))?;
+    signals::block_on(async { Ok(registry.check_login(&key, &user, &password).await?) })?;
     logins.set(&key, &user, &password)?;
     if args.verbose {
         say(&format!("Used: {}\n", logins.path().display()))?;
@@ -224,15 +213,12 @@ async fn ask_password() -> Result<Secret> {
     // Before the question: who answers at once must not be seen.
     let quiet = Quiet::new().context("cannot keep the terminal from showing the password")?;
     say("Password: ")?;
-    let line = tokio::task::spawn_blocking(|| {
+    let read = || {
         let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    });
-    let line = tokio::select! {
-        line = line => line.context("reading the password")?.context("reading the password")?,
-        // Otherwise the terminal would be left as it is now.
-        _ = tokio::signal::ctrl_c() => return Err(Interrupted(2).into()),
+        io::stdin().lock().read_line(&mut line).map(|_| line).context("reading the password")
     };
+    // A signal must not leave the terminal as it is now.
+    let line = signals::cancel().or(blocking(read)).await?;
     drop(quiet);
     say("\n")?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))

@@ -29,6 +29,7 @@ mod report;
 mod send;
 mod session;
 mod settings;
+mod signals;
 mod size;
 mod table;
 mod tag;
@@ -38,7 +39,7 @@ mod usage;
 mod verify;
 mod version;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -48,6 +49,11 @@ use crate::args::{Cli, Command, LogLevel};
 use crate::buildah::CalledAs;
 
 fn main() -> ExitCode {
+    signals::run(command)
+}
+
+/// The command that was asked for; gives its exit code.
+fn command() -> u8 {
     let args: Vec<_> = std::env::args_os().collect();
     let called = args.first().map_or(CalledAs::Crossdock, |program| CalledAs::of(program));
     let result = buildah::command_line(called, &args).and_then(|(cli, ignored)| {
@@ -58,16 +64,17 @@ fn main() -> ExitCode {
         }
         run(&cli)
     });
-    let code = match result {
+    let code = match result.map_err(signals::outcome) {
         Ok(()) => exit::SUCCESS,
-        // Nothing to say beside the exit code.
-        Err(error) if error.is::<exit::Absent>() => exit::code(&error),
-        Err(error) => {
-            show(&error);
-            exit::code(&error)
+        Err((error, code)) => {
+            // Where an image is absent, the exit code is the whole answer.
+            if !error.is::<exit::Absent>() {
+                exit::show(&error);
+            }
+            code
         }
     };
-    ExitCode::from(called.exit_code(code))
+    called.exit_code(code)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -91,17 +98,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Completion(args) => generate::completion(args),
         Command::Man(args) => generate::man(args),
     }
-}
-
-/// There is nowhere left to say that standard error is closed.
-fn show(error: &anyhow::Error) {
-    let _ = match error.downcast_ref::<clap::Error>() {
-        Some(error) => error.print(),
-        None => {
-            let text = format!("{}\n", report::error(error));
-            std::io::stderr().lock().write_all(text.as_bytes())
-        }
-    };
 }
 
 /// Our own crates at the level asked for; what others log below a warning may hold what must not be logged.

@@ -18,7 +18,8 @@ use crate::exit::{Absent, UsageError};
 use crate::local::{LocalImages, local_name};
 use crate::registries;
 use crate::send::SendArgs;
-use crate::session::{block_on, print, root_directory};
+use crate::session::{print, root_directory};
+use crate::signals::block_on;
 
 pub(crate) use push::{ListPush, push_list};
 

@@ -17,7 +17,8 @@ use crate::args::{ConfArgs, RegistryArgs};
 use crate::destination::{split_reference, transport_of};
 use crate::exit::UsageError;
 use crate::local::{LocalImages, has_host, local_name};
-use crate::session::{block_on, print, root_directory};
+use crate::session::{print, root_directory};
+use crate::signals::block_on;
 use crate::{registries, table};
 
 /// What `pull` takes.

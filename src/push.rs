@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::send;
 use crossdock_registry::RegistriesConf;
-use crossdock_storage::{Counters, ImageRecord, Platform};
+use crossdock_storage::{Counters, ImageRecord, Platform, blocking};
 
 use crate::args::{ConfArgs, PushArgs};
 use crate::exit::UsageError;
@@ -16,7 +16,8 @@ use crate::manifest::{ListPush, push_list};
 use crate::registries;
 use crate::report::{Effort, Report};
 use crate::send::SendOptions;
-use crate::session::{block_on, interruptible, root_directory};
+use crate::session::root_directory;
+use crate::signals::{self, block_on_to_end};
 
 /// Runs the command.
 ///
@@ -24,6 +25,7 @@ use crate::session::{block_on, interruptible, root_directory};
 /// All that can go wrong; `exit::code` sorts it.
 pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
+    signals::moves_tags();
     let root = root_directory(root);
     let local = LocalImages::new(root.as_deref())?;
     let options = || {
@@ -34,7 +36,7 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
         Some(list) if args.all => {
             let options = options()?;
             let push = ListPush { send: &args.send, options: &options, all: true };
-            let report = block_on(push_list(&push, &local, &list, root.as_deref(), conf))?;
+            let report = block_on_to_end(push_list(&push, &local, &list, root.as_deref(), conf))?;
             return args.send.tell(&options, &report);
         }
         // As buildah does: the one that runs here.
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
         None => local.find(&args.image)?,
     };
     let options = options()?;
-    let report = block_on(push(args, &options, &local, &image, root.as_deref(), conf))?;
+    let report = block_on_to_end(push(args, &options, &local, &image, root.as_deref(), conf))?;
     args.send.tell(&options, &report)
 }
 
@@ -59,11 +61,12 @@ async fn push(
     let began = Instant::now();
     let counters = Arc::<Counters>::default();
     let registry = args.send.registry(options, conf, &counters, root)?;
-    let sealed = local.sealed(image, &registry)?;
+    let (local, image, from) = (local.clone(), image.clone(), registry.clone());
+    let sealed = blocking(move || local.sealed(&image, &from)).await?;
     let sink = options.destination.sink(&registry, options.preflight)?;
     let settings = args.send.assembling(options, &counters, root);
-    let sending = send(&sealed, options.conversion, sink.as_ref(), &settings);
-    let sent = interruptible(sink.as_ref(), sending).await?;
+    let sent = send(&sealed, options.conversion, &sink, &settings).await?;
+    signals::published(options.destination.names());
     Ok(Report {
         names: options.destination.names(),
         recorded: false,

@@ -15,7 +15,7 @@ use crate::exit::UsageError;
 use crate::options::{compression, writable};
 use crate::report::Told;
 use crate::session::{print, print_aside, write_digest};
-use crate::{progress, registries};
+use crate::{progress, registries, signals};
 
 /// How something is sent.
 #[derive(Debug, Args)]
@@ -118,10 +118,11 @@ impl SendArgs {
         root: Option<&Path>,
     ) -> AssembleOptions {
         AssembleOptions {
-            read: ReadOptions { io: options.io, counters: Arc::clone(counters) },
+            read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: signals::cancel() },
             jobs: self.work.jobs(),
             memos: root.map(MemoStore::new),
             progress: progress::display(self.work.progress, self.quiet),
+            cancel: signals::cancel(),
         }
     }
 

@@ -1,30 +1,10 @@
-//! What every command that moves images has in common: a runtime, the root directory, and signals that end it cleanly.
+//! What commands that move images have in common: the root directory, and what they write for people and scripts.
 
-use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crossdock_storage::{Abort, Digest, ImageSink};
-
-use crate::exit::Interrupted;
-
-/// How long uploads may take to be cancelled when the command is interrupted.
-const CANCEL: Duration = Duration::from_secs(5);
-
-/// Runs the work of a command to its end.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(work);
-    // A thread that reads or hashes on for nobody, or waits for a slow disk, is no reason to wait.
-    runtime.shutdown_background();
-    result
-}
+use crossdock_storage::Digest;
 
 /// `--root`, else the user's data directory as the XDG base directory specification has it; without a home, nothing
 /// is remembered.
@@ -33,30 +13,6 @@ pub(crate) fn root_directory(root: Option<&Path>) -> Option<PathBuf> {
     root.map(Path::to_path_buf)
         .or_else(|| variable("XDG_DATA_HOME").map(|data| data.join("crossdock")))
         .or_else(|| variable("HOME").map(|home| home.join(".local/share/crossdock")))
-}
-
-/// Work that puts something into a sink; SIGINT and SIGTERM end it cleanly.
-pub(crate) async fn interruptible<T, E: Into<anyhow::Error>>(
-    sink: &dyn ImageSink,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let signal = tokio::select! {
-        result = work => return result.map_err(Into::into),
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-    };
-    tracing::warn!("interrupted: cancelling uploads");
-    // A second signal, or a registry that does not answer, ends it at once.
-    tokio::select! {
-        () = sink.abort(Abort::Interrupted) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = tokio::time::sleep(CANCEL) => {}
-    }
-    Err(Interrupted(u8::try_from(signal.as_raw_value()).unwrap_or(2)).into())
 }
 
 /// Writes a digest to a file that was asked for: without a newline, as buildah does.

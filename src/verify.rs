@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
 use crate::exit::UsageError;
+use crate::signals::block_on;
 use crate::{progress, registries};
 
 /// What was found is not what should be there; the report has named it.
@@ -60,12 +61,7 @@ pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
         jobs: usize::from(args.jobs),
         progress: progress::display(args.progress, false),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let verified = runtime.block_on(registry.verify(&reference, &options))?;
-    runtime.shutdown_background();
+    let verified = block_on(async { Ok(registry.verify(&reference, &options).await?) })?;
     let report = if args.json || args.progress == ProgressStyle::Json {
         format!("{}\n", in_json(&verified, seed, counters.received(), began.elapsed()))
     } else {

@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Abort, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
+    Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
     ManifestFormat, Result, SinkPlan, canonical_json,
 };
 
@@ -60,10 +61,11 @@ impl Assembly {
 ///
 /// # Errors
 /// Those of the sink, the layers' sources and files; the sink has been told to clean up. Where format, compression and
-/// annotations do not go together, before anything is read.
+/// annotations do not go together, before anything is read. [`Error::Interrupted`] and [`Error::Unsettled`] where the
+/// options' [`Cancel`] says so.
 pub async fn assemble(
     assembly: &Assembly,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Assembled> {
     put_one(Job::of_assembly(assembly), sink, options).await
@@ -103,7 +105,7 @@ pub struct Conversion {
 pub async fn send(
     image: &Sealed,
     conversion: Conversion,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Assembled> {
     put_one(Job::of_sealed(image, conversion), sink, options).await
@@ -134,7 +136,7 @@ pub struct AssembledIndex {
 pub async fn assemble_index(
     images: &[Listed<&Assembly>],
     format: ManifestFormat,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
     let jobs = images.iter().map(|listed| listed.with(Job::of_assembly(listed.image))).collect();
@@ -149,7 +151,7 @@ pub async fn send_index(
     images: &[Listed<Sealed>],
     conversion: Conversion,
     format: ManifestFormat,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
     let jobs = images.iter().map(|listed| listed.with(Job::of_sealed(&listed.image, conversion))).collect();
@@ -163,13 +165,14 @@ pub async fn send_index(
 pub async fn send_index_alone(
     manifests: &[ManifestEntry],
     format: ManifestFormat,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
+    cancel: &Cancel,
 ) -> Result<AssembledIndex> {
     check_entries(format, manifests.iter().any(|entry| !entry.details.annotations.is_empty()))?;
-    cleanly(sink, async {
-        sink.prepare(&SinkPlan { format, ..SinkPlan::default() }).await?;
+    cleanly(sink, cancel, async {
+        cancel.or(sink.prepare(&SinkPlan { format, ..SinkPlan::default() })).await?;
         let (index, bytes) = index(format, manifests);
-        sink.commit(&index, bytes).await?;
+        cancel.last_step(sink.name(), sink.commit(&index, bytes)).await?;
         Ok(AssembledIndex { index, images: Vec::new() })
     })
     .await
@@ -268,12 +271,13 @@ impl<T> Listed<T> {
     }
 }
 
-async fn put_one(job: Job<'_>, sink: &dyn ImageSink, options: &AssembleOptions) -> Result<Assembled> {
+async fn put_one(job: Job<'_>, sink: &Arc<dyn ImageSink>, options: &AssembleOptions) -> Result<Assembled> {
     job.check()?;
-    cleanly(sink, async {
+    cleanly(sink, &options.cancel, async {
         let images = put_blobs(std::slice::from_ref(&job), sink, options).await?;
         let Some(image) = images.into_iter().next() else { return Err(Error::Interrupted) };
-        sink.commit(&image.manifest, image.manifest_bytes.clone()).await?;
+        let commit = sink.commit(&image.manifest, image.manifest_bytes.clone());
+        options.cancel.last_step(sink.name(), commit).await?;
         Ok(image)
     })
     .await
@@ -282,17 +286,18 @@ async fn put_one(job: Job<'_>, sink: &dyn ImageSink, options: &AssembleOptions) 
 async fn put_index(
     listed: Vec<Listed<Job<'_>>>,
     format: ManifestFormat,
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<AssembledIndex> {
     check_entries(format, listed.iter().any(|listed| !listed.details.annotations.is_empty()))?;
     listed.iter().try_for_each(|listed| listed.image.check())?;
     let (entries, jobs): (Vec<_>, Vec<_>) =
         listed.into_iter().map(|listed| (listed.with(()), listed.image)).unzip();
-    cleanly(sink, async {
+    cleanly(sink, &options.cancel, async {
         let images = put_blobs(&jobs, sink, options).await?;
         for image in &images {
-            sink.put_manifest(&image.manifest, image.manifest_bytes.clone()).await?;
+            let put = sink.put_manifest(&image.manifest, image.manifest_bytes.clone());
+            options.cancel.or(put).await?;
         }
         let manifests: Vec<_> = entries
             .into_iter()
@@ -300,7 +305,7 @@ async fn put_index(
             .map(|(entry, image)| ManifestEntry::new(&image.manifest, entry.details))
             .collect();
         let (index, bytes) = index(format, &manifests);
-        sink.commit(&index, bytes).await?;
+        options.cancel.last_step(sink.name(), sink.commit(&index, bytes)).await?;
         Ok(AssembledIndex { index, images })
     })
     .await
@@ -309,18 +314,19 @@ async fn put_index(
 /// Layers and configs of some images; their manifests are not put yet.
 async fn put_blobs(
     jobs: &[Job<'_>],
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Vec<Assembled>> {
     for job in jobs {
-        sink.prepare(&sink_plan(&job.layers, job.format, length(job.annotations))).await?;
+        let plan = sink_plan(&job.layers, job.format, length(job.annotations));
+        options.cancel.or(sink.prepare(&plan)).await?;
     }
     let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
     let put = put_layers(&layers, sink, options).await?;
     let mut images = Vec::with_capacity(jobs.len());
     for (job, layers) in jobs.iter().zip(put) {
         let image = job.finish(layers)?;
-        sink.put_config(&image.config, image.config_bytes.clone()).await?;
+        options.cancel.or(sink.put_config(&image.config, image.config_bytes.clone())).await?;
         images.push(image);
     }
     Ok(images)
@@ -335,11 +341,19 @@ fn check_entries(format: ManifestFormat, annotated: bool) -> Result<()> {
     Ok(())
 }
 
-/// Tells the sink to clean up where `work` fails.
-async fn cleanly<T>(sink: &dyn ImageSink, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Tells the sink to clean up where `work` fails. Not where it may have come to its end all the same: what it may have
+/// made visible stays whole.
+async fn cleanly<T>(
+    sink: &Arc<dyn ImageSink>,
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let result = work.await;
-    if result.is_err() {
-        sink.abort(Abort::Failed).await;
+    if let Err(error) = &result
+        && !matches!(error, Error::Unsettled { .. })
+    {
+        let why = if cancel.is_cancelled() { Abort::Interrupted } else { Abort::Failed };
+        cancel.cleaning(sink.abort(why)).await;
     }
     result
 }
@@ -358,8 +372,6 @@ fn length(annotations: &BTreeMap<String, String>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use crossdock_storage::{
         DiffId, Hasher, Layer, LayoutSink, MediaType, NoProgress, ReadOptions, Segment, SourceFile,
         VirtualLayer,
@@ -397,8 +409,10 @@ mod tests {
             jobs: 1,
             memos: None,
             progress: Arc::new(NoProgress),
+            cancel: Cancel::default(),
         };
-        let error = assemble(&assembly, &LayoutSink::new(&layout, None), &options).await.unwrap_err();
+        let sink: Arc<dyn ImageSink> = Arc::new(LayoutSink::new(&layout, None));
+        let error = assemble(&assembly, &sink, &options).await.unwrap_err();
         assert!(matches!(&error, Error::DigestMismatch { expected, .. } if *expected == other), "{error}");
         assert!(!layout.exists(), "nothing stays");
     }

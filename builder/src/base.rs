@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource, Layer,
-    LayerIndex, LayerOrigin, LayerWatch, NoProgress, Packed, Piece, Progress, ResolvedImage, Result, Segment,
-    VirtualLayer, spread,
+    Cancel, Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource,
+    Layer, LayerIndex, LayerOrigin, LayerWatch, NoProgress, Packed, Piece, Progress, ResolvedImage, Result,
+    Segment, VirtualLayer, blocking, in_lanes, spread,
 };
-use futures_util::{StreamExt, stream};
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
 
@@ -24,20 +23,22 @@ enum Contents {
 
 /// Where the layers of a base go to while they are read.
 #[derive(Debug, Clone)]
-pub struct Ahead<'a> {
+pub struct Ahead {
     /// A destination that [`takes_ahead`](ImageSink::takes_ahead); `None` where the layers are read alone.
-    pub sink: Option<&'a dyn ImageSink>,
+    pub sink: Option<Arc<dyn ImageSink>>,
     /// Layers that are read at the same time, at least one.
     pub jobs: usize,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// The word to stop.
+    pub cancel: Cancel,
 }
 
-impl Ahead<'static> {
+impl Ahead {
     /// The layers are read alone, and nobody is told.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { sink: None, jobs: 1, progress: Arc::new(NoProgress) }
+        Self { sink: None, jobs: 1, progress: Arc::new(NoProgress), cancel: Cancel::default() }
     }
 }
 
@@ -54,43 +55,52 @@ pub async fn base_tree(
     image: &ResolvedImage,
     detail: Detail,
     store: Option<&IndexStore>,
-    ahead: &Ahead<'_>,
+    ahead: &Ahead,
 ) -> Result<FileTree> {
-    let layers = image.layers(&source.name())?.into_iter().enumerate();
-    let mut indexed = stream::iter(layers)
-        .map(|(number, layer)| indexed(source, layer, detail, store, ahead, number))
-        .buffered(ahead.jobs.max(1));
-    let mut tree = FileTree::empty();
-    while let Some(layer) = indexed.next().await {
-        let (index, contents) = layer?;
-        let contents = if detail == Detail::Contents { contents } else { Contents::Unknown };
-        apply(&mut tree, &index, &contents)?;
-    }
-    Ok(tree)
+    let layers = image.layers(&source.name())?;
+    let indexed = in_lanes(layers, ahead.jobs, &ahead.cancel, |number, layer| {
+        indexed(Arc::clone(source), layer, detail, store.cloned(), ahead.clone(), number)
+    });
+    let layers = indexed.await?;
+    let cancel = ahead.cancel.clone();
+    blocking(move || {
+        let mut tree = FileTree::empty();
+        for (index, contents) in layers {
+            let contents = if detail == Detail::Contents { contents } else { Contents::Unknown };
+            apply(&mut tree, &index, &contents, &cancel)?;
+        }
+        Ok(tree)
+    })
+    .await
 }
 
 /// The index of a layer, and where its bytes are.
 async fn indexed(
-    source: &Arc<dyn ImageSource>,
+    source: Arc<dyn ImageSource>,
     layer: Layer,
     detail: Detail,
-    store: Option<&IndexStore>,
-    ahead: &Ahead<'_>,
+    store: Option<IndexStore>,
+    ahead: Ahead,
     number: usize,
 ) -> Result<(LayerIndex, Contents)> {
     match source.origin(&layer.descriptor) {
         Some(LayerOrigin::Files { layer: files, .. }) => {
-            let index = match recall(store, &layer, Detail::Names) {
-                Some(index) => index,
-                None => remember(store, &layer, LayerIndex::of_files(&files)?),
-            };
-            Ok((index, Contents::Files(files)))
+            let of_files = files.clone();
+            let index = blocking(move || match recall(store.as_ref(), &layer, Detail::Names) {
+                Some(index) => Ok(index),
+                None => LayerIndex::of_files(&of_files).map(|index| remember(store.as_ref(), &layer, index)),
+            });
+            Ok((index.await?, Contents::Files(files)))
         }
         other => {
-            let source = if let Some(LayerOrigin::Blob(source)) = other { source } else { source.clone() };
-            let index = match recall(store, &layer, detail) {
+            let source = if let Some(LayerOrigin::Blob(source)) = other { source } else { source };
+            let (wanted, known) = (layer.clone(), store.clone());
+            let index = match blocking(move || recall(known.as_ref(), &wanted, detail)).await {
                 Some(index) => index,
-                None => remember(store, &layer, read(&source, &layer, detail, ahead, number).await?),
+                None => {
+                    let (index, read) = (read(&source, &layer, detail, &ahead, number).await?, layer.clone());
+                    blocking(move || remember(store.as_ref(), &read, index)).await
+                }
             };
             Ok((index, Contents::Packed(Packed::of_layer(source, layer)?)))
         }
@@ -102,12 +112,12 @@ async fn read(
     source: &Arc<dyn ImageSource>,
     layer: &Layer,
     detail: Detail,
-    ahead: &Ahead<'_>,
+    ahead: &Ahead,
     number: usize,
 ) -> Result<LayerIndex> {
     ahead.progress.announce(number, &base_title(source), layer.descriptor.size());
     let watch = LayerWatch::new(number, Arc::clone(&ahead.progress));
-    if let Some(sink) = ahead.sink {
+    if let Some(sink) = &ahead.sink {
         let passing = IndexedSource::new(Arc::clone(source), layer.clone(), detail);
         sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &passing, &watch).await?;
         if let Some(index) = passing.index().await? {
@@ -137,7 +147,7 @@ fn remember(store: Option<&IndexStore>, layer: &Layer, index: LayerIndex) -> Lay
 
 /// Puts a layer upon the tree: what it takes away goes first, for a whiteout is for lower layers only
 /// (OCI image-spec, layer.md, "Whiteouts").
-fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result<()> {
+fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents, cancel: &Cancel) -> Result<()> {
     for entry in &index.entries {
         match entry.kind {
             IndexKind::Whiteout => tree.remove(&entry.path),
@@ -146,6 +156,7 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents) -> Result
         }
     }
     for entry in &index.entries {
+        cancel.check()?;
         let kind = match &entry.kind {
             IndexKind::Directory => Node::directory(entry.mode).kind,
             IndexKind::File(size) => NodeKind::File(Arc::new(file(entry, *size, contents)?)),
@@ -240,6 +251,7 @@ mod tests {
                 ("c", IndexKind::File(1)),
             ]),
             &Contents::Unknown,
+            &Cancel::default(),
         )
         .unwrap();
         apply(
@@ -252,6 +264,7 @@ mod tests {
                 ("c", IndexKind::File(2)),
             ]),
             &Contents::Unknown,
+            &Cancel::default(),
         )
         .unwrap();
         assert!(!has(&tree, "a/x") && has(&tree, "a/y"));
@@ -269,7 +282,7 @@ mod tests {
             entries.push((&deep, IndexKind::HardLink(LayerPath::clean("d").unwrap())));
         }
         let mut tree = FileTree::empty();
-        apply(&mut tree, &index(&entries), &Contents::Unknown).unwrap();
+        apply(&mut tree, &index(&entries), &Contents::Unknown, &Cancel::default()).unwrap();
         assert!(matches!(tree.get(&LayerPath::clean(&deep).unwrap()).unwrap().kind, NodeKind::File(_)));
         assert!(!has(&tree, &deep.repeat(2)));
     }

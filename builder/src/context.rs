@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, Metadata};
-use crossdock_storage::SourceFile;
+use crossdock_storage::{Cancel, SourceFile};
 use walk::{Matched, Place, Seen, Walk};
 
 use crate::error::{Error, Problem};
@@ -34,6 +34,7 @@ pub struct Context {
     /// As the user gave it.
     given: String,
     ignore: IgnoreFile,
+    cancel: Cancel,
 }
 
 /// A path without links and what is there.
@@ -78,7 +79,14 @@ impl Context {
             return Err(Error::ContextKind { path: path.to_owned() });
         }
         let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
-        Ok(Self { dir, root, given: path.display().to_string(), ignore })
+        let (given, cancel) = (path.display().to_string(), Cancel::default());
+        Ok(Self { dir, root, given, ignore, cancel })
+    }
+
+    /// The directory, in which nobody looks around any more once `cancel` says so.
+    #[must_use]
+    pub fn with_cancel(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
     }
 
     /// The absolute path of the directory.
@@ -168,6 +176,7 @@ impl Context {
     /// The names in a directory, sorted, and whether they are directories that something may be copied from; none where it
     /// is no directory.
     fn names_in(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Problem> {
+        Problem::check(&self.cancel)?;
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
         let Ok(located) = self.locate(&parts) else { return Ok(Vec::new()) };
         if !located.metadata.is_dir() {
@@ -255,6 +264,7 @@ impl Origin for Context {
         let mut ignored = None;
         let mut siblings = Siblings::default();
         for path in paths {
+            Problem::check(&self.cancel)?;
             let located = match self.locate_beside(&path, &mut siblings) {
                 Ok(located) => located,
                 // `dir/*/x`: a directory without x is no match.

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossdock_storage::Cancel;
+
 use crate::containerfile::{Diagnostic, ParseError, Source, Span};
 
 /// An error of parsing or planning.
@@ -49,6 +51,9 @@ pub enum Error {
         /// Why not.
         source: Box<crossdock_storage::Error>,
     },
+    /// The word to stop was given.
+    #[error("planning was interrupted")]
+    Interrupted,
     /// `--target` names no stage.
     #[error("there is no stage {wanted:?} to build, {known}")]
     Target {
@@ -105,7 +110,8 @@ impl Error {
             | Self::Read { diagnostic, .. }
             | Self::Archive { diagnostic, .. }
             | Self::Base { diagnostic, .. } => Some(diagnostic),
-            Self::Target { .. }
+            Self::Interrupted
+            | Self::Target { .. }
             | Self::ContextKind { .. }
             | Self::Context { .. }
             | Self::IgnoreFile { .. }
@@ -128,16 +134,23 @@ pub(crate) struct Problem {
     of_source: bool,
     help: Option<String>,
     cause: Option<io::Error>,
+    /// Nothing is wrong: the word to stop was given.
+    interrupted: bool,
 }
 
 impl Problem {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), of_source: false, help: None, cause: None }
+        Self { message: message.into(), of_source: false, help: None, cause: None, interrupted: false }
     }
 
     /// A problem whose message begins with the source's name.
     pub(crate) fn source(message: impl Into<String>) -> Self {
         Self { of_source: true, ..Self::new(message) }
+    }
+
+    /// Asks whether to go on.
+    pub(crate) fn check(cancel: &Cancel) -> Result<(), Self> {
+        cancel.check().map_err(|_| Self { interrupted: true, ..Self::new("interrupted") })
     }
 
     #[must_use]
@@ -154,6 +167,9 @@ impl Problem {
 
     /// The error at its place; `keyword` is the instruction's.
     pub(crate) fn at(self, source: &Arc<Source>, span: Span, keyword: &str) -> Error {
+        if self.interrupted {
+            return Error::Interrupted;
+        }
         let message =
             if self.of_source { format!("{keyword} source {}", self.message) } else { self.message };
         let mut diagnostic = Diagnostic::new(source, span, message);

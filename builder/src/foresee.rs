@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossdock_storage::{
-    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment, blocking,
 };
 
 use crate::assemble::Assembly;
@@ -83,10 +83,13 @@ async fn foresee_layer(
 ) -> Result<ForeseenLayer> {
     let (known, from) = match &layer.content {
         LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
-        LayerContent::Files { layer, compression, known } => {
-            let recalled = || memos.and_then(|memos| memos.recall(layer, *compression));
-            (known.clone().or_else(recalled), None)
-        }
+        LayerContent::Files { layer, compression, known } => match (known, memos.cloned()) {
+            (None, Some(memos)) => {
+                let (layer, compression) = (layer.clone(), *compression);
+                (blocking(move || memos.recall(&layer, compression)).await, None)
+            }
+            (known, _) => (known.clone(), None),
+        },
     };
     let descriptor = known.as_ref().map(|known| &known.descriptor);
     let mut outcome = None;
@@ -109,12 +112,15 @@ async fn foresee_layer(
             let descriptor = &layer.descriptor;
             (descriptor.size(), None, descriptor.media_type().clone(), LayerIndex::default())
         }
-        LayerContent::Files { layer, compression, .. } => (
-            descriptor.map_or(layer.len(), Descriptor::size),
-            Some(layer.len()),
-            compression.media_type(),
-            LayerIndex::of_files(layer)?,
-        ),
+        LayerContent::Files { layer, compression, .. } => {
+            let files = layer.clone();
+            (
+                descriptor.map_or(layer.len(), Descriptor::size),
+                Some(layer.len()),
+                compression.media_type(),
+                blocking(move || LayerIndex::of_files(&files)).await?,
+            )
+        }
     };
     let file_bytes = match &layer.content {
         LayerContent::Files { layer, .. } => layer.segments().iter().filter_map(in_file).sum(),

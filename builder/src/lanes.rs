@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossdock_storage::{
-    Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, SourceFile, VirtualLayer,
-    layer_identity,
+    Cancel, Compression, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
+    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, blocking,
+    in_lanes, layer_identity,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 /// How layers are read, and put somewhere.
 #[derive(Debug, Clone)]
@@ -23,6 +22,8 @@ pub struct AssembleOptions {
     pub memos: Option<MemoStore>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// The word to stop.
+    pub cancel: Cancel,
 }
 
 /// A layer of the image to be.
@@ -113,7 +114,7 @@ pub(crate) fn sink_plan(layers: &[AssemblyLayer], format: ManifestFormat, annota
 /// put once.
 pub(crate) async fn put_layers(
     images: &[&[AssemblyLayer]],
-    sink: &dyn ImageSink,
+    sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Vec<Vec<AssembledLayer>>> {
     let (layers, places) = distinct(images);
@@ -121,18 +122,17 @@ pub(crate) async fn put_layers(
         options.progress.announce(index, &layer.title, layer.content.stored());
     }
     let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
-    let mut done: Vec<(usize, AssembledLayer)> = stream::iter(layers.iter().enumerate())
-        .map(|(index, layer)| async move {
+    let done = in_lanes(layers, jobs, &options.cancel, |index, layer| {
+        let (layer, sink, options) = (layer.clone(), Arc::clone(sink), options.clone());
+        async move {
             let watch = LayerWatch::new(index, Arc::clone(&options.progress));
-            Ok::<_, Error>((index, put_layer(layer, sink, options, &watch).await?))
-        })
-        .buffer_unordered(jobs)
-        .try_collect()
-        .await?;
-    done.sort_by_key(|(index, _)| *index);
+            put_layer(layer, &*sink, &options, &watch).await
+        }
+    });
+    let done = done.await?;
     let mut taken = vec![false; done.len()];
     let mut take = |(place, layer): (usize, &AssemblyLayer)| {
-        let put = &done[place].1;
+        let put = &done[place];
         let outcome = match (std::mem::replace(&mut taken[place], true), &put.outcome) {
             (false, outcome) | (true, outcome @ Outcome::Digested) => outcome.clone(),
             (true, _) => Outcome::Present,
@@ -177,7 +177,7 @@ pub(crate) fn distinct<'a>(images: &[&'a [AssemblyLayer]]) -> (Vec<&'a AssemblyL
 }
 
 async fn put_layer(
-    layer: &AssemblyLayer,
+    layer: AssemblyLayer,
     sink: &dyn ImageSink,
     options: &AssembleOptions,
     watch: &LayerWatch,
@@ -185,20 +185,15 @@ async fn put_layer(
     let AssemblyLayer { title, from_base, content } = layer;
     let (put, outcome) = match content {
         LayerContent::Blob { layer, source } => {
-            let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &**source, watch).await?;
-            (layer.clone(), outcome)
+            let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &*source, watch).await?;
+            (layer, outcome)
         }
         LayerContent::Files { layer, compression, known } => {
-            let new = NewLayer {
-                title: title.clone(),
-                layer: layer.clone(),
-                compression: *compression,
-                known: known.clone(),
-            };
+            let new = NewLayer { title: title.clone(), layer, compression, known };
             put_files(new, sink, options, watch).await?
         }
     };
-    Ok(AssembledLayer { title: title.clone(), from_base: *from_base, layer: put, outcome })
+    Ok(AssembledLayer { title, from_base, layer: put, outcome })
 }
 
 async fn put_files(
@@ -207,25 +202,28 @@ async fn put_files(
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<(Layer, Outcome)> {
-    let memos = options.memos.as_ref();
     let mut remembered = false;
-    if new.known.is_none() {
-        new.known = memos.and_then(|memos| memos.recall(&new.layer, new.compression));
+    if new.known.is_none()
+        && let Some(memos) = options.memos.clone()
+    {
+        let (layer, compression) = (new.layer.clone(), new.compression);
+        new.known = blocking(move || memos.recall(&layer, compression)).await;
         remembered = new.known.is_some();
     }
     if new.known.is_some() {
-        // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
-        SourceFile::check_all(new.layer.files())?;
+        new.check_files().await?;
     }
     let since = SystemTime::now();
     let put = sink.put_layer(&new, &options.read, watch).await;
     let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
-    let Some(memos) = memos else { return result };
+    let Some(memos) = options.memos.clone() else { return result };
     match &result {
         // Whatever went wrong: the next run shall see for itself.
-        Err(_) if remembered => memos.forget(&new.layer, new.compression),
+        Err(_) if remembered => blocking(move || memos.forget(&new.layer, new.compression)).await,
         Ok((layer, _)) if new.known.is_none() => {
-            if let Err(error) = memos.remember(&new.layer, new.compression, layer, since) {
+            let digested = layer.clone();
+            let remember = move || memos.remember(&new.layer, new.compression, &digested, since);
+            if let Err(error) = blocking(remember).await {
                 tracing::warn!(%error, "the layer's digest is not remembered");
             }
         }

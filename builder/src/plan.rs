@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    Detail, Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage,
+    Cancel, Detail, Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage, blocking,
 };
 
 use crate::check::{Checked, CopyFrom, ImageKey, Place, StageBase, Triggers, check_stages};
@@ -53,6 +53,8 @@ pub struct PlanOptions {
     pub squash: bool,
     /// `--build-context`: what a name stands for in FROM and `COPY --from`.
     pub build_contexts: BTreeMap<String, BuildContext>,
+    /// The word to stop planning.
+    pub cancel: Cancel,
 }
 
 /// A further build context.
@@ -82,6 +84,7 @@ impl PlanOptions {
             created: None,
             squash: false,
             build_contexts: BTreeMap::new(),
+            cancel: Cancel::default(),
         }
     }
 }
@@ -218,17 +221,19 @@ pub fn base_references(file: &Containerfile, options: &PlanOptions) -> Result<Ve
     Ok(of_target.map(|(_, key)| key.reference.clone()).collect())
 }
 
-/// Plans the image.
+/// Plans the image. To be called while a tokio runtime runs: the instructions are carried out on a blocking thread.
 ///
 /// # Errors
-/// As [`check`]; then a base that cannot be had, and the first instruction that cannot be carried out.
+/// As [`check`]; then a base that cannot be had, and the first instruction that cannot be carried out;
+/// [`Error::Interrupted`] where the options' [`Cancel`] says so.
 pub async fn plan(
-    file: &Containerfile,
-    context: &Context,
+    file: &Arc<Containerfile>,
+    context: &Arc<Context>,
     options: &PlanOptions,
     resolver: &dyn BaseResolver,
 ) -> Result<PlannedImage, Error> {
-    let mut images = Images { file, resolver, resolved: BTreeMap::new() };
+    let cancel = &options.cancel;
+    let mut images = Images { file, resolver, cancel, resolved: BTreeMap::new() };
     let mut triggers = BTreeMap::new();
     let checked = loop {
         let checked = check_stages(file, options, &triggers)?;
@@ -240,9 +245,26 @@ pub async fn plan(
         triggers = known;
     };
     let (bases, copied) = images.trees(&checked).await?;
-    let contexts = open_contexts(&checked, options)?;
-    let origins = Origins { context, contexts: &contexts, images: &copied };
-    let mut evaluation = Evaluation::new(file, origins, options, &checked)?;
+    let (file, context, options) = (Arc::clone(file), Arc::clone(context), options.clone());
+    let stop = options.cancel.clone();
+    let evaluated = blocking(move || evaluate(&file, &context, &options, &checked, &bases, &copied));
+    // A file system that does not answer is not waited for.
+    let evaluated = stop.or(async { Ok(evaluated.await) }).await;
+    evaluated.unwrap_or_else(|_: crossdock_storage::Error| Err(Error::Interrupted))
+}
+
+/// Carries out the stages that the target needs, whose images are there.
+fn evaluate(
+    file: &Containerfile,
+    context: &Context,
+    options: &PlanOptions,
+    checked: &Checked,
+    bases: &Bases,
+    copied: &BTreeMap<ImageKey, FileTree>,
+) -> Result<PlannedImage, Error> {
+    let contexts = open_contexts(checked, options)?;
+    let origins = Origins { context, contexts: &contexts, images: copied };
+    let mut evaluation = Evaluation::new(file, origins, options, checked)?;
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
@@ -276,7 +298,8 @@ fn open_contexts(checked: &Checked, options: &PlanOptions) -> Result<BTreeMap<St
             && let Some(BuildContext::Directory(path)) = options.build_contexts.get(name)
             && !contexts.contains_key(name)
         {
-            contexts.insert(name.clone(), Context::open(path, IgnoreFile::none())?);
+            let context = Context::open(path, IgnoreFile::none())?;
+            contexts.insert(name.clone(), context.with_cancel(options.cancel.clone()));
         }
     }
     Ok(contexts)
@@ -291,13 +314,17 @@ pub(crate) struct Origins<'a> {
     pub(crate) images: &'a BTreeMap<ImageKey, FileTree>,
 }
 
-/// What stages begin with, by stage; and the trees of the images that are copied from.
-type Trees = (BTreeMap<usize, (PlannedBase, FileTree)>, BTreeMap<ImageKey, FileTree>);
+/// What stages begin with, by stage.
+type Bases = BTreeMap<usize, (PlannedBase, FileTree)>;
+
+/// What stages begin with, and the trees of the images that are copied from.
+type Trees = (Bases, BTreeMap<ImageKey, FileTree>);
 
 /// The images behind stages and copies; one that is named several times is asked for once.
 struct Images<'a> {
     file: &'a Containerfile,
     resolver: &'a dyn BaseResolver,
+    cancel: &'a Cancel,
     resolved: BTreeMap<ImageKey, PlannedBase>,
 }
 
@@ -327,7 +354,7 @@ impl Images<'_> {
 
     async fn ask(&mut self, key: &ImageKey) -> Result<(), crossdock_storage::Error> {
         if !self.resolved.contains_key(key) {
-            let base = self.resolver.resolve(&key.reference, &key.platform).await?;
+            let base = self.cancel.or(self.resolver.resolve(&key.reference, &key.platform)).await?;
             self.resolved.insert(key.clone(), base);
         }
         Ok(())
@@ -373,6 +400,9 @@ impl Images<'_> {
     }
 
     fn fail(&self, index: usize, key: &ImageKey, source: crossdock_storage::Error) -> Error {
+        if self.cancel.is_cancelled() {
+            return Error::Interrupted;
+        }
         let message = format!("cannot use the base image {key}");
         let span = self.file.stages[index].from.image.span;
         Error::Base {
@@ -389,6 +419,9 @@ impl Images<'_> {
         key: &ImageKey,
         source: crossdock_storage::Error,
     ) -> Error {
+        if self.cancel.is_cancelled() {
+            return Error::Interrupted;
+        }
         let text = trigger.map_or(&self.file.source, |number| &checked.triggers(index)[number].source);
         let message = format!("cannot copy from the image {key}, and no stage above has this name");
         let stages = self.file.stages[..index].iter().filter_map(|stage| stage.from.name.as_ref());

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossdock_builder::{Containerfile, Context, IgnoreFile, PlanOptions, plan};
-use crossdock_storage::{FileContent, ReadOptions, SourceArchive, SourceFile};
+use crossdock_storage::{Cancel, FileContent, ReadOptions, SourceArchive, SourceFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -19,7 +20,7 @@ const READ: usize = 8;
 pub struct Archives {
     runtime: Runtime,
     context: TempDir,
-    file: Containerfile,
+    file: Arc<Containerfile>,
     options: PlanOptions,
 }
 
@@ -29,7 +30,7 @@ impl Archives {
         Self {
             runtime: tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
             context: TempDir::new().expect("a directory"),
-            file: Containerfile::parse("Containerfile", text).expect("it is valid"),
+            file: Containerfile::parse("Containerfile", text).expect("it is valid").into(),
             options: PlanOptions::new("linux/amd64".parse().expect("a platform")),
         }
     }
@@ -39,12 +40,13 @@ impl Archives {
         let Some(bytes) = packing::stored(input) else { return };
         let path = self.path();
         fs::write(&path, &bytes).expect("it can be written");
-        match SourceArchive::read(&SourceFile::stat(&path).expect("it is there")) {
+        match SourceArchive::read(&SourceFile::stat(&path).expect("it is there"), &Cancel::default()) {
             Ok(Some(archive)) => contents(&archive),
             Ok(None) => {}
             Err(error) => told(&error),
         }
-        let context = Context::open(self.context.path(), IgnoreFile::none()).expect("it is a directory");
+        let context =
+            Context::open(self.context.path(), IgnoreFile::none()).expect("it is a directory").into();
         match self.runtime.block_on(plan(&self.file, &context, &self.options, &NoBases)) {
             Ok(image) => checked(&image),
             Err(error) => told(&error),

@@ -69,7 +69,8 @@ impl Containerfiles {
         let options = options(sections.next().unwrap_or_default());
         let refused = check(&file, &options).is_err();
         assert_eq!(refused, base_references(&file, &options).is_err(), "two looks at the same text agree");
-        let context = Context::open(self.context.path(), ignore).expect("it is a directory");
+        let (file, context) =
+            (file.into(), Context::open(self.context.path(), ignore).expect("a directory").into());
         let bases = Bases { tree: &self.tree, triggers };
         match self.runtime.block_on(plan(&file, &context, &options, &bases)) {
             Ok(image) => {

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossdock_storage::blocking;
+
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use authfile::{Authfile, Match};
@@ -170,14 +172,7 @@ impl Credentials {
             let found = credentials.search(&registry, &repository, &mut looked);
             (looked, found)
         };
-        match tokio::task::spawn_blocking(search).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and nobody waits for this any more.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        blocking(search).await
     }
 
     /// The credential for `repository` on `registry`, both as a reference names them, read now.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossdock_storage::{Against, Descriptor, Digest, Hasher, LocalTree, Platform, Progress};
+use crossdock_storage::{Against, Descriptor, Digest, Hasher, LocalTree, Platform, Progress, blocking};
 
 use crate::client::Registry;
 use crate::error::Result;
@@ -185,7 +185,8 @@ impl Verifier {
     async fn run(self: Arc<Self>, selector: &str, options: &VerifyOptions) -> Result<Verified> {
         let tree = match &options.depth {
             Depth::Sample(Sampling { against, .. }) | Depth::Full(against) if !against.is_empty() => {
-                Some(Arc::new(LocalTree::read(against)?))
+                let against = against.clone();
+                Some(Arc::new(blocking(move || LocalTree::read(&against)).await?))
             }
             _ => None,
         };

@@ -14,7 +14,8 @@ use crate::destination::transport_of;
 use crate::exit::UsageError;
 use crate::local::{LocalImages, local_name};
 use crate::registries;
-use crate::session::{block_on, print};
+use crate::session::print;
+use crate::signals::block_on;
 
 pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesConf) -> Result<()> {
     let name = local_name(&args.list).map_err(UsageError)?;

@@ -14,7 +14,7 @@ use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::report::{Effort, ListReport, ListedReport};
 use crate::send::{SendArgs, SendOptions};
-use crate::session::{block_on, interruptible};
+use crate::signals::{self, block_on_to_end};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -54,7 +54,8 @@ pub(super) fn run(
     let list = wanted(local, &args.list)?;
     let options = args.send.options(&args.list, args.destination.as_deref(), None).map_err(UsageError)?;
     let push = ListPush { send: &args.send, options: &options, all: args.all };
-    let report = block_on(push_list(&push, local, &list, root, conf))?;
+    signals::moves_tags();
+    let report = block_on_to_end(push_list(&push, local, &list, root, conf))?;
     args.send.tell(&options, &report)?;
     if args.rm {
         local.store().remove(&list.id)?;
@@ -78,23 +79,24 @@ pub(crate) async fn push_list(
     let ListPush { send, options, all } = push;
     let registry = send.registry(options, conf, &counters, root)?;
     let sink = options.destination.sink(&registry, options.preflight)?;
-    sink.admit().await?;
+    let cancel = signals::cancel();
+    cancel.or(sink.admit()).await?;
     let settings = send.assembling(options, &counters, root);
     let entries = list.entries.iter().map(|entry| &entry.manifest);
     let format = options.conversion.format.unwrap_or_else(|| format_of(entries.clone()));
     let mut images = Vec::new();
     if *all {
         for entry in &list.entries {
-            images.push(local.listed(entry, &registry).await?);
+            images.push(cancel.or(local.listed(entry, &registry)).await?);
         }
     }
-    let sink = sink.as_ref();
     let sent = if *all {
-        interruptible(sink, send_index(&images, options.conversion, format, sink, &settings)).await?
+        send_index(&images, options.conversion, format, &sink, &settings).await?
     } else {
         let entries: Vec<_> = entries.cloned().collect();
-        interruptible(sink, send_index_alone(&entries, format, sink)).await?
+        send_index_alone(&entries, format, &sink, &cancel).await?
     };
+    signals::published(options.destination.names());
     let platforms = list.entries.iter().map(|entry| entry.manifest.platform());
     Ok(ListReport {
         names: options.destination.names(),

@@ -19,6 +19,7 @@ use serde_json::json;
 use tar::{EntryType, Header};
 use tempfile::NamedTempFile;
 
+use crate::cancel::Cancel;
 use crate::decode;
 use crate::digest::DiffId;
 use crate::encode::Compression;
@@ -29,7 +30,7 @@ use crate::layout::{check_children, readable, with_manifest};
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
-use crate::writers::{Wanted, Writers};
+use crate::writers::Writers;
 
 /// Which kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,10 +199,10 @@ impl ImageSink for ArchiveSink {
         let mut reader = LayerReader::new(&layer.layer, compression, read);
         let (line, failed) = (watch.clone(), self.write_error());
         let mut state = self.take()?;
-        let write = move |wanted: &Wanted| {
+        let write = move |cancel: &Cancel| {
             let start = state.begin().map_err(&failed)?;
             while let Some(chunk) = reader.next_chunk()? {
-                wanted.check()?;
+                cancel.check()?;
                 state.file.write_all(&chunk).map_err(&failed)?;
                 line.position(reader.position());
             }

@@ -19,6 +19,7 @@ use crate::entries::{LayerArchive, damaged};
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexKind};
 use crate::local::{LocalFile, LocalKind, LocalTree};
+use crate::parallel::blocking;
 
 /// Bytes that are compared at a time.
 const BUFFER: usize = 128 << 10;
@@ -66,7 +67,7 @@ pub async fn compare_whole(
     what: String,
 ) -> (Result<()>, Result<Vec<ComparedEntry>>) {
     let (sender, receiver) = decode::channel();
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = blocking(move || {
         let mut archive = LayerArchive::new(decode::decoder(receiver, stored, &what)?, &what);
         let mut compared = Vec::new();
         archive.walk(|entry, content| {
@@ -80,17 +81,19 @@ pub async fn compare_whole(
         archive.finish()?;
         Ok(compared)
     });
-    let mut listening = true;
-    let mut streamed = Ok(());
-    while let Some(chunk) = chunks.next().await {
-        match chunk {
-            Ok(chunk) if listening => listening = sender.send(Ok(chunk)).await.is_ok(),
-            Ok(_) => {}
-            Err(error) => streamed = Err(error),
+    let streaming = async move {
+        let mut listening = true;
+        let mut streamed = Ok(());
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) if listening => listening = sender.send(Ok(chunk)).await.is_ok(),
+                Ok(_) => {}
+                Err(error) => streamed = Err(error),
+            }
         }
-    }
-    drop(sender);
-    (streamed, reading.await.unwrap_or(Err(Error::Interrupted)))
+        streamed
+    };
+    tokio::join!(streaming, reading)
 }
 
 /// Holds the files of a layer that is stored as it is against `tree`: of each, the ranges that `choose` gives for its

@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
-use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
 use oci_spec::image::MediaType;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::parallel::pool;
 
 /// How a layer's tar is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -82,16 +81,6 @@ const PIECE: usize = 1 << 20;
 /// Pieces of one layer that may be with the compressors at a time: bounds the memory whatever the number of cores.
 const IN_FLIGHT: usize = 8;
 
-/// The threads that compress. Not the global pool: the readers that wait for pieces may be on that one, and would wait
-/// for ever where they are all its threads. Without threads to be had, the readers do it themselves.
-static COMPRESSORS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
-    ThreadPoolBuilder::new()
-        .thread_name(|index| format!("compress-{index}"))
-        .build()
-        .inspect_err(|error| tracing::warn!(%error, "compressing without threads"))
-        .ok()
-});
-
 /// Compresses a stream of bytes in independent pieces on all cores, and gives them back in order.
 #[derive(Debug)]
 pub(crate) struct PieceEncoder {
@@ -157,7 +146,7 @@ impl PieceEncoder {
             // A reader that was dropped does not wait any more.
             let _ = done.send(compress(compression, &piece));
         };
-        match COMPRESSORS.as_ref() {
+        match pool() {
             Some(pool) => pool.spawn(work),
             None => work(),
         }

@@ -110,9 +110,17 @@ pub enum Error {
     /// A compressor failed.
     #[error("cannot compress the layer")]
     Compress(#[source] io::Error),
-    /// The reader of a layer was dropped before its end: its other side gave up, and says why.
-    #[error("reading a layer was interrupted")]
+    /// The work was told to stop, or nobody waits for it any more: the other side gave up, and says why.
+    #[error("the work was interrupted")]
     Interrupted,
+    /// The work was told to stop while an image was being made visible, and the place has not said whether it is.
+    #[error(
+        "interrupted while {place} was being changed, and it is not known whether it was: look what it has now"
+    )]
+    Unsettled {
+        /// Where the image goes.
+        place: String,
+    },
     /// An error of the registry or of another implementation of the traits.
     #[error(transparent)]
     Backend(BoxError),

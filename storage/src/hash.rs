@@ -1,15 +1,14 @@
-//! SHA-256, and layers hashed on all cores.
+//! SHA-256: of bytes, and of a layer that is read for its digests alone.
 
-use rayon::prelude::*;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::oneshot;
 
 use crate::digest::Digest;
 use crate::encode::Compression;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::Layer;
 use crate::layer::VirtualLayer;
+use crate::parallel::blocking;
 use crate::progress::LayerWatch;
 use crate::reader::{LayerReader, ReadOptions};
 
@@ -66,34 +65,14 @@ impl Hasher {
     }
 }
 
-/// Digests layers in parallel on the current rayon pool; the results come in the layers' order.
-///
-/// # Errors
-/// The first error in that order; see [`LayerReader`].
-pub fn hash_layers(
-    layers: &[VirtualLayer],
-    compression: Compression,
-    options: &ReadOptions,
-) -> Result<Vec<Layer>> {
-    layers
-        .par_iter()
-        .map(|layer| LayerReader::new(layer, compression, options).drain(&LayerWatch::silent()))
-        .collect()
-}
-
-/// Digests one layer on the global rayon pool, from async code.
-pub(crate) async fn hash_in_pool(
+/// Digests one layer on a blocking thread; it ends early where the options' [`Cancel`](crate::Cancel) says so.
+pub(crate) async fn hash_layer(
     layer: VirtualLayer,
     compression: Compression,
     options: ReadOptions,
     watch: LayerWatch,
 ) -> Result<Layer> {
-    let (done, result) = oneshot::channel();
-    rayon::spawn(move || {
-        // Where nobody waits any more, there is nobody to tell.
-        let _ = done.send(LayerReader::new(&layer, compression, &options).drain(&watch));
-    });
-    result.await.map_err(|_| Error::Interrupted)?
+    blocking(move || LayerReader::new(&layer, compression, &options).drain(&watch)).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, stream};
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layer::VirtualLayer;
 use crate::manifest_entry::ManifestEntry;
+use crate::parallel::blocking;
 use crate::platform::Platform;
 
 /// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.
@@ -125,11 +126,17 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream>;
 }
 
+/// Longer chunks are hashed on a blocking thread.
+const SHORT: usize = 64 << 10;
+
 /// A whole blob's bytes on their way through, checked against the descriptor: the stream ends with an error where
 /// digest or size are other than announced.
-pub struct VerifiedStream {
+pub struct VerifiedStream(BlobStream);
+
+/// A blob that is being checked.
+struct Verifying {
     inner: BlobStream,
-    hasher: Option<Hasher>,
+    hasher: Hasher,
     what: String,
     expected: Digest,
     size: u64,
@@ -140,31 +147,48 @@ impl VerifiedStream {
     /// Checks `inner`, which must begin at offset 0, against `blob`; `what` names it in errors.
     #[must_use]
     pub fn new(inner: BlobStream, blob: &Descriptor, what: impl Into<String>) -> Self {
-        Self {
+        let verifying = Verifying {
             inner,
-            hasher: Some(Hasher::new()),
+            hasher: Hasher::new(),
             what: what.into(),
             expected: blob.digest().clone(),
             size: blob.size(),
             seen: 0,
+        };
+        Self(Box::pin(stream::try_unfold(verifying, Verifying::next)))
+    }
+}
+
+impl Verifying {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        let Some(chunk) = self.inner.next().await.transpose()? else { return self.end().map(|()| None) };
+        self.seen += chunk.len() as u64;
+        if self.seen > self.size {
+            return Err(self.other_size());
         }
+        if chunk.len() <= SHORT {
+            self.hasher.update(&chunk);
+        } else {
+            let (mut hasher, bytes) = (self.hasher, chunk.clone());
+            self.hasher = blocking(move || {
+                hasher.update(&bytes);
+                hasher
+            })
+            .await;
+        }
+        Ok(Some((chunk, self)))
     }
 
-    fn check_end(&mut self) -> Option<Error> {
-        let hasher = self.hasher.take()?;
+    fn end(self) -> Result<()> {
         if self.seen != self.size {
-            return Some(Error::SizeMismatch {
-                what: self.what.clone(),
-                expected: self.size,
-                actual: self.seen,
-            });
+            return Err(self.other_size());
         }
-        let actual = hasher.finish();
-        (actual != self.expected).then(|| Error::DigestMismatch {
-            what: self.what.clone(),
-            expected: self.expected.clone(),
-            actual,
-        })
+        let (what, expected, actual) = (self.what, self.expected, self.hasher.finish());
+        if actual == expected { Ok(()) } else { Err(Error::DigestMismatch { what, expected, actual }) }
+    }
+
+    fn other_size(&self) -> Error {
+        Error::SizeMismatch { what: self.what.clone(), expected: self.size, actual: self.seen }
     }
 }
 
@@ -172,40 +196,12 @@ impl Stream for VerifiedStream {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.hasher.is_none() {
-            return Poll::Ready(None);
-        }
-        match self.inner.as_mut().poll_next(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(bytes))) => {
-                self.seen += bytes.len() as u64;
-                if self.seen > self.size {
-                    self.hasher = None;
-                    return Poll::Ready(Some(Err(Error::SizeMismatch {
-                        what: self.what.clone(),
-                        expected: self.size,
-                        actual: self.seen,
-                    })));
-                }
-                if let Some(hasher) = &mut self.hasher {
-                    hasher.update(&bytes);
-                }
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.hasher = None;
-                Poll::Ready(Some(Err(error)))
-            }
-            Poll::Ready(None) => Poll::Ready(self.check_end().map(Err)),
-        }
+        self.0.as_mut().poll_next(cx)
     }
 }
 
 impl fmt::Debug for VerifiedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedStream")
-            .field("what", &self.what)
-            .field("seen", &self.seen)
-            .finish_non_exhaustive()
+        f.debug_struct("VerifiedStream").finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
+use crate::cancel::Cancel;
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
@@ -20,11 +21,12 @@ use crate::hash::Hasher;
 use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
 use crate::manifest_entry::ManifestEntry;
 use crate::memo::write_whole;
+use crate::parallel::blocking;
 use crate::platform::Platform;
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
-use crate::writers::{Wanted, Writers};
+use crate::writers::Writers;
 
 /// The annotation that names an image in an index (OCI image-spec, annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -86,6 +88,43 @@ impl LayoutSource {
         parse(&self.document(descriptor)?, || format!("the index of {}", self.name()))
     }
 
+    /// The entries of the index, where the name stands for one.
+    fn read_entries(&self) -> Result<Option<Vec<ManifestEntry>>> {
+        let descriptor = self.entry()?;
+        if !is_index(descriptor.media_type()) {
+            return Ok(None);
+        }
+        let entries = ManifestEntry::of_index(&self.document(&descriptor)?);
+        entries
+            .map(Some)
+            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
+    }
+
+    /// Manifest and config of the image for `platform`.
+    fn read_image(&self, platform: &Platform) -> Result<ResolvedImage> {
+        let mut descriptor = self.entry()?;
+        let mut nesting = 0;
+        while is_index(descriptor.media_type()) {
+            nesting += 1;
+            if nesting > MAX_NESTING {
+                return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
+            }
+            let index = self.read_index(&descriptor)?;
+            descriptor = select_platform(&index, platform, &self.name())?;
+        }
+        let manifest_bytes = self.document(&descriptor)?;
+        let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
+        let config_bytes = self.document(manifest.config())?;
+        let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
+        Ok(ResolvedImage {
+            descriptor,
+            manifest,
+            config,
+            manifest_bytes: manifest_bytes.into(),
+            config_bytes: config_bytes.into(),
+        })
+    }
+
     fn choose(&self, index: &ImageIndex) -> Result<Descriptor> {
         let name_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(REF_NAME).cloned());
         let names = || {
@@ -128,58 +167,42 @@ impl ImageSource for LayoutSource {
     }
 
     async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
-        let descriptor = self.entry()?;
-        if !is_index(descriptor.media_type()) {
-            return Ok(None);
-        }
-        let entries = ManifestEntry::of_index(&self.document(&descriptor)?);
-        entries
-            .map(Some)
-            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
+        let source = self.clone();
+        blocking(move || source.read_entries()).await
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let mut descriptor = self.entry()?;
-        let mut nesting = 0;
-        while is_index(descriptor.media_type()) {
-            nesting += 1;
-            if nesting > MAX_NESTING {
-                return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
-            }
-            let index = self.read_index(&descriptor)?;
-            descriptor = select_platform(&index, platform, &self.name())?;
-        }
-        let manifest_bytes = self.document(&descriptor)?;
-        let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
-        let config_bytes = self.document(manifest.config())?;
-        let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
-        Ok(ResolvedImage {
-            descriptor,
-            manifest,
-            config,
-            manifest_bytes: manifest_bytes.into(),
-            config_bytes: config_bytes.into(),
-        })
+        let (source, platform) = (self.clone(), platform.clone());
+        blocking(move || source.read_image(&platform)).await
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
         let path = self.blob_path(blob.digest());
-        let mut file = fs::File::open(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
-        file.seek(SeekFrom::Start(offset)).map_err(|source| Error::Load { path: path.clone(), source })?;
+        let open = {
+            let path = path.clone();
+            move || {
+                let mut file = fs::File::open(&path)?;
+                if offset > 0 {
+                    file.seek(SeekFrom::Start(offset))?;
+                }
+                Ok(file)
+            }
+        };
+        let file = blocking(open).await.map_err(|source| Error::Load { path: path.clone(), source })?;
         let chunks = stream::unfold(Some((file, path)), |state| async move {
             let (mut file, path) = state?;
-            let read = tokio::task::spawn_blocking(move || {
+            let read = blocking(move || {
                 let mut buffer = vec![0; READ];
                 let result = file.read(&mut buffer);
                 (file, buffer, result)
             });
             match read.await {
-                Ok((_, _, Ok(0))) | Err(_) => None,
-                Ok((file, mut buffer, Ok(n))) => {
+                (_, _, Ok(0)) => None,
+                (file, mut buffer, Ok(n)) => {
                     buffer.truncate(n);
                     Some((Ok(Bytes::from(buffer)), Some((file, path))))
                 }
-                Ok((_, _, Err(source))) => Some((Err(Error::Load { path, source }), None)),
+                (_, _, Err(source)) => Some((Err(Error::Load { path, source }), None)),
             }
         });
         Ok(chunks.boxed())
@@ -379,9 +402,9 @@ impl ImageSink for LayoutSink {
         let mut file = self.temporary()?;
         let mut reader = LayerReader::new(&layer.layer, layer.compression, read);
         let (line, path) = (watch.clone(), self.blobs());
-        let write = move |wanted: &Wanted| {
+        let write = move |cancel: &Cancel| {
             while let Some(chunk) = reader.next_chunk()? {
-                wanted.check()?;
+                cancel.check()?;
                 file.write_all(&chunk).map_err(|source| Error::Write { path: path.clone(), source })?;
                 line.position(reader.position());
             }

@@ -8,6 +8,7 @@
 //! This crate alone names memmap2, sha2, tar, zstd and the other compressions; all unsafe code of the workspace is in its `map` module.
 
 mod archive;
+mod cancel;
 mod compare;
 mod config;
 mod decode;
@@ -49,6 +50,7 @@ mod writers;
 mod xattrs;
 
 pub use archive::{ArchiveKind, ArchiveSink};
+pub use cancel::Cancel;
 pub use compare::{Compared, ComparedEntry, Difference, compare_ranges, compare_whole};
 pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};
 pub use digest::{DiffId, Digest};
@@ -56,7 +58,7 @@ pub use dir::DirSink;
 pub use encode::{Compression, ManifestFormat};
 pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Special};
 pub use error::{BoxError, Error, FenceBreach, Result};
-pub use hash::{Hasher, hash_layers};
+pub use hash::Hasher;
 pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream};
 pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use indexing::IndexedSource;
@@ -68,7 +70,7 @@ pub use manifest_entry::{EntryDetails, EntryPlatform, ManifestEntry};
 pub use memo::{MemoStore, is_settled, layer_identity};
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use packed::Packed;
-pub use parallel::in_parallel;
+pub use parallel::{blocking, in_lanes, in_parallel};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use prune::{Pruned, prune};

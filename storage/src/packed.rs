@@ -18,7 +18,7 @@ use crate::decode;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
-use crate::progress::Counters;
+use crate::reader::ReadOptions;
 use crate::source::SourceFile;
 
 /// A gap of so many bytes or less is read over, where reading could begin anew behind it.
@@ -126,7 +126,7 @@ impl PackedReader {
         last: Option<Self>,
         packed: &Packed,
         offset: u64,
-        counters: &Arc<Counters>,
+        options: &ReadOptions,
     ) -> Result<Self> {
         let gap = if packed.is_sequential() { u64::MAX } else { GAP };
         let usable = |last: &Self| {
@@ -135,7 +135,7 @@ impl PackedReader {
         };
         let mut reader = match last.filter(usable) {
             Some(reader) => reader,
-            None => Self::open(packed, offset, counters)?,
+            None => Self::open(packed, offset, options)?,
         };
         let over = offset - reader.position;
         let skipped = io::copy(&mut reader.inner.by_ref().take(over), &mut io::sink());
@@ -144,14 +144,13 @@ impl PackedReader {
         if skipped < over { Err(reader.failed(io::ErrorKind::UnexpectedEof.into())) } else { Ok(reader) }
     }
 
-    fn open(packed: &Packed, offset: u64, counters: &Arc<Counters>) -> Result<Self> {
+    fn open(packed: &Packed, offset: u64, options: &ReadOptions) -> Result<Self> {
         let what = packed.name();
         match &*packed.0 {
             Origin::File(source) => {
                 let file = source.open()?;
                 let again = |error| Error::Open { path: source.path().to_path_buf(), source: error };
-                let counted =
-                    Counted { file: file.try_clone().map_err(again)?, counters: Arc::clone(counters) };
+                let counted = Counted { file: file.try_clone().map_err(again)?, options: options.clone() };
                 let inner = Box::new(decode::decoder(counted, source.size(), &what)?);
                 Ok(Self { packed: packed.clone(), inner, position: 0, file: Some(file) })
             }
@@ -234,13 +233,15 @@ impl fmt::Debug for PackedReader {
 /// A source file whose bytes are counted as they are read.
 struct Counted {
     file: File,
-    counters: Arc<Counters>,
+    options: ReadOptions,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Much may be decoded for a byte that lies far behind.
+        self.options.cancel.check().map_err(io::Error::other)?;
         let len = self.file.read(buffer)?;
-        self.counters.add_read(len as u64);
+        self.options.counters.add_read(len as u64);
         Ok(len)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use oci_spec::image::Descriptor;
 
+use crate::cancel::Cancel;
 use crate::digest::{DiffId, Digest};
 use crate::encode::{Compression, PieceEncoder};
 use crate::error::{Error, Result};
@@ -36,13 +37,16 @@ pub struct ReadOptions {
     pub io: IoMode,
     /// Where bytes read are counted.
     pub counters: Arc<Counters>,
+    /// The word to stop.
+    pub cancel: Cancel,
 }
 
 /// Reads a layer once, from its first byte to its last.
 ///
 /// # Errors
 /// Of all its reading: [`Error::Changed`] where a file is not, or no longer, what the build looked at (checked on
-/// the open file before its first byte and after its last), [`Error::Open`], [`Error::Read`].
+/// the open file before its first byte and after its last), [`Error::Open`], [`Error::Read`]; [`Error::Interrupted`] where
+/// the options' [`Cancel`] says so.
 #[derive(Debug)]
 pub struct LayerReader {
     raw: RawReader,
@@ -312,6 +316,7 @@ impl RawReader {
     }
 
     fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        self.options.cancel.check()?;
         // The last chunk of a large extent is followed by the check of its fence.
         self.close_if_done()?;
         let chunk = match self.layer.segments().get(self.segment).cloned() {
@@ -408,7 +413,7 @@ impl RawReader {
     }
 
     fn stream_at(&mut self, packed: &Packed, offset: u64) -> Result<PackedReader> {
-        PackedReader::at(self.stream.take(), packed, offset, &self.options.counters)
+        PackedReader::at(self.stream.take(), packed, offset, &self.options)
     }
 
     /// The next chunk of a large file in a stream. The last one is given out when the file is known to be whole and right.

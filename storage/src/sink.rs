@@ -11,8 +11,10 @@ use crate::encode::{Compression, ManifestFormat};
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
 use crate::layer::VirtualLayer;
+use crate::parallel::blocking;
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::ReadOptions;
+use crate::source::SourceFile;
 
 /// A layer of the image that this build makes, not yet digested unless it is remembered.
 #[derive(Debug, Clone)]
@@ -28,12 +30,21 @@ pub struct NewLayer {
 }
 
 impl NewLayer {
-    /// Reads the layer for its digests alone, on the rayon pool.
+    /// Reads the layer for its digests alone, on a blocking thread.
     ///
     /// # Errors
     /// See [`LayerReader`](crate::LayerReader).
     pub async fn digest(&self, read: &ReadOptions, watch: &LayerWatch) -> Result<Layer> {
-        crate::hash::hash_in_pool(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
+        crate::hash::hash_layer(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
+    }
+
+    /// Whether the files are still what the build looked at: of a digest that is known, nobody may read the bytes again.
+    ///
+    /// # Errors
+    /// As [`SourceFile::check_all`].
+    pub async fn check_files(&self) -> Result<()> {
+        let layer = self.layer.clone();
+        blocking(move || SourceFile::check_all(layer.files())).await
     }
 
     /// Whether the layer came out as it was known: documents that are written already name it.

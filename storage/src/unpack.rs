@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 
+use crate::cancel::Cancel;
 use crate::decode;
 use crate::entries::LayerArchive;
 use crate::entry::FileContent;
@@ -34,13 +35,13 @@ impl SourceArchive {
     ///
     /// # Errors
     /// [`Error::Open`] and [`Error::Changed`]; [`Error::Unusable`] where the archive is damaged, and [`Error::Limit`] as
-    /// [`LayerIndex::read`].
-    pub fn read(file: &SourceFile) -> Result<Option<Self>> {
+    /// [`LayerIndex::read`]; [`Error::Interrupted`] where `cancel` says so.
+    pub fn read(file: &SourceFile, cancel: &Cancel) -> Result<Option<Self>> {
         let what = file.path().display().to_string();
         let opened = file.open()?;
         let again =
             || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
-        let mut plain = again()?;
+        let mut plain = Checked { file: again()?, cancel: cancel.clone() };
         let head = head_of(&mut plain).map_err(|error| read_error(file, error))?;
         let mut list = List::new(&what).with_stored(file.size());
         let mut add = |entry: IndexEntry| {
@@ -56,7 +57,7 @@ impl SourceArchive {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
             let mut unpacked = decode::decoder(plain, file.size(), &what)?;
             // What cannot be decompressed is no archive that ADD would know.
-            let Ok(head) = head_of(&mut unpacked) else { return Ok(None) };
+            let Ok(head) = head_of(&mut unpacked) else { return cancel.check().map(|()| None) };
             if !is_header(&head) {
                 return Ok(None);
             }
@@ -90,7 +91,7 @@ impl SourceArchive {
 }
 
 fn read_error(file: &SourceFile, source: io::Error) -> Error {
-    Error::Read { path: file.path().to_path_buf(), offset: 0, source }
+    decode::limit_or(source, |source| Error::Read { path: file.path().to_path_buf(), offset: 0, source })
 }
 
 fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -115,8 +116,27 @@ fn is_header(head: &[u8]) -> bool {
 /// A file in which nothing is passed over that is not there: a seek beyond the end is how a truncated archive would show
 /// no error.
 struct Within {
-    file: File,
+    file: Checked,
     end: u64,
+}
+
+/// A file that is read as long as the word to stop is not given.
+struct Checked {
+    file: File,
+    cancel: Cancel,
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Checked {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 impl Read for Within {

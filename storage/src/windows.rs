@@ -1,16 +1,16 @@
 //! `Windows`: a large extent of a source file, window by window, each made ready while the one before it is hashed.
 //!
-//! A thread of its own maps (or reads) one window ahead. Where the bytes are in memory already, that takes the cost of mapping
-//! off the hashing thread; where they are not, the disk or the network works while the processor hashes.
+//! The pool maps (or reads) one window ahead. Where the bytes are in memory already, that takes the cost of mapping off the
+//! hashing thread; where they are not, the disk or the network works while the processor hashes.
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
 
 use crate::error::{Error, FenceBreach, Result};
 use crate::map::{self, READ_WINDOW, WINDOW, Window};
+use crate::parallel::pool;
 use crate::source::{IoMode, SourceFile};
 
 /// The windows of an extent, in order.
@@ -22,11 +22,14 @@ pub(crate) struct Windows {
 
 #[derive(Debug)]
 enum Ahead {
-    /// A thread has the next one ready.
-    Thread(Receiver<io::Result<(Window, u64)>>),
-    /// Made when it is asked for: the extent is no longer than a window, or there was no thread to be had.
+    /// The pool has the next one ready, or is at it.
+    Pool(Receiver<Made>),
+    /// Made when it is asked for: the extent is no longer than a window, or there is no pool.
     Inline(Cursor),
 }
+
+/// A window with its offset in the file, `None` after the last one, and where the next one begins.
+type Made = (Option<io::Result<(Window, u64)>>, Cursor);
 
 /// An open file and the run of it that is wanted.
 #[derive(Debug)]
@@ -51,17 +54,24 @@ impl Windows {
         let cursor = Cursor { offset, read: map::prefers_read(&file, io) };
         let extent = Arc::new(Extent { file, source: source.clone(), io, end });
         let several = end - offset > extent.size(cursor) as u64;
-        let ahead = several
-            .then(|| run_ahead(Arc::clone(&extent), cursor))
-            .flatten()
-            .unwrap_or(Ahead::Inline(cursor));
+        let ahead = if several { Ahead::of(&extent, cursor) } else { Ahead::Inline(cursor) };
         Ok(Self { extent, ahead })
     }
 
     /// The next window, with its offset in the file; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<(Window, u64)>> {
         match &mut self.ahead {
-            Ahead::Thread(windows) => windows.recv().ok().transpose(),
+            Ahead::Pool(next) => match next.recv() {
+                Ok((window, cursor)) => {
+                    // It is made while the one at hand is hashed. So there are two at a time, and those whose bytes are
+                    // still on their way to the connection.
+                    if matches!(window, Some(Ok(_))) {
+                        self.ahead = Ahead::of(&self.extent, cursor);
+                    }
+                    window.transpose()
+                }
+                Err(_) => Ok(None),
+            },
             Ahead::Inline(cursor) => self.extent.next(cursor).transpose(),
         }
         .map_err(|error| self.extent.error(error))
@@ -83,26 +93,18 @@ impl Windows {
     }
 }
 
-/// Starts the thread; `None` where the system gives none.
-fn run_ahead(extent: Arc<Extent>, mut cursor: Cursor) -> Option<Ahead> {
-    // No room: a window is made, and handed over when it is wanted. So there are two at a time, and those whose bytes
-    // are still on their way to the connection.
-    let (ready, windows) = sync_channel(0);
-    let run = move || {
-        while let Some(window) = extent.next(&mut cursor) {
-            let failed = window.is_err();
+impl Ahead {
+    /// Has the window at `cursor` made.
+    fn of(extent: &Arc<Extent>, mut cursor: Cursor) -> Self {
+        let Some(pool) = pool() else { return Self::Inline(cursor) };
+        let (ready, next) = sync_channel(1);
+        let extent = Arc::clone(extent);
+        pool.spawn(move || {
+            let window = extent.next(&mut cursor);
             // A reader that was dropped wants no more.
-            if ready.send(window).is_err() || failed {
-                return;
-            }
-        }
-    };
-    match thread::Builder::new().name("windows".to_owned()).stack_size(128 << 10).spawn(run) {
-        Ok(_) => Some(Ahead::Thread(windows)),
-        Err(error) => {
-            tracing::debug!(%error, "no thread to read ahead with");
-            None
-        }
+            let _ = ready.send((window, cursor));
+        });
+        Self::Pool(next)
     }
 }
 

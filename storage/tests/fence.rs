@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crossdock_storage::{
-    Compression, Entry, EntryKind, Error, FenceBreach, FileContent, Hasher, IoMode, LayerPath, LayerReader,
-    LayerWatch, MemoStore, ReadOptions, SourceFile, VirtualLayer, encode_entries, hash_layers,
+    Cancel, Compression, Entry, EntryKind, Error, FenceBreach, FileContent, Hasher, IoMode, Layer, LayerPath,
+    LayerReader, LayerWatch, MemoStore, NewLayer, ReadOptions, SourceFile, VirtualLayer, encode_entries,
+    in_lanes,
 };
 
 const MIB: usize = 1 << 20;
@@ -117,6 +118,25 @@ fn another_file_in_its_place_is_an_error_before_a_byte_is_read() {
     );
 }
 
+/// Digests layers, so many at a time.
+fn digest_all(
+    layers: &[VirtualLayer],
+    lanes: usize,
+    compression: Compression,
+    options: &ReadOptions,
+) -> Vec<Layer> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cancel = Cancel::default();
+    let digested = in_lanes(layers.to_vec(), lanes, &cancel, |_, layer| {
+        let options = options.clone();
+        async move {
+            let layer = NewLayer { title: String::new(), layer, compression, known: None };
+            layer.digest(&options, &LayerWatch::silent()).await
+        }
+    });
+    runtime.block_on(digested).unwrap()
+}
+
 #[test]
 fn digests_do_not_depend_on_how_bytes_come_in_or_on_the_number_of_threads() {
     let directory = tempfile::tempdir().unwrap();
@@ -137,11 +157,10 @@ fn digests_do_not_depend_on_how_bytes_come_in_or_on_the_number_of_threads() {
         })
         .collect();
     for io in [IoMode::Auto, IoMode::Mmap, IoMode::Read] {
-        for threads in [1, 8] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let hashed = pool.install(|| hash_layers(&layers, Compression::None, &options(io))).unwrap();
+        for lanes in [1, 8] {
+            let hashed = digest_all(&layers, lanes, Compression::None, &options(io));
             let digests: Vec<_> = hashed.iter().map(|l| l.descriptor.digest().clone()).collect();
-            assert_eq!(digests, reference, "{io:?} {threads}");
+            assert_eq!(digests, reference, "{io:?} {lanes}");
             assert!(hashed.iter().zip(&layers).all(|(h, l)| h.descriptor.size() == l.len()));
         }
     }
@@ -151,13 +170,29 @@ fn digests_do_not_depend_on_how_bytes_come_in_or_on_the_number_of_threads() {
 fn more_compressed_layers_than_threads_come_to_an_end() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("weights");
-    fs::write(&file, vec![7; 12 * MIB]).unwrap();
-    let layers = vec![layer_of(&file); 6];
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    fs::write(&file, vec![7; 3 * MIB]).unwrap();
+    // Each waits for pieces that the same pool compresses and windows that it maps.
+    let lanes = 4 * std::thread::available_parallelism().map_or(8, |cores| cores.get().max(8));
+    let layers = vec![layer_of(&file); lanes];
     for compression in [Compression::Gzip { level: 1 }, Compression::Zstd { level: 1 }] {
-        let hashed = pool.install(|| hash_layers(&layers, compression, &ReadOptions::default())).unwrap();
+        let hashed = digest_all(&layers, lanes, compression, &ReadOptions::default());
         assert!(hashed.iter().all(|layer| layer == &hashed[0]));
         assert!(hashed[0].descriptor.size() < layers[0].len() / 10);
+    }
+}
+
+#[test]
+fn reading_ends_at_the_word_to_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weights");
+    fs::write(&file, vec![7; 3 * MIB]).unwrap();
+    for compression in [Compression::None, Compression::Zstd { level: 1 }] {
+        let options = ReadOptions::default();
+        let mut reader = LayerReader::new(&layer_of(&file), compression, &options);
+        assert!(reader.next_chunk().unwrap().is_some());
+        options.cancel.cancel();
+        let rest = std::iter::from_fn(|| reader.next_chunk().transpose()).find(Result::is_err);
+        assert!(matches!(rest, Some(Err(Error::Interrupted))), "{compression:?}");
     }
 }
 

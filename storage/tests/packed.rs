@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Compression, Descriptor, Detail, DiffId, Entry, EntryKind, Error, Hasher, ImageSource,
-    IndexKind, Layer, LayerIndex, LayerReader, LayerWatch, MediaType, Packed, Platform, ReadOptions,
-    ResolvedImage, Result, Segment, SourceArchive, SourceFile, VirtualLayer, encode_entries,
+    BlobStream, Cancel, Compression, Descriptor, Detail, DiffId, Entry, EntryKind, Error, Hasher,
+    ImageSource, IndexKind, Layer, LayerIndex, LayerReader, LayerWatch, MediaType, Packed, Platform,
+    ReadOptions, ResolvedImage, Result, Segment, SourceArchive, SourceFile, VirtualLayer, encode_entries,
 };
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -103,7 +103,8 @@ fn every_compression_gives_the_files_again_from_any_place() {
             program => piped(program, tar.clone()),
         };
         fs::write(&path, packed).unwrap();
-        let archive = SourceArchive::read(&SourceFile::stat(&path).unwrap()).unwrap().unwrap();
+        let archive =
+            SourceArchive::read(&SourceFile::stat(&path).unwrap(), &Cancel::default()).unwrap().unwrap();
         let layer = layer_of(&archive);
         let whole = bytes_from(&layer, 0);
         assert_eq!(whole.len() as u64, layer.len(), "{program}");
@@ -246,6 +247,6 @@ fn what_is_no_archive_is_none() {
     ] {
         fs::write(path, bytes).unwrap();
         let file = SourceFile::stat(path).unwrap();
-        assert!(SourceArchive::read(&file).unwrap().is_none(), "{bytes:?}");
+        assert!(SourceArchive::read(&file, &Cancel::default()).unwrap().is_none(), "{bytes:?}");
     }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crossdock_storage::{
-    Compression, Error, FileContent, IndexKind, LayerReader, LayerWatch, ReadOptions, Segment, SourceArchive,
-    SourceFile, VirtualLayer,
+    Cancel, Compression, Error, FileContent, IndexKind, LayerReader, LayerWatch, ReadOptions, Segment,
+    SourceArchive, SourceFile, VirtualLayer,
 };
 use tar::{Builder, EntryType, Header};
 
@@ -42,7 +42,7 @@ fn archive(directory: &Path, options: &[&str]) -> Vec<u8> {
 }
 
 fn read(path: &Path) -> Result<Option<SourceArchive>, Error> {
-    SourceArchive::read(&SourceFile::stat(path).unwrap())
+    SourceArchive::read(&SourceFile::stat(path).unwrap(), &Cancel::default())
 }
 
 fn parts(archive: &SourceArchive, name: &str) -> VirtualLayer {

@@ -39,5 +39,4 @@ mod registries_conf;
 mod reproducible;
 mod root;
 mod tekton;
-mod terminal;
-mod verify;
+mod tekton_fields;

@@ -76,6 +76,7 @@ impl<'a, 'v> Walk<'a, 'v> {
         place: Place<'_>,
         matched: &Matched,
     ) -> Result<(), Problem> {
+        Problem::check(&self.context.cancel)?;
         let mut entries: Vec<(Vec<u8>, DirEntry)> = directory
             .entries()
             .and_then(|entries| entries.map(|e| e.map(|e| (e.file_name().into_vec(), e))).collect())
@@ -88,8 +89,9 @@ impl<'a, 'v> Walk<'a, 'v> {
                 next.filter_map(|(name, entry)| self.wanted(&name, entry, place, matched)).collect();
             // On a network file system each look is a round trip.
             in_parallel(&mut batch, |entry| {
+                Problem::check(&self.context.cancel)?;
                 entry.seen = Some(entry.look(directory, self.context));
-                Ok::<_, Problem>(())
+                Ok(())
             })?;
             for entry in batch {
                 self.entry(entry)?;

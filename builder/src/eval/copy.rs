@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, FileContent, LayerPath, SourceArchive, Xattrs};
+use crossdock_storage::{Cancel, Entry, FileContent, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
@@ -148,6 +148,7 @@ impl Stage<'_> {
             made.map_err(|problem| fail(problem, request.dest.span))?;
         }
         let mut copied = Copied::default();
+        let cancel = &self.options.cancel;
         for source in &sources {
             match source {
                 Resolved::Heredoc { name, content } => {
@@ -163,7 +164,7 @@ impl Stage<'_> {
                 Resolved::Found(span, found) => {
                     let mut some = false;
                     for one in found {
-                        some |= put(&mut writer, origin, one, &target, &change, &mut copied)
+                        some |= put(&mut writer, origin, one, &target, &change, &mut copied, cancel)
                             .map_err(|problem| fail(problem, *span))?
                             || one.ignored_by.is_none();
                     }
@@ -322,6 +323,7 @@ fn put(
     target: &Target,
     change: &Change,
     copied: &mut Copied,
+    cancel: &Cancel,
 ) -> Result<bool, Problem> {
     let mut some = false;
     let mut one = |mut item: Item<'_>| {
@@ -337,6 +339,7 @@ fn put(
         }
     };
     origin.walk(found, &change.exclude, &mut |item| {
+        Problem::check(cancel)?;
         if matches!(item.kind, ItemKind::Socket) {
             if !found.directory {
                 return Err(Problem::new(format!(

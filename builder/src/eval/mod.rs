@@ -179,6 +179,7 @@ impl Built {
 
 impl Stage<'_> {
     fn instruction(&mut self, instruction: &Spanned<Instruction>) -> Result<(), Error> {
+        self.options.cancel.check().map_err(|_| Error::Interrupted)?;
         let mut entries = Vec::new();
         match &instruction.value {
             Instruction::Add(add) => entries = self.add(add)?,
@@ -361,12 +362,12 @@ mod tests {
     #[test]
     fn stages_that_copy_one_another_twice_end_somewhere() {
         let dir = tempfile::tempdir().unwrap();
-        let context = Context::open(dir.path(), IgnoreFile::none()).unwrap();
+        let context = Context::open(dir.path(), IgnoreFile::none()).unwrap().into();
         let mut text = "FROM scratch\nWORKDIR /d\n".to_owned();
         for stage in 0..40 {
             text += &format!("FROM scratch\nCOPY --from={stage} / /a\nCOPY --from={stage} / /b\n");
         }
-        let file = Containerfile::parse("Containerfile", text.as_bytes()).unwrap();
+        let file = Containerfile::parse("Containerfile", text.as_bytes()).unwrap().into();
         let options = PlanOptions::new("linux/amd64".parse().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = runtime.block_on(plan(&file, &context, &options, &Nothing)).unwrap_err();

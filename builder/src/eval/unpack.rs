@@ -24,11 +24,15 @@ impl Stage<'_> {
         exclude: &IgnoreFile,
         span: Span,
     ) -> Result<(Vec<SourceArchive>, Vec<Found>), Error> {
+        let cancel = &self.options.cancel;
         let (mut archives, mut rest) = (Vec::new(), Vec::new());
         for found in found {
             let excluded = exclude.verdict(found.below()).ignored_by.is_some();
             let archive = match self.origins.context.source_file(&found) {
-                Some(file) if !excluded => SourceArchive::read(&file).map_err(|source| {
+                Some(file) if !excluded => SourceArchive::read(&file, cancel).map_err(|source| {
+                    if cancel.is_cancelled() {
+                        return Error::Interrupted;
+                    }
                     let message = format!("ADD cannot unpack {}", shown(&found.path));
                     Error::Archive {
                         diagnostic: Diagnostic::new(self.source, span, message)

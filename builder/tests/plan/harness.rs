@@ -87,9 +87,9 @@ impl Setup {
     }
 
     pub(crate) fn try_plan(&self, containerfile: &str) -> Result<PlannedImage, Error> {
-        let file = Containerfile::parse("Containerfile", containerfile.as_bytes())?;
+        let file = Containerfile::parse("Containerfile", containerfile.as_bytes())?.into();
         let ignore = IgnoreFile::find(&self.context(), None, None)?;
-        let context = Context::open(&self.context(), ignore)?;
+        let context = Context::open(&self.context(), ignore)?.into();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(plan(&file, &context, &self.options, &self.bases))
     }

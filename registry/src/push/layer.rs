@@ -2,7 +2,7 @@
 
 use crossdock_storage::{
     Compression, Digest, Error as StorageError, Layer, LayerReader, LayerStream, LayerWatch, NewLayer,
-    PendingLayer, Phase, ReadOptions, SourceFile,
+    PendingLayer, Phase, ReadOptions,
 };
 
 use super::RegistrySink;
@@ -94,7 +94,7 @@ impl RegistrySink {
         let layer = match (pending.layer().await, sent) {
             (Err(StorageError::Interrupted), Err(error)) => {
                 // A file that was truncated under its map breaks the request before its reader comes to see it.
-                SourceFile::check_all(new.layer.files())?;
+                new.check_files().await?;
                 return Err(error);
             }
             (Err(error), _) => return Err(error.into()),

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossdock_storage::{
-    ComparedEntry, Descriptor, Error as StorageError, ImageSource as _, LayerEvent, LayerWatch, LocalTree,
-    Outcome, Phase, VerifiedStream, compare_whole,
+    Cancel, ComparedEntry, Descriptor, Error as StorageError, ImageSource as _, LayerEvent, LayerWatch,
+    LocalTree, Outcome, Phase, VerifiedStream, compare_whole, in_lanes,
 };
 use futures_util::StreamExt;
 use reqwest::Method;
 use reqwest::header::{HeaderValue, RANGE};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::{Depth, Mismatch, Verified, VerifiedBlob, Verifier, VerifyOptions, Wanted};
 use crate::error::{Error, Result};
@@ -51,15 +49,14 @@ impl Verifier {
         jobs: usize,
         report: &mut Verified,
     ) -> Result<Vec<Wanted>> {
-        let order: BTreeMap<String, usize> =
-            wanted.iter().enumerate().map(|(at, w)| (w.descriptor.digest().to_string(), at)).collect();
         let all = wanted.clone();
         let verifier = Arc::clone(self);
-        let found = in_parallel(wanted, jobs, move |_, wanted| {
+        // Whoever stops a verification drops it.
+        let found: Vec<_> = in_lanes(wanted, jobs, &Cancel::default(), move |_, wanted| {
             let verifier = Arc::clone(&verifier);
             async move {
                 let there = verifier.ask(&wanted.descriptor).await?;
-                Ok((wanted, there))
+                Ok::<_, Error>((wanted, there))
             }
         })
         .await?;
@@ -77,7 +74,6 @@ impl Verifier {
                 There::Size(_) => present.push(wanted),
             }
         }
-        present.sort_by_key(|wanted| order.get(wanted.descriptor.digest().as_ref()).copied());
         report.blobs.extend(all.iter().map(|wanted| VerifiedBlob {
             digest: wanted.descriptor.digest().clone(),
             size: wanted.descriptor.size(),
@@ -126,7 +122,7 @@ impl Verifier {
         }
         let (verifier, options_of_all) = (Arc::clone(self), options.clone());
         let tree = tree.cloned();
-        let done = in_parallel(wanted, options.jobs, move |index, wanted| {
+        let done = in_lanes(wanted, options.jobs, &Cancel::default(), move |index, wanted| {
             let (verifier, options, tree) = (Arc::clone(&verifier), options_of_all.clone(), tree.clone());
             async move {
                 let watch = LayerWatch::new(index, Arc::clone(&options.progress));
@@ -145,7 +141,7 @@ impl Verifier {
                     let (digest, size) = (wanted.descriptor.digest().clone(), wanted.descriptor.size());
                     watch.event(LayerEvent::Finished { outcome: Outcome::Verified, digest, size });
                 }
-                Ok((wanted, seen))
+                Ok::<_, Error>((wanted, seen))
             }
         })
         .await?;
@@ -266,32 +262,4 @@ pub(super) fn ours(error: StorageError) -> Error {
         },
         other => Error::Storage(other),
     }
-}
-
-/// Does `work` for all items, `jobs` at a time, each a task of its own; on the first error the others are stopped. The
-/// results come as they are ready.
-pub(super) async fn in_parallel<I, T, F>(
-    items: Vec<I>,
-    jobs: usize,
-    work: impl Fn(usize, I) -> F,
-) -> Result<Vec<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T>> + Send + 'static,
-{
-    let lanes = Arc::new(Semaphore::new(jobs.max(1)));
-    let mut tasks = JoinSet::new();
-    for (index, item) in items.into_iter().enumerate() {
-        let (lanes, work) = (Arc::clone(&lanes), work(index, item));
-        tasks.spawn(async move {
-            // The semaphore is never closed.
-            let _lane = lanes.acquire().await;
-            work.await
-        });
-    }
-    let mut results = Vec::with_capacity(tasks.len());
-    while let Some(result) = tasks.join_next().await {
-        results.push(result.map_err(|_| Error::Storage(StorageError::Interrupted))??);
-    }
-    Ok(results)
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crossdock_storage::{
     Compared, ComparedEntry, Digest, Error as StorageError, ImageManifest, IndexKind, LayerPath, LocalKind,
-    LocalTree,
+    LocalTree, blocking,
 };
 
 use super::blobs::Contents;
 use super::{Mismatch, Verified, VerifiedFiles};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What an image has at a path, and the layer that it comes from.
 type Tree<'a> = BTreeMap<&'a LayerPath, (&'a Digest, &'a ComparedEntry)>;
@@ -23,14 +23,14 @@ pub(super) async fn hold(
     report: &mut Verified,
 ) -> Result<()> {
     // Hard links are looked at by reading files here.
-    let work = tokio::task::spawn_blocking(move || {
+    let work = blocking(move || {
         let mut found = Found::default();
         for (digest, manifest, _) in &manifests {
             found.image(digest, manifest, &contents, &tree)?;
         }
         Ok::<_, StorageError>(found)
     });
-    let found = work.await.map_err(|_| Error::Storage(StorageError::Interrupted))??;
+    let found = work.await?;
     for mismatch in found.mismatches {
         // Images of several platforms share layers.
         if !report.mismatches.contains(&mismatch) {

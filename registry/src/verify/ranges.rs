@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Error as StorageError, LayerWatch, LocalTree, compare_ranges};
+use crossdock_storage::{Descriptor, LayerWatch, LocalTree, blocking, compare_ranges};
 use reqwest::Method;
 use reqwest::header::{HeaderValue, RANGE};
 use tokio::runtime::Handle;
@@ -51,10 +51,9 @@ impl Verifier {
         let mut random = fastrand::Rng::with_seed(sampling.seed.wrapping_add(index as u64));
         let (ranges, files) = (sampling.ranges, Arc::clone(&tree));
         let what = format!("layer {} of {}", blob.digest(), self.image);
-        let compared = tokio::task::spawn_blocking(move || {
-            compare_ranges(remote, &files, |size| choose(size, ranges, &mut random), &what)
-        });
-        let compared = compared.await.map_err(|_| Error::Storage(StorageError::Interrupted))?;
+        let compared =
+            blocking(move || compare_ranges(remote, &files, |size| choose(size, ranges, &mut random), &what))
+                .await;
         match lock(&failure).take() {
             Some(Failure::Error(error)) => return Err(error),
             Some(Failure::NoRanges) => {}

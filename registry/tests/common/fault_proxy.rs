@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     DropHeader(&'static str),
     /// Do as told by nobody: call this, then pass the request on.
     Run(Hook),
+    /// Let the registry do it, and call this before its answer is passed on.
+    RunBeforeAnswer(Hook),
 }
 
 /// Something to do when a request comes.
@@ -233,6 +235,9 @@ impl State {
         }
         let mut answers = BufReader::new(upstream);
         let Some((status, mut headers)) = read_head(&mut answers)? else { return Ok(()) };
+        if let Some(Fault::RunBeforeAnswer(hook)) = &fault {
+            (hook.0)();
+        }
         if let Some(Fault::LoseAnswer) = fault {
             io::copy(&mut answers, &mut io::sink())?;
             return Ok(());
