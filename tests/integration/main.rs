@@ -40,3 +40,5 @@ mod reproducible;
 mod root;
 mod tekton;
 mod tekton_fields;
+mod terminal;
+mod verify;
