@@ -9,6 +9,7 @@ use crate::client::Registry;
 use crate::credentials::CredentialSource;
 use crate::error::{Error, Result};
 use crate::host::{Access, Call, Host, Manner};
+use crate::preflight;
 use crate::reference::Reference;
 use crate::upload::Repository;
 
@@ -30,6 +31,8 @@ pub struct AccessReport {
     pub pull: Permission,
     /// Whether images may be pushed; `None` where it was not asked.
     pub push: Option<Permission>,
+    /// What is not known of a push before it is made.
+    pub unknown: Vec<String>,
 }
 
 /// Whether something is allowed.
@@ -47,7 +50,9 @@ impl Permission {
     fn of(result: Result<()>, how: &'static str) -> Self {
         match result {
             Ok(()) => Self::Allowed(how),
-            Err(error) if error.is_credentials() => Self::Refused(error),
+            Err(error) if error.is_credentials() || matches!(error, Error::Destination { .. }) => {
+                Self::Refused(error)
+            }
             Err(error) => Self::Unknown(error),
         }
     }
@@ -69,14 +74,17 @@ impl Registry {
             Err(_) => ("none that can be used".to_owned(), None),
         };
         let pull = Permission::of(try_pull(&host, reference).await, "a manifest was asked for");
-        let push = if push {
+        let (mut permission, mut unknown) = (None, Vec::new());
+        if push {
             let repository = Repository::new(host.clone(), reference.repository());
-            let result = try_push(&repository).await;
-            Some(Permission::of(result, "an upload was begun and cancelled"))
-        } else {
-            None
-        };
-        Ok(AccessReport { endpoint, sources, credential, user, challenge: words(&host), pull, push })
+            let result = match try_push(&repository).await {
+                Ok(()) => preflight::foresee(&repository).await.map(|notes| unknown = notes),
+                Err(error) => Err(error),
+            };
+            permission = Some(Permission::of(result, "an upload was begun and cancelled"));
+        }
+        let challenge = words(&host);
+        Ok(AccessReport { endpoint, sources, credential, user, challenge, pull, push: permission, unknown })
     }
 }
 

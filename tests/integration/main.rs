@@ -42,5 +42,6 @@ mod reproducible;
 mod root;
 mod tekton;
 mod tekton_fields;
+mod terminal;
 mod touched;
 mod verify;
