@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::cancel::Cancel;
 use crate::config::ImageConfig;
+use crate::decode;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
@@ -430,15 +431,17 @@ impl ImageSink for LayoutSink {
         watch.phase(Phase::Writing);
         let mut file = self.temporary()?;
         let what = format!("layer {} of {}", blob.digest(), from.name());
-        let mut chunks = VerifiedStream::new(from.blob(blob, 0).await?, blob, what);
-        let mut position = 0;
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            file.write_all(&chunk)
-                .map_err(|source| Error::Write { path: file.path().to_path_buf(), source })?;
-            position += chunk.len() as u64;
-            watch.position(position);
-        }
+        let chunks = VerifiedStream::new(from.blob(blob, 0).await?, blob, what);
+        let (sender, mut receiver) = decode::channel();
+        // Ends by itself when nothing comes any more.
+        let writing = self.writers.run(move |_| {
+            while let Some(chunk) = receiver.next_chunk()? {
+                file.write_all(&chunk)
+                    .map_err(|source| Error::Write { path: file.path().to_path_buf(), source })?;
+            }
+            Ok(file)
+        });
+        let (file, ()) = tokio::try_join!(writing, decode::send_all(chunks, sender, watch))?;
         self.keep(file, blob.digest())?;
         watch.finished(&Outcome::Written, blob);
         Ok(Outcome::Written)
