@@ -39,4 +39,5 @@ mod registries_conf;
 mod reproducible;
 mod root;
 mod tekton;
+mod tekton_fields;
 mod verify;
