@@ -17,6 +17,7 @@ use crate::layout::LayoutSink;
 use crate::progress::{LayerWatch, Outcome};
 use crate::reader::ReadOptions;
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
+use crate::staging::holds_something;
 
 const MARKER: &str = "version";
 
@@ -68,14 +69,13 @@ impl ImageSink for DirSink {
     }
 
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
-        let not_empty = fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
-        if not_empty && !self.directory.join(MARKER).exists() {
+        if holds_something(&self.directory) && !self.directory.join(MARKER).exists() {
             return Err(Error::Unusable(format!(
                 "{} is not empty and holds no image: choose another directory",
                 self.directory.display()
             )));
         }
-        self.blobs.make_directories()
+        self.blobs.open()
     }
 
     async fn put_layer(
@@ -110,10 +110,13 @@ impl ImageSink for DirSink {
             what: format!("the manifest of {}", self.name()),
             source,
         })?;
-        self.blobs.write(MARKER, VERSION)?;
-        self.blobs.write("manifest.json", &bytes)?;
-        self.remove_others(&manifest);
-        Ok(())
+        self.blobs
+            .publish((MARKER, VERSION), || {
+                self.blobs.write("manifest.json", &bytes)?;
+                self.remove_others(&manifest);
+                Ok(())
+            })
+            .await
     }
 
     async fn abort(&self, why: Abort) {
