@@ -389,8 +389,8 @@ impl Layout {
     ) -> Result<()> {
         let path = staging::lock_of(&self.directory);
         let failed = |source| Error::Write { path: path.clone(), source };
-        let lock = FileLock::hold_or(&path, cancel);
-        let _lock = lock.map_err(|error| decode::limit_or(error, failed))?.removed();
+        let held = FileLock::hold_or(&path, cancel);
+        let _held = held.map_err(|error| decode::limit_or(error, failed))?.removed();
         // From here on it is done to its end.
         cancel.check()?;
         let mut moved = Vec::new();
@@ -507,7 +507,8 @@ impl ImageSink for LayoutSink {
 
     async fn foresee(&self, blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
         let Some(blob) = blob.cloned() else { return Ok(Outcome::Written) };
-        self.run(move |layout, _| Ok(if layout.has(&blob) { Outcome::Present } else { Outcome::Written })).await
+        self.run(move |layout, _| Ok(if layout.has(&blob) { Outcome::Present } else { Outcome::Written }))
+            .await
     }
 
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
@@ -584,7 +585,11 @@ impl ImageSink for LayoutSink {
     async fn abort(&self, _why: Abort) {
         self.writers.ended().await;
         // What cannot be removed is no reason to say more on the way out of another error.
-        let _ = self.run(|layout, _| Ok(layout.give_up())).await;
+        let given_up = self.run(|layout, _| {
+            layout.give_up();
+            Ok(())
+        });
+        let _ = given_up.await;
     }
 }
 
