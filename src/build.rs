@@ -16,6 +16,7 @@ use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink, IndexStore,
     ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions, Result as StorageResult,
+    write_file,
 };
 use jiff::Timestamp;
 
@@ -26,7 +27,7 @@ use crate::exit::{Interrupted, UsageError};
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
-use crate::session::{block_on, interruptible, print, root_directory, write_digest};
+use crate::session::{block_on, interruptible, leave_stdout_alone, print, root_directory, write_digest};
 use crate::{dry_run, progress, registries};
 
 /// Runs the command.
@@ -44,6 +45,9 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Res
             .map_err(UsageError)?;
     if options.dry_run {
         return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
+    }
+    if options.stdout {
+        leave_stdout_alone();
     }
     match block_on(build(&options, &registry, root.as_deref(), counters))? {
         Done::Image(report) => finish(&options, &report),
@@ -404,7 +408,9 @@ fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
         report.text()
     };
     match &options.logfile {
-        Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),
+        Some(file) => {
+            write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
+        }
         None => print(&text),
     }
 }
