@@ -316,7 +316,9 @@ fn what_waits_to_be_written_down_is_not_written_after_a_signal() {
     sandbox.write("model/config.json", "{\"new\": true}");
     let records = || {
         let files = sandbox.files_below("root").into_keys();
-        files.filter(|path| ["/images/", "/names/", "/lists/"].iter().any(|part| path.contains(part))).collect()
+        files
+            .filter(|path| ["/images/", "/names/", "/lists/"].iter().any(|part| path.contains(part)))
+            .collect()
     };
     let before: Vec<String> = records();
     let lock = File::options().append(true).open(sandbox.path("root/records.lock")).unwrap();
