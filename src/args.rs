@@ -194,9 +194,11 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) no_preflight: bool,
 
-    /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:NAME[:TAG]] or dir:DIR
-    #[arg(short, long, value_name = "DESTINATION")]
-    pub(crate) output: Option<String>,
+    /// Write the image to disk: oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:NAME[:TAG]] or dir:DIR. FILE may be
+    /// /dev/stdout or a FIFO; `-` is a docker-archive on standard output, for `| docker load`. Docker's
+    /// type=oci|docker[,dest=FILE], type=image[,push=true] and type=registry are taken too. May be given several times
+    #[arg(short, long = "output", value_name = "DESTINATION")]
+    pub(crate) outputs: Vec<String>,
 
     /// Write the digest of the manifest to this file
     #[arg(long, value_name = "FILE")]
@@ -297,6 +299,7 @@ Examples:
   crossdock build -t quay.io/models/llama:1 . && crossdock push quay.io/models/llama:1
   crossdock push llama docker://registry.example.com/models/llama:1
   crossdock push llama oci-archive:llama.tar:1
+  crossdock push llama docker-archive:/dev/stdout | docker load
 
 The files are read where they were when the image was built, and only those of layers that the destination lacks. One
 that has changed since is an error that names it; a chown, a chmod or another link is no change.";

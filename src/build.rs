@@ -16,7 +16,7 @@ use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Cancel, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink,
     IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
-    blocking,
+    blocking, write_file,
 };
 use jiff::Timestamp;
 
@@ -27,7 +27,7 @@ use crate::exit::UsageError;
 use crate::local::LocalImages;
 use crate::options::{BuildOptions, ContainerfileAt};
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
-use crate::session::{print, root_directory, write_digest};
+use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
 use crate::{dry_run, progress, registries, signals};
 
@@ -47,6 +47,9 @@ pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Res
             .map_err(UsageError)?;
     if options.dry_run {
         return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
+    }
+    if options.stdout {
+        leave_stdout_alone();
     }
     signals::moves_tags();
     let began = Instant::now();
@@ -465,7 +468,9 @@ fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
         report.text()
     };
     match &options.logfile {
-        Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),
+        Some(file) => {
+            write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
+        }
         None => print(&text),
     }
 }

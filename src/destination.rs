@@ -1,16 +1,19 @@
 //! Where an image goes: `docker://` names, OCI layouts, archives, or the records of this machine.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_builder::OwnPaths;
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
-    ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat,
+    ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat, Place,
 };
 
 use crate::local::has_host;
+
+mod docker;
 
 /// Where an image goes.
 #[derive(Debug, Clone)]
@@ -25,6 +28,58 @@ pub(crate) enum Destination {
     Directory(PathBuf),
     /// One file.
     Archive { path: PathBuf, kind: ArchiveKind, names: Vec<String> },
+}
+
+/// What one `--output` asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Output {
+    OnDisk(Destination),
+    /// To the registries of these names.
+    Push(Vec<String>),
+    /// Under these names, here.
+    Remember(Vec<String>),
+}
+
+impl Output {
+    /// Reads `oci:DIR[:REF]` and its like, Docker's `type=...`, or `-` for a docker-archive on standard output; `names` are
+    /// those of the image.
+    ///
+    /// # Errors
+    /// What cannot be understood; the caller names the option.
+    pub(crate) fn parse(text: &str, names: &[String]) -> Result<Self> {
+        if text == "-" {
+            let (path, names) = (stdout_path(), spelled_out(names.iter())?);
+            return Ok(Self::OnDisk(Destination::Archive { path, kind: ArchiveKind::Docker, names }));
+        }
+        if text.split(',').any(|part| part.trim_start_matches('"').starts_with("type=")) {
+            return docker::parse(text, names);
+        }
+        Destination::on_disk(text, names).map(Self::OnDisk)
+    }
+}
+
+/// The path of standard output. Without a /dev there is /proc, or nothing that a file could be made in.
+fn stdout_path() -> PathBuf {
+    let usual = Path::new("/dev/stdout");
+    if usual.exists() { usual } else { Path::new("/proc/self/fd/1") }.to_owned()
+}
+
+/// Whether one of these is written to standard output, which then has nothing else on it.
+///
+/// # Errors
+/// Where that is a terminal, or wanted by two.
+pub(crate) fn takes_stdout(destinations: &[Destination]) -> Result<bool> {
+    let taking = destinations.iter().filter(|destination| destination.is_stdout()).count();
+    if taking > 1 {
+        bail!("two outputs would be mixed on standard output: name a file for one of them");
+    }
+    if taking == 1 && std::io::stdout().is_terminal() {
+        bail!(
+            "standard output is a terminal, and an archive is not for people: write `... | docker load`, `... > FILE`, \
+             or name a file"
+        );
+    }
+    Ok(taking == 1)
 }
 
 impl Destination {
@@ -92,6 +147,10 @@ impl Destination {
         }
     }
 
+    fn is_stdout(&self) -> bool {
+        matches!(self, Self::Archive { path, .. } if Place::of(path).is_ok_and(|place| place.is_stdout()))
+    }
+
     /// The registry that is pushed to.
     pub(crate) fn registry(&self) -> Option<&str> {
         match self {
@@ -107,9 +166,6 @@ impl Destination {
     pub(crate) fn on_disk(text: &str, names: &[String]) -> Result<Self> {
         let known =
             "write oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:NAME[:TAG]] or dir:DIR";
-        if text.split(',').any(|part| part.starts_with("type=")) {
-            bail!("{text}: images are not unpacked; write oci:DIR and unpack that with umoci");
-        }
         let Some((transport, rest)) = transport_of(text) else { bail!("{text}: {known}") };
         if transport == "dir" && !rest.is_empty() {
             return Ok(Self::Directory(PathBuf::from(rest)));
@@ -125,13 +181,8 @@ impl Destination {
                 Ok(Self::Archive { path, kind: ArchiveKind::Oci, names: reference.into_iter().collect() })
             }
             "docker-archive" => {
-                let mut spelled_out = Vec::new();
-                for name in reference.iter().chain(names) {
-                    let parsed: Reference =
-                        name.parse().with_context(|| format!("the name {name} in the archive"))?;
-                    spelled_out.push(parsed.to_string());
-                }
-                Ok(Self::Archive { path, kind: ArchiveKind::Docker, names: spelled_out })
+                let names = spelled_out(reference.iter().chain(names))?;
+                Ok(Self::Archive { path, kind: ArchiveKind::Docker, names })
             }
             "docker-daemon" | "containers-storage" => bail!(
                 "{text}: nothing is written into the store of another program; write docker-archive:FILE and load that"
@@ -140,6 +191,15 @@ impl Destination {
             other => bail!("{text}: the transport {other}: is not supported; {known}"),
         }
     }
+}
+
+/// Names as they stand in a docker-archive.
+fn spelled_out<'a>(names: impl Iterator<Item = &'a String>) -> Result<Vec<String>> {
+    let spell = |name: &String| {
+        let parsed: Reference = name.parse().with_context(|| format!("the name {name} in the archive"))?;
+        Ok(parsed.to_string())
+    };
+    names.map(spell).collect()
 }
 
 /// The place that a name to push to stands for: with its registry, for a push looks for no short names, and no digest,

@@ -9,7 +9,7 @@ use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
-use crate::destination::{Destination, pushable, transport_of};
+use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
 use crate::overrides::{Overrides, PullPolicy};
 use crate::size::parse_size;
@@ -23,6 +23,8 @@ pub(crate) struct BuildOptions {
     pub(crate) own: OwnPaths,
     /// Where the image goes, at least one.
     pub(crate) destinations: Vec<Destination>,
+    /// Whether one of them is standard output.
+    pub(crate) stdout: bool,
     /// The names of the image where it is remembered here.
     pub(crate) names: Vec<String>,
     /// Whether digests of layers that are remembered are trusted.
@@ -97,20 +99,26 @@ impl BuildOptions {
         let tags: Vec<String> =
             args.tags.iter().chain(args.manifest.iter().filter(|_| args.push)).cloned().collect();
         let mut destinations = Vec::new();
-        if let Some(output) = &args.output {
-            destinations.push(
-                Destination::on_disk(output, &args.tags).map_err(|error| anyhow!("--output {error:#}"))?,
-            );
+        let mut pushed = args.push.then(|| tags.clone());
+        let mut remembered = (args.outputs.is_empty() && !args.push).then(|| args.tags.clone());
+        for output in &args.outputs {
+            match Output::parse(output, &args.tags).map_err(|error| anyhow!("--output {error:#}"))? {
+                Output::OnDisk(destination) => destinations.push(destination),
+                Output::Push(names) => pushed.get_or_insert_default().extend(names),
+                Output::Remember(names) => remembered.get_or_insert_default().extend(names),
+            }
         }
-        let mut names = Vec::new();
-        if args.push {
-            if tags.is_empty() {
+        let stdout = takes_stdout(&destinations).context("--output")?;
+        if let Some(pushed) = pushed {
+            if pushed.is_empty() {
                 bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
             }
-            destinations.extend(by_repository(&tags)?);
-        } else if args.output.is_none() {
+            destinations.extend(by_repository(&pushed)?);
+        }
+        let mut names = Vec::new();
+        if let Some(remembered) = remembered {
             destinations.push(Destination::Record);
-            for name in &args.tags {
+            for name in &remembered {
                 let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
                 if reference.digest().is_some() {
                     bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
@@ -121,7 +129,7 @@ impl BuildOptions {
         let overrides = &args.overrides;
         let platforms = platforms(&args.platforms, overrides)?;
         let manifest = match &args.manifest {
-            Some(name) if args.push || args.output.is_some() => {
+            Some(name) if args.push || !args.outputs.is_empty() => {
                 local_name(name).with_context(|| format!("--manifest {name}"))?;
                 None
             }
@@ -155,6 +163,7 @@ impl BuildOptions {
             context: args.context.clone(),
             own: OwnPaths::none(),
             destinations,
+            stdout,
             names,
             memo: !args.no_memo,
             trust_mtime: args.trust_mtime,
@@ -349,6 +358,7 @@ fn by_repository(names: &[String]) -> Result<Vec<Destination>> {
         let reference = pushable(name).with_context(|| format!("--tag {name}"))?;
         match repositories.iter_mut().find(|group| group[0].repository_name() == reference.repository_name())
         {
+            Some(group) if group.contains(&reference) => {}
             Some(group) => group.push(reference),
             None => repositories.push(vec![reference]),
         }

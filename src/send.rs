@@ -10,12 +10,12 @@ use crossdock_registry::{RegistriesConf, Registry};
 use crossdock_storage::{Counters, IoMode, MemoStore, ReadOptions};
 
 use crate::args::{ProgressStyle, RegistryArgs, WorkArgs};
-use crate::destination::{Destination, pushable, transport_of};
+use crate::destination::{Destination, pushable, takes_stdout, transport_of};
 use crate::exit::UsageError;
 use crate::options::{compression, writable};
 use crate::report::Told;
 use crate::session::{print, print_aside, write_digest};
-use crate::{progress, registries, signals};
+use crate::{progress, registries, session, signals};
 
 /// How something is sent.
 #[derive(Debug, Args)]
@@ -80,6 +80,9 @@ impl SendArgs {
         let format = format.map_err(|e: String| anyhow!("--format: {e}"))?;
         let compressed = self.compression_format.as_deref().or(compressed);
         let destination = destination_of(name, destination)?;
+        if takes_stdout(std::slice::from_ref(&destination))? {
+            session::leave_stdout_alone();
+        }
         Ok(SendOptions {
             conversion: Conversion {
                 format: destination.format(format)?,

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use crossdock_storage::Digest;
+use crossdock_storage::{Digest, write_file};
 
 /// `--root`, else the user's data directory as the XDG base directory specification has it; without a home, nothing
 /// is remembered.
@@ -18,7 +19,16 @@ pub(crate) fn root_directory(root: Option<&Path>) -> Option<PathBuf> {
 /// Writes a digest to a file that was asked for: without a newline, as buildah does.
 pub(crate) fn write_digest(file: Option<&Path>, digest: &Digest) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, digest.to_string()).with_context(|| format!("cannot write {}", file.display()))
+    write_file(file, digest.to_string().as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Whether standard output has an archive on it, and nothing else may come there.
+static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what would be printed goes to standard error.
+pub(crate) fn leave_stdout_alone() {
+    STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
 }
 
 /// Writes what a command has to say to standard error, for people alone.
@@ -26,8 +36,11 @@ pub(crate) fn print_aside(text: &str) -> Result<()> {
     std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write to standard error")
 }
 
-/// Writes what a command has to say.
+/// Writes what a command has to say to standard output, or beside it where that is taken.
 pub(crate) fn print(text: &str) -> Result<()> {
+    if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        return print_aside(text);
+    }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Who closed the pipe has read what it wanted; what was done is done.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -19,8 +19,12 @@ use tokio::sync::oneshot;
 
 use crate::exit::{self, Interrupted};
 
-/// How long a command may take to end by itself.
+/// How long a command may take to end by itself: one that publishes something, and any other.
 const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_OF_OTHERS: Duration = Duration::from_millis(500);
+
+/// After so long it says that it is at it.
+const NOTICE: Duration = Duration::from_millis(300);
 
 /// How long it may take to clean up, once it has begun with that.
 const CLEANING: Duration = Duration::from_secs(5);
@@ -110,7 +114,10 @@ async fn listen(
 
 /// Waits as long as the command may take to end by itself.
 async fn given_up() {
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(NOTICE).await;
+    tracing::warn!("interrupted: what is under way is put in order; a second signal ends it at once");
+    let patience = if SIGNALS.tags.load(Ordering::Relaxed) { PATIENCE } else { PATIENCE_OF_OTHERS };
+    tokio::time::sleep(patience - NOTICE).await;
     let cleaned = async {
         while SIGNALS.cancel.is_cleaning() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -119,7 +126,7 @@ async fn given_up() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     if SIGNALS.cancel.is_cleaning() {
-        let _ = tokio::time::timeout(CLEANING - PATIENCE, cleaned).await;
+        let _ = tokio::time::timeout(CLEANING, cleaned).await;
     }
 }
 

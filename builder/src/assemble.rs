@@ -380,17 +380,14 @@ fn in_format(format: ManifestFormat, details: &mut EntryDetails, digest: &str) {
     }
 }
 
-/// Tells the sink to clean up where `work` fails. Not where it may have come to its end all the same: what it may have
-/// made visible stays whole.
+/// Tells the sink to clean up where `work` fails.
 async fn cleanly<T>(
     sink: &Arc<dyn ImageSink>,
     cancel: &Cancel,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let result = work.await;
-    if let Err(error) = &result
-        && !matches!(error, Error::Unsettled { .. })
-    {
+    if result.is_err() {
         let why = if cancel.is_cancelled() { Abort::Interrupted } else { Abort::Failed };
         cancel.cleaning(sink.abort(why)).await;
     }

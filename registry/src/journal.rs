@@ -193,7 +193,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Some(lock) = self.lock.take() {
-            self.store.unlock(&self.name, lock);
+            StateStore::unlock(lock);
         }
     }
 }

@@ -36,20 +36,26 @@ impl KnownBlobs {
 
     /// Remembers that `repository` has these blobs.
     pub(crate) fn remember<'a>(&self, repository: &str, digests: impl Iterator<Item = &'a Digest>) {
-        let mut known = self.read();
-        for digest in digests {
-            known.blobs.retain(|(d, r)| (d, r.as_str()) != (digest, repository));
-            known.blobs.push((digest.clone(), repository.to_owned()));
-        }
-        let surplus = known.blobs.len().saturating_sub(KEPT);
-        known.blobs.drain(..surplus);
-        if let Err(error) = self.store.write(&self.name, &canonical_json(&known)) {
+        let changed = self.store.change(&self.name, |old| {
+            let mut known = parse(old);
+            for digest in digests {
+                known.blobs.retain(|(d, r)| (d, r.as_str()) != (digest, repository));
+                known.blobs.push((digest.clone(), repository.to_owned()));
+            }
+            let surplus = known.blobs.len().saturating_sub(KEPT);
+            known.blobs.drain(..surplus);
+            canonical_json(&known)
+        });
+        if let Err(error) = changed {
             tracing::debug!(%error, "the blobs of this push are not remembered");
         }
     }
 
     fn read(&self) -> Known {
-        let bytes = self.store.read(&self.name).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+        parse(self.store.read(&self.name))
     }
+}
+
+fn parse(bytes: Option<Vec<u8>>) -> Known {
+    serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
 }

@@ -2,12 +2,12 @@
 //! written. What else is in the file stays as it is; the file is replaced as a whole, and is its owner's alone.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crossdock_storage::LockedFile;
 use reqwest::Method;
 use serde::Serialize as _;
 use serde_json::{Map, Value};
@@ -87,6 +87,10 @@ impl Logins {
     /// # Errors
     /// Where a file cannot be read or is malformed; a file that is not there is none.
     pub fn find(&self, key: &str) -> Result<Option<Login>> {
+        if fs::metadata(self.path()).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            // A FIFO or a device that the login shall be written into: it would be waited for in vain.
+            return Ok(None);
+        }
         let (registry, repository) = key.split_once('/').unwrap_or((key, ""));
         let found = match self.credentials.find(registry, repository) {
             Err(Error::AuthfileRead { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -113,7 +117,7 @@ impl Logins {
         }
         self.credentials.claim_login_directory()?;
         let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
-        change(&path, |fields| {
+        change(&path, true, |fields| {
             section(&path, fields, "auths")?.insert(key.to_owned(), serde_json::json!({"auth": auth}));
             Ok(true)
         })
@@ -130,7 +134,7 @@ impl Logins {
             let erased = self.credentials.helpers().erase(&helper, &server);
             removed = erased.map_err(|failure| helper_error(&path, &helper, &failure))?;
         }
-        change(&path, |fields| {
+        change(&path, false, |fields| {
             if fields.contains_key("auths") {
                 let auths = section(&path, fields, "auths")?;
                 let there = auths.remove(key).is_some() || {
@@ -153,7 +157,7 @@ impl Logins {
     pub fn remove_all(&self) -> Result<()> {
         let path = self.path();
         let helpers = self.credentials.helpers();
-        change(&path, |fields| {
+        change(&path, true, |fields| {
             if fields.contains_key("credHelpers") {
                 for (server, helper) in section(&path, fields, "credHelpers")?.iter() {
                     let helper = helper.as_str().unwrap_or_default();
@@ -201,15 +205,20 @@ fn section<'f>(
 }
 
 /// Changes a file: reads it, where it is there, and replaces it by what `edit` makes of it, if that says that it did
-/// something. At no time is there half a file.
-fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {
-    // A link stays a link.
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let text = match fs::read(&real) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(source) => return Err(Error::AuthfileRead { path: path.to_path_buf(), source }),
+/// something. At no time is there half a file, and no other process of ours changes it at the same time. With `make` the
+/// directory is made where there is none.
+fn change(path: &Path, make: bool, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {
+    let failed = |source| Error::AuthfileWrite { path: path.to_path_buf(), source };
+    // Where nothing may be written nothing need be either, as long as `edit` finds nothing to do.
+    let locked = if make || path.exists() { Some(LockedFile::hold(path)) } else { None };
+    let text = match &locked {
+        Some(Ok(locked)) => locked.read(),
+        _ => fs::read(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
+            _ => Err(error),
+        }),
     };
+    let text = text.map_err(|source| Error::AuthfileRead { path: path.to_path_buf(), source })?;
     let value = if text.trim_ascii().is_empty() {
         Value::Object(Map::new())
     } else {
@@ -221,24 +230,19 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool
         return Err(Error::Authfile { path: path.to_path_buf(), reason });
     };
     if edit(&mut fields)? {
-        write(&real, &Value::Object(fields))
-            .map_err(|source| Error::AuthfileWrite { path: path.to_path_buf(), source })?;
+        let locked = locked.unwrap_or_else(|| LockedFile::hold(path)).map_err(failed)?;
+        locked.write(&pretty(&Value::Object(fields))).map_err(failed)?;
     }
     Ok(())
 }
 
-fn write(path: &Path, value: &Value) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Made with mode 0600, as all of tempfile's.
-    let mut file = tempfile::Builder::new().prefix(".auth-").tempfile_in(directory)?;
+/// As containers/image writes it.
+fn pretty(value: &Value) -> Vec<u8> {
     let indent = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     let mut text = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indent))?;
-    file.write_all(&text)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    // Writing to memory does not fail, and a value's keys are texts.
+    let _ = value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, indent));
+    text
 }
 
 #[cfg(test)]

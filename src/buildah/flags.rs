@@ -262,7 +262,7 @@ const BUILD: &[Flag] = &[
     honoured("os", Value),
     refused("os-feature", List, "the config's os.features are the base's"),
     refused("os-version", Value, "the config's os.version is the base's"),
-    honoured("output", Value).short('o').note("oci:, oci-archive:, docker-archive: and dir:; `type=local` and `type=tar`, which unpack the image, are refused"),
+    honoured("output", List).short('o').note("oci:, oci-archive:, docker-archive: and dir:, and Docker's `type=oci`, `docker`, `image` and `registry`; `type=local`, `type=tar` and `-`, which unpack the image, are refused"),
     ignored("pid", Value, RUN),
     honoured("platform", List),
     honoured("pull", Optional("true")),

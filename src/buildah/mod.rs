@@ -14,7 +14,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::flags::{Flag, Kind, Treatment};
@@ -132,6 +132,13 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
         match &mut cli.command {
             Command::Push(push) => push.send.report_on_stderr = true,
             Command::Manifest(manifest) => manifest.report_on_stderr(),
+            Command::Build(build) if build.outputs.iter().any(|output| output == "-") => {
+                return Err(UsageError(anyhow!(
+                    "--output -: that of buildah is a tar of the image's files, and images are not unpacked here; write \
+                     docker-archive:/dev/stdout for the image"
+                ))
+                .into());
+            }
             _ => {}
         }
     }

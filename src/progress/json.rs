@@ -1,7 +1,6 @@
 //! JSON lines on standard output: one object for each event. Their fields are documented in docs/progress.md.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::phase_name;
 use super::totals::{Sum, Totals};
+use crate::session::print;
 
 /// Positions of one layer, and totals, come no closer than this.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ impl JsonLines {
 /// Writes one object as a line.
 pub(crate) fn line(value: &Value) {
     // Who does not read on is not waited for; the build goes on.
-    let _ = std::io::stdout().lock().write_all(format!("{value}\n").as_bytes());
+    let _ = print(&format!("{value}\n"));
 }
 
 impl Progress for JsonLines {

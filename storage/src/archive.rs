@@ -2,35 +2,36 @@
 //!
 //! A blob's digest is its name in the archive, and is known only when the blob is through. So a header is left free,
 //! the blob is read, hashed and written in one pass, and the header is filled in after it. The file grows beside its
-//! destination under another name and takes its place at the end.
+//! destination under another name and takes its place at the end. What no file can take the place of, as a FIFO or standard
+//! output, is written into from front to back: see `flow`.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use oci_spec::image::Descriptor;
 use serde_json::json;
-use tar::{EntryType, Header};
-use tempfile::NamedTempFile;
 
 use crate::cancel::Cancel;
-use crate::decode;
-use crate::digest::DiffId;
+use crate::decode::{self, ChannelReader, limit_or};
+use crate::digest::{DiffId, Digest};
 use crate::encode::Compression;
 use crate::error::{Error, Result};
-use crate::hash::Hasher;
 use crate::image::{ImageSource, Layer, VerifiedStream};
-use crate::layout::{check_children, readable, with_manifest};
+use crate::layout::{check_children, with_manifest};
+use crate::parallel::blocking;
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
+use crate::whole::Place;
 use crate::writers::Writers;
+
+mod flow;
+mod state;
+
+use state::{Hashed, State};
 
 /// Which kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,20 +53,9 @@ pub struct ArchiveSink {
     writers: Writers,
 }
 
-/// The archive while it grows.
-#[derive(Debug)]
-struct State {
-    file: NamedTempFile,
-    end: u64,
-    have: BTreeSet<String>,
-    /// Docker: the config's name and the layers' names in the manifest's order, as they are looked up at the end.
-    config: Option<(String, Bytes)>,
-}
-
-const BLOCK: u64 = 512;
-
 impl ArchiveSink {
-    /// An archive at `path`; a file there is replaced when the image is complete.
+    /// An archive at `path`. A file there is replaced when the image is complete; a FIFO, a device or an open file is
+    /// written into.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, kind: ArchiveKind, names: Vec<String>) -> Self {
         Self { path: path.into(), kind, names, state: Mutex::default(), writers: Writers::default() }
@@ -102,15 +92,50 @@ impl ArchiveSink {
     }
 
     fn has(&self, blob: &Descriptor) -> bool {
-        self.lock().as_ref().is_some_and(|state| state.have.contains(&self.blob_name(blob, None)))
+        self.lock().as_ref().is_some_and(|state| state.has(&self.blob_name(blob, None)))
     }
 
-    fn append_small(&self, name: &str, bytes: &[u8]) -> Result<Outcome> {
+    async fn append_small(&self, name: String, bytes: Bytes) -> Result<Outcome> {
         let mut state = self.take()?;
-        let there = state.have.contains(name);
-        let result = if there { Ok(()) } else { state.append(name, bytes).map_err(self.write_error()) };
-        self.put_back(state);
-        result.map(|()| if there { Outcome::Present } else { Outcome::Written })
+        if state.has(&name) {
+            self.put_back(state);
+            return Ok(Outcome::Present);
+        }
+        let failed = self.write_error();
+        let append = move |wanted: &Cancel| {
+            state.append(&name, &bytes, || go_on(wanted)).map_err(|error| limit_or(error, failed))?;
+            Ok(state)
+        };
+        self.put_back(self.writers.run(append).await?);
+        Ok(Outcome::Written)
+    }
+
+    /// What stands at the path, where an archive may be written to it.
+    async fn place(&self) -> Result<Place> {
+        let path = self.path.clone();
+        let place = blocking(move || Place::of(&path)).await;
+        place.map_err(|source| match source.kind() {
+            io::ErrorKind::IsADirectory => {
+                Error::Unusable(format!("{} is a directory: name a file", self.path.display()))
+            }
+            _ => self.write_error()(source),
+        })
+    }
+
+    /// Sends what a source has of a blob through `work`, on a thread of its own.
+    async fn through<T: Send + 'static>(
+        &self,
+        blob: &Descriptor,
+        from: &dyn ImageSource,
+        watch: &LayerWatch,
+        work: impl FnOnce(ChannelReader, &Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let chunks = VerifiedStream::new(from.blob(blob, 0).await?, blob, what(blob, from));
+        let (sender, receiver) = decode::channel();
+        // Ends by itself when nothing comes any more.
+        let writing = self.writers.run(move |wanted| work(receiver, wanted));
+        let (done, ()) = tokio::try_join!(writing, decode::send_all(chunks, sender, watch))?;
+        Ok(done)
     }
 }
 
@@ -118,41 +143,20 @@ fn layer_name(diff_id: &DiffId) -> String {
     format!("{}.tar", diff_id.as_digest().digest())
 }
 
-impl State {
-    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let start = self.begin()?;
-        self.file.write_all(bytes)?;
-        self.complete(start, name, bytes.len() as u64)
-    }
+/// A blob in words, for errors.
+fn what(blob: &Descriptor, from: &dyn ImageSource) -> String {
+    format!("layer {} of {}", blob.digest(), from.name())
+}
 
-    /// Leaves room for a header; the blob's bytes follow.
-    fn begin(&mut self) -> io::Result<u64> {
-        self.file.as_file_mut().seek(SeekFrom::Start(self.end + BLOCK))?;
-        Ok(self.end)
-    }
+/// Whether a writer is still waited for, in terms of its writing; [`limit_or`] makes the error this crate's again.
+fn go_on(wanted: &Cancel) -> io::Result<()> {
+    wanted.check().map_err(io::Error::other)
+}
 
-    /// Fills in the header of the `len` bytes that followed, and pads them.
-    fn complete(&mut self, start: u64, name: &str, len: u64) -> io::Result<()> {
-        let mut header = Header::new_gnu();
-        header.set_path(name)?;
-        header.set_entry_type(EntryType::Regular);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(len);
-        header.set_cksum();
-        self.file.as_file().write_all_at(header.as_bytes(), start)?;
-        self.end = start + BLOCK + len.next_multiple_of(BLOCK);
-        self.file.as_file().set_len(self.end)?;
-        self.have.insert(name.to_owned());
-        Ok(())
-    }
-
-    /// Forgets what was written since `start`.
-    fn drop_back(&mut self, start: u64) -> io::Result<()> {
-        self.end = start;
-        self.file.as_file().set_len(start)
+fn check_diff_id(what: String, expected: Option<&DiffId>, actual: Digest) -> Result<()> {
+    match expected.filter(|id| *id.as_digest() != actual) {
+        None => Ok(()),
+        Some(expected) => Err(Error::DigestMismatch { what, expected: expected.as_digest().clone(), actual }),
     }
 }
 
@@ -171,19 +175,19 @@ impl ImageSink for ArchiveSink {
         Ok(Outcome::Written)
     }
 
+    async fn admit(&self) -> Result<()> {
+        self.place().await.map(drop)
+    }
+
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
         if self.lock().is_some() {
             return Ok(());
         }
-        if self.path.is_dir() {
-            return Err(Error::Unusable(format!("{} is a directory: name a file", self.path.display())));
-        }
-        let directory = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".crossdock-")
-            .tempfile_in(directory)
-            .map_err(self.write_error())?;
-        self.put_back(State { file, end: 0, have: BTreeSet::new(), config: None });
+        let (place, failed) = (self.place().await?, self.write_error());
+        let open = move |wanted: &Cancel| {
+            State::open(&place, || go_on(wanted)).map_err(|error| limit_or(error, failed))
+        };
+        self.put_back(self.writers.run(open).await?);
         Ok(())
     }
 
@@ -193,6 +197,9 @@ impl ImageSink for ArchiveSink {
         read: &ReadOptions,
         watch: &LayerWatch,
     ) -> Result<(Layer, Outcome)> {
+        if self.flows() {
+            return self.flow_layer(layer, read, watch).await;
+        }
         watch.phase(Phase::Writing);
         let compression =
             if self.kind == ArchiveKind::Docker { Compression::None } else { layer.compression };
@@ -203,13 +210,14 @@ impl ImageSink for ArchiveSink {
             let start = state.begin().map_err(&failed)?;
             while let Some(chunk) = reader.next_chunk()? {
                 cancel.check()?;
-                state.file.write_all(&chunk).map_err(&failed)?;
+                state.write(&chunk, || Ok(())).map_err(&failed)?;
                 line.position(reader.position());
             }
             Ok((state, start, reader.finish()?))
         };
         let (state, start, digested) = self.writers.run(write).await?;
-        self.keep(state, start, &digested.descriptor, Some(&digested.diff_id), digested.descriptor.size())?;
+        let (blob, diff_id) = (&digested.descriptor, &digested.diff_id);
+        self.keep(state, start, blob, Some(diff_id), blob.size()).await?;
         watch.finished(&Outcome::Written, &digested.descriptor);
         Ok((digested, Outcome::Written))
     }
@@ -221,56 +229,35 @@ impl ImageSink for ArchiveSink {
         from: &dyn ImageSource,
         watch: &LayerWatch,
     ) -> Result<Outcome> {
-        watch.phase(Phase::Writing);
-        let what = format!("layer {} of {}", blob.digest(), from.name());
-        let mut chunks = VerifiedStream::new(from.blob(blob, 0).await?, blob, what.clone());
-        let mut state = self.take()?;
-        let start = state.begin().map_err(self.write_error())?;
-        let (sender, receiver) = decode::channel();
-        let decoded = self.kind == ArchiveKind::Docker;
-        let failed = self.write_error();
-        let (stored, name) = (blob.size(), what.clone());
-        // Ends by itself when nothing comes any more.
-        let writing = self.writers.run(move |_| {
-            let mut source: Box<dyn Read> = if decoded {
-                Box::new(decode::decoder(receiver, stored, &name)?)
-            } else {
-                Box::new(receiver)
-            };
-            let mut counted = Counted { file: state.file.as_file_mut(), hasher: Hasher::new(), len: 0 };
-            io::copy(&mut source, &mut counted).map_err(|error| decode::limit_or(error, failed))?;
-            let (len, digest) = (counted.len, counted.hasher.finish());
-            Ok((state, len, digest))
-        });
-        let sending = async move {
-            let mut position = 0;
-            while let Some(chunk) = chunks.next().await {
-                let chunk = chunk?;
-                position += chunk.len() as u64;
-                watch.position(position);
-                if sender.send(Ok(chunk)).await.is_err() {
-                    // The writer has ended early, and says why.
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let ((state, len, digest), ()) = tokio::try_join!(writing, sending)?;
-        if let Some(expected) = diff_id.filter(|id| decoded && *id.as_digest() != digest) {
-            return Err(Error::DigestMismatch {
-                what,
-                expected: expected.as_digest().clone(),
-                actual: digest,
-            });
+        if self.flows() {
+            return self.flow_blob(blob, diff_id, from, watch).await;
         }
-        self.keep(state, start, blob, diff_id, len)?;
+        watch.phase(Phase::Writing);
+        let (what, stored, failed) = (what(blob, from), blob.size(), self.write_error());
+        let decoded = self.kind == ArchiveKind::Docker;
+        let mut state = self.take()?;
+        let name = what.clone();
+        let write = move |stream: ChannelReader, _: &Cancel| {
+            let start = state.begin().map_err(&failed)?;
+            let mut source: Box<dyn Read> =
+                if decoded { Box::new(decode::decoder(stream, stored, &name)?) } else { Box::new(stream) };
+            let mut hashed = Hashed::new(|bytes: &[u8]| state.write(bytes, || Ok(())));
+            io::copy(&mut source, &mut hashed).map_err(|error| limit_or(error, failed))?;
+            let (len, digest) = hashed.finish();
+            Ok((state, start, len, digest))
+        };
+        let (state, start, len, digest) = self.through(blob, from, watch, write).await?;
+        if decoded {
+            check_diff_id(what, diff_id, digest)?;
+        }
+        self.keep(state, start, blob, diff_id, len).await?;
         watch.finished(&Outcome::Written, blob);
         Ok(Outcome::Written)
     }
 
     async fn put_config(&self, config: &Descriptor, bytes: Bytes) -> Result<Outcome> {
         let name = self.blob_name(config, None);
-        let outcome = self.append_small(&name, &bytes)?;
+        let outcome = self.append_small(name.clone(), bytes.clone()).await?;
         let mut state = self.take()?;
         state.config = Some((name, bytes));
         self.put_back(state);
@@ -279,7 +266,7 @@ impl ImageSink for ArchiveSink {
 
     async fn put_manifest(&self, manifest: &Descriptor, bytes: Bytes) -> Result<()> {
         match self.kind {
-            ArchiveKind::Oci => self.append_small(&self.blob_name(manifest, None), &bytes).map(drop),
+            ArchiveKind::Oci => self.append_small(self.blob_name(manifest, None), bytes).await.map(drop),
             ArchiveKind::Docker => Err(Error::Unusable(
                 "a docker-archive has no place for a list of images: write an oci-archive".to_owned(),
             )),
@@ -290,32 +277,27 @@ impl ImageSink for ArchiveSink {
         match self.kind {
             ArchiveKind::Oci => {
                 check_children(manifest, &bytes, &self.name(), |child| self.has(child))?;
-                self.append_small(&self.blob_name(manifest, None), &bytes)?;
-                self.append_small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+                self.append_small(self.blob_name(manifest, None), bytes).await?;
+                let marker = Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#);
+                self.append_small("oci-layout".to_owned(), marker).await?;
                 let empty = json!({"schemaVersion": 2, "manifests": []});
-                let index = with_manifest(empty, manifest, self.names.first().map(String::as_str));
-                self.append_small("index.json", &crate::canonical_json(&index))?;
+                let index = match self.names.as_slice() {
+                    [] => with_manifest(empty, manifest, None),
+                    names => {
+                        names.iter().fold(empty, |index, name| with_manifest(index, manifest, Some(name)))
+                    }
+                };
+                self.append_small("index.json".to_owned(), crate::canonical_json(&index).into()).await?;
             }
             ArchiveKind::Docker => {
-                let (name, config) = self
-                    .lock()
-                    .as_ref()
-                    .and_then(|state| state.config.clone())
-                    .ok_or_else(|| Error::Unusable("an archive without a config".to_owned()))?;
-                let config: crate::ImageConfig = serde_json::from_slice(&config)
-                    .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
-                let layers: Vec<_> = config.rootfs.diff_ids.iter().map(layer_name).collect();
-                let list = json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]);
-                self.append_small("manifest.json", &crate::canonical_json(&list))?;
+                let list = self.docker_manifest()?;
+                self.append_small("manifest.json".to_owned(), crate::canonical_json(&list).into()).await?;
             }
         }
-        let mut state = self.take()?;
-        let failed = self.write_error();
-        // Two blocks of zeros end the archive.
-        state.file.as_file_mut().set_len(state.end + 2 * BLOCK).map_err(&failed)?;
-        readable(state.file.as_file()).map_err(&failed)?;
-        state.file.persist(&self.path).map_err(|error| failed(error.error))?;
-        Ok(())
+        let (state, failed) = (self.take()?, self.write_error());
+        let finish =
+            move |wanted: &Cancel| state.finish(|| go_on(wanted)).map_err(|error| limit_or(error, failed));
+        self.writers.run(finish).await
     }
 
     async fn abort(&self, _why: Abort) {
@@ -326,7 +308,19 @@ impl ImageSink for ArchiveSink {
 }
 
 impl ArchiveSink {
-    fn keep(
+    fn docker_manifest(&self) -> Result<serde_json::Value> {
+        let state = self.lock();
+        let (state, (name, config)) = state
+            .as_ref()
+            .and_then(|state| Some((state, state.config.as_ref()?)))
+            .ok_or_else(|| Error::Unusable("an archive without a config".to_owned()))?;
+        let config: crate::ImageConfig = serde_json::from_slice(config)
+            .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
+        let layers: Vec<_> = config.rootfs.diff_ids.iter().map(|id| state.layer_name(id)).collect();
+        Ok(json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]))
+    }
+
+    async fn keep(
         &self,
         mut state: State,
         start: u64,
@@ -334,33 +328,13 @@ impl ArchiveSink {
         diff_id: Option<&DiffId>,
         len: u64,
     ) -> Result<()> {
-        let name = self.blob_name(blob, diff_id);
-        let result = if state.have.contains(&name) {
-            state.drop_back(start)
-        } else {
-            state.complete(start, &name, len)
+        let (name, failed) = (self.blob_name(blob, diff_id), self.write_error());
+        let keep = move |_: &Cancel| {
+            let kept =
+                if state.has(&name) { state.drop_back(start) } else { state.complete(start, &name, len) };
+            kept.map(|()| state).map_err(failed)
         };
-        self.put_back(state);
-        result.map_err(self.write_error())
-    }
-}
-
-/// Writes, hashes and counts.
-struct Counted<'a> {
-    file: &'a mut File,
-    hasher: Hasher,
-    len: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.put_back(self.writers.run(keep).await?);
+        Ok(())
     }
 }

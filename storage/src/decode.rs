@@ -3,9 +3,11 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
+use crate::progress::LayerWatch;
 
 /// Chunks that may wait for the decoder.
 const DEPTH: usize = 4;
@@ -34,6 +36,32 @@ pub(crate) fn most(stored: u64) -> u64 {
 pub(crate) struct ChannelReader {
     receiver: mpsc::Receiver<Result<Bytes>>,
     chunk: Bytes,
+}
+
+impl ChannelReader {
+    /// The next chunk as it was sent; `None` after the last.
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        self.receiver.blocking_recv().transpose()
+    }
+}
+
+/// Sends all that a stream brings, and tells `watch` the position.
+pub(crate) async fn send_all(
+    mut chunks: impl Stream<Item = Result<Bytes>> + Unpin,
+    sender: mpsc::Sender<Result<Bytes>>,
+    watch: &LayerWatch,
+) -> Result<()> {
+    let mut position = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        position += chunk.len() as u64;
+        watch.position(position);
+        if sender.send(Ok(chunk)).await.is_err() {
+            // The reader has ended early, and says why.
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Read for ChannelReader {

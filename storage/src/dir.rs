@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::layout::LayoutSink;
 use crate::progress::{LayerWatch, Outcome};
 use crate::reader::ReadOptions;
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
+use crate::staging::holds_something;
 
 const MARKER: &str = "version";
 
@@ -27,6 +28,7 @@ const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
 #[derive(Debug)]
 pub struct DirSink {
     directory: PathBuf,
+    /// The blobs lie in the directory itself.
     blobs: LayoutSink,
 }
 
@@ -37,22 +39,22 @@ impl DirSink {
         let directory = directory.into();
         Self { blobs: LayoutSink::flat(directory.clone()), directory }
     }
+}
 
-    /// Removes the blobs of the image that was there before.
-    fn remove_others(&self, manifest: &ImageManifest) {
-        let own: BTreeSet<OsString> = std::iter::once(manifest.config())
-            .chain(manifest.layers())
-            .map(|blob| blob.digest().digest().into())
-            .collect();
-        let is_blob = |name: &OsString| {
-            name.len() == 64 && name.to_str().is_some_and(|n| n.bytes().all(|b| b.is_ascii_hexdigit()))
-        };
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if is_blob(&name) && !own.contains(&name) {
-                // The image is whole; one file too many does no harm.
-                let _ = fs::remove_file(entry.path());
-            }
+/// Removes the blobs of the image that was there before.
+fn remove_others(directory: &Path, manifest: &ImageManifest) {
+    let own: BTreeSet<OsString> = std::iter::once(manifest.config())
+        .chain(manifest.layers())
+        .map(|blob| blob.digest().digest().into())
+        .collect();
+    let is_blob = |name: &OsString| {
+        name.len() == 64 && name.to_str().is_some_and(|n| n.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if is_blob(&name) && !own.contains(&name) {
+            // The image is whole; one file too many does no harm.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -68,14 +70,18 @@ impl ImageSink for DirSink {
     }
 
     async fn prepare(&self, _plan: &SinkPlan) -> Result<()> {
-        let not_empty = fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
-        if not_empty && !self.directory.join(MARKER).exists() {
-            return Err(Error::Unusable(format!(
-                "{} is not empty and holds no image: choose another directory",
-                self.directory.display()
-            )));
-        }
-        self.blobs.make_directories()
+        self.blobs
+            .run(|blobs, _| {
+                let directory = blobs.directory();
+                if holds_something(directory) && !directory.join(MARKER).exists() {
+                    return Err(Error::Unusable(format!(
+                        "{} is not empty and holds no image: choose another directory",
+                        directory.display()
+                    )));
+                }
+                blobs.open()
+            })
+            .await
     }
 
     async fn put_layer(
@@ -110,10 +116,15 @@ impl ImageSink for DirSink {
             what: format!("the manifest of {}", self.name()),
             source,
         })?;
-        self.blobs.write(MARKER, VERSION)?;
-        self.blobs.write("manifest.json", &bytes)?;
-        self.remove_others(&manifest);
-        Ok(())
+        self.blobs
+            .run(move |blobs, cancel| {
+                blobs.publish((MARKER, VERSION), cancel, || {
+                    blobs.write("manifest.json", &bytes)?;
+                    remove_others(blobs.directory(), &manifest);
+                    Ok(())
+                })
+            })
+            .await
     }
 
     async fn abort(&self, why: Abort) {

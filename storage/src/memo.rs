@@ -19,6 +19,7 @@ use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
 use crate::source::{Fence, FileState, SourceFile};
+use crate::whole::write_whole;
 
 /// A file that was written less than this before it was read is not remembered: a further write in the same tick of
 /// the file system's clock would leave its times as they are. Network file systems have coarse clocks that are not
@@ -249,14 +250,4 @@ pub(crate) fn used(path: &Path) {
     };
     // A file that cannot be written to may be pruned too early, and is made again.
     let _ = note();
-}
-
-/// Writes a file so that readers see the old one, none, or the whole new one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

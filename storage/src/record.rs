@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::VirtualLayer;
-use crate::memo::write_whole;
+use crate::lock::FileLock;
+use crate::whole::write_whole;
 
 mod list;
 mod text;
@@ -334,15 +334,12 @@ impl RecordStore {
         Ok(remove(&self.record_path(image))? | remove(&self.list_path(image))?)
     }
 
-    /// Waits until no other process moves names, changes lists or removes records. A file system without locks has none.
-    fn lock(&self) -> Result<Option<Flock<File>>> {
+    /// Waits until no other process moves names, changes lists or removes records.
+    fn lock(&self) -> Result<FileLock> {
         let path = self.root.join("records.lock");
-        let file = fs::create_dir_all(&self.root)
-            .and_then(|()| File::options().create(true).append(true).open(&path))
-            .map_err(|source| Error::Write { path, source })?;
-        Ok(Flock::lock(file, FlockArg::LockExclusive)
-            .inspect_err(|(_, error)| tracing::debug!(%error, "the root directory cannot be locked"))
-            .ok())
+        fs::create_dir_all(&self.root)
+            .and_then(|()| FileLock::hold(&path))
+            .map_err(|source| Error::Write { path, source })
     }
 
     fn open(&self, path: &Path) -> Result<Option<(ImageRecord, Lines)>> {

@@ -1,18 +1,21 @@
 //! Small files below the root directory that help the next process and that nothing depends on: written whole or not
 //! at all, readable by their owner only, and locked by who is at work on what they describe.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use nix::fcntl::{Flock, FlockArg};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::memo::write_whole;
+use crate::lock::FileLock;
+use crate::whole::write_whole;
 
 /// Files above this many bytes are not ours.
 const MAX: u64 = 4 << 20;
+
+/// How long a change waits for the one that another process is making.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A directory of small files.
 #[derive(Debug, Clone)]
@@ -22,7 +25,7 @@ pub struct StateStore {
 
 /// The right to work on what a file describes, until it is dropped or the process ends in whatever way.
 #[derive(Debug)]
-pub struct StateLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+pub struct StateLock(FileLock);
 
 impl StateStore {
     /// The files of `kind` below `root`; nothing is created before the first one is written.
@@ -50,6 +53,27 @@ impl StateStore {
         write_whole(&path, bytes).map_err(|source| Error::Write { path, source })
     }
 
+    /// Replaces a file by what `change` makes of it; no other process changes it at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also where another process does not come to the end of its change.
+    pub fn change(&self, name: &str, change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8>) -> Result<()> {
+        let path = self.path(&format!("{name}.lock"));
+        let since = Instant::now();
+        let hold = || {
+            fs::create_dir_all(&self.directory)?;
+            loop {
+                match FileLock::try_hold(&path)? {
+                    Some(lock) => return Ok(lock.removed()),
+                    None if since.elapsed() > PATIENCE => return Err(io::ErrorKind::WouldBlock.into()),
+                    None => thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        };
+        let _lock = hold().map_err(|source| Error::Write { path: path.clone(), source })?;
+        self.write(name, &change(self.read(name)))
+    }
+
     /// Removes a file. One that is gone already is as good.
     pub fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.path(name));
@@ -60,14 +84,13 @@ impl StateStore {
     #[must_use]
     pub fn lock(&self, name: &str) -> Option<StateLock> {
         fs::create_dir_all(&self.directory).ok()?;
-        let file = File::options().create(true).append(true).open(self.path(&format!("{name}.lock"))).ok()?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(StateLock)
+        let lock = FileLock::try_hold(&self.path(&format!("{name}.lock"))).ok()??;
+        lock.is_held().then_some(StateLock(lock))
     }
 
     /// Removes a lock's file; by its holder only.
-    pub fn unlock(&self, name: &str, lock: StateLock) {
-        self.remove(&format!("{name}.lock"));
-        drop(lock);
+    pub fn unlock(lock: StateLock) {
+        drop(lock.0.removed());
     }
 
     /// Removes files that were not written to for longer than `age`, with their locks; not those that somebody is at
@@ -92,7 +115,7 @@ impl StateStore {
             if self.path(name).exists() {
                 drop(lock);
             } else {
-                self.unlock(name, lock);
+                drop(lock.0.removed());
             }
         }
         removed

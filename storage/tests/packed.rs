@@ -105,6 +105,10 @@ fn every_compression_gives_the_files_again_from_any_place() {
         fs::write(&path, packed).unwrap();
         let archive =
             SourceArchive::read(&SourceFile::stat(&path).unwrap(), &Cancel::default()).unwrap().unwrap();
+        let stop = Cancel::default();
+        stop.cancel();
+        let stopped = SourceArchive::read(&SourceFile::stat(&path).unwrap(), &stop);
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{program}: {stopped:?}");
         let layer = layer_of(&archive);
         let whole = bytes_from(&layer, 0);
         assert_eq!(whole.len() as u64, layer.len(), "{program}");

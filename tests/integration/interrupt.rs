@@ -239,6 +239,19 @@ fn a_manifest_that_is_taken_just_now_is_a_build_that_is_done() {
 }
 
 #[test]
+fn a_signal_behind_the_first_of_two_destinations_is_told_with_its_name() {
+    let stand = Stand::new();
+    let held = Held::request(&stand.proxy, "PATCH", "/blobs/uploads/");
+    let to = ["-o", "oci:new:v1", "--push", "-t", &stand.name, "--tls-verify=false"];
+    let child = start(&stand.sandbox, &[&["build", "--squash"][..], &to, &["context"]].concat());
+    held.wait();
+    let run = interrupted(&stand.sandbox, child, Signal::SIGTERM);
+    assert!(run.stderr.contains("the image is at oci:new:v1 by now, and nowhere else"), "{run}");
+    assert_eq!(stand.tag().as_deref(), Some(stand.old.as_str()));
+    assert_eq!(Image::read(&format!("oci:{}:v1", stand.sandbox.path("new").display())).layers.len(), 1);
+}
+
+#[test]
 fn a_signal_while_the_context_is_walked_ends_the_build() {
     let registry = Registry::start();
     let sandbox = Sandbox::small();
@@ -323,26 +336,34 @@ fn open_for_writing(fifo: &Path) -> Option<File> {
 }
 
 #[test]
-fn an_image_that_waits_to_be_remembered_is_not_remembered_after_a_signal() {
+fn what_waits_to_be_written_down_is_not_written_after_a_signal() {
     let sandbox = Sandbox::small();
     sandbox.run(&["--root", "root", "build", "-t", "old", "context"]).done();
-    let files = sandbox.files_below("root");
     sandbox.write("model/config.json", "{\"new\": true}");
+    let records = || {
+        let files = sandbox.files_below("root").into_keys();
+        files
+            .filter(|path| ["/images/", "/names/", "/lists/"].iter().any(|part| path.contains(part)))
+            .collect()
+    };
+    let before: Vec<String> = records();
     let lock = File::options().append(true).open(sandbox.path("root/records.lock")).unwrap();
     let lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    let mut child = start(&sandbox, &["--root", "root", "build", "-t", "new", "context"]);
-    until("it waits for the lock", &mut child, |child| has_open(child, "root/records.lock"));
-    send(&child, Signal::SIGTERM);
-    // The first signal says how it ended.
-    send(&child, Signal::SIGINT);
-    let run = ended(&sandbox, child, LIMIT);
+    for command in [&["build", "-t", "new", "context"][..], &["tag", "old", "new"], &["rmi", "old"]] {
+        let mut child = start(&sandbox, &[&["--root", "root"], command].concat());
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(stderr.any(|line| line.unwrap().contains("holds this lock")), "{command:?}");
+        send(&child, Signal::SIGTERM);
+        if stderr.any(|line| line.unwrap().contains("a second signal ends it at once")) {
+            // The first one says how it ended.
+            send(&child, Signal::SIGINT);
+        }
+        let run = ended(&sandbox, child, LIMIT);
+        assert_eq!(run.status.code(), Some(143), "{command:?}: {run}");
+        assert!(stderr.any(|line| line.unwrap().contains("interrupted")), "{command:?}");
+        assert_eq!(records(), before, "{command:?}");
+    }
     drop(lock);
-    assert_eq!(run.status.code(), Some(143), "{run}");
-    assert!(run.stderr.contains("interrupted; no tag moved"), "{run}");
-    let records = |files: &std::collections::BTreeMap<String, u64>| {
-        files.keys().filter(|path| !path.contains("/memo/")).cloned().collect::<Vec<_>>()
-    };
-    assert_eq!(records(&sandbox.files_below("root")), records(&files));
 }
 
 /// Interrupts a build as soon as it works on its layer.

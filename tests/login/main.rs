@@ -11,13 +11,15 @@ mod unprivileged;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use docker_registry::{DockerRegistry, PASSWORD, Setup, USER};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use token_server::TokenServer;
@@ -171,6 +173,64 @@ fn what_else_is_in_the_file_stays() {
     home.run_with(&["logout", "--all"], "", &env).succeeds("Removed login credentials for all registries\n");
     assert_eq!(read(&file), json!({"auths": {}, "psFormat": "table"}));
     home.run(&["logout", "--authfile", "/missing", "quay.io"]).fails(1, "checking authfile");
+}
+
+#[test]
+fn logins_and_logouts_at_once_are_all_kept() {
+    const AT_ONCE: usize = 12;
+    let (registry, home) = (locked(), Home::new());
+    let host = registry.addr().to_string();
+    let file = home.path("own/auth.json");
+    let other = json!({"auth": STANDARD.encode(format!("x:{HIDDEN}"))});
+    write(&file, &json!({"auths": {"quay.io": other}}));
+    let authfile = file.to_str().unwrap();
+    let keys: Vec<_> = (0..AT_ONCE).map(|n| format!("{host}/team{n}")).collect();
+    let all = |args: &[&str]| {
+        let start = |key: &String| home.command(&[args, &["--authfile", authfile, key]].concat()).spawn();
+        let children: Vec<_> = keys.iter().map(|key| start(key).unwrap()).collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        read(&file)["auths"].as_object().unwrap().len()
+    };
+    assert_eq!(all(&["login", "--tls-verify=false", "-u", USER, "-p", PASSWORD]), AT_ONCE + 1);
+    assert_eq!(all(&["logout"]), 1);
+    assert_eq!(read(&file), json!({"auths": {"quay.io": other}}));
+    assert_eq!(fs::read_dir(home.path("own")).unwrap().count(), 1, "no lock and no temporary file stays");
+}
+
+#[test]
+fn a_login_is_written_to_what_a_link_leads_to_or_into_what_is_no_file() {
+    let (registry, home) = (locked(), Home::new());
+    let host = registry.addr().to_string();
+    let login = |authfile: &Path| {
+        let authfile = authfile.to_str().unwrap();
+        let args = ["login", "--tls-verify=false", "-u", USER, "-p", PASSWORD, "--authfile", authfile, &host];
+        home.run(&args).succeeds("Login Succeeded!\n");
+    };
+    // As ~/.docker/config.json is where the home of a person is under version control.
+    let link = home.path("link.json");
+    for target in ["elsewhere/there.json", "elsewhere/missing.json"] {
+        if target.contains("there") {
+            write(&home.path(target), &json!({"psFormat": "table"}));
+        }
+        symlink(target, &link).unwrap();
+        login(&link);
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
+        assert!(read(&home.path(target))["auths"][&host]["auth"].is_string());
+        assert_eq!(fs::metadata(home.path(target)).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_file(&link).unwrap();
+    }
+    let fifo = home.path("fifo");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::read(fifo).unwrap()
+    });
+    login(&fifo);
+    let written: Value = serde_json::from_slice(&reader.join().unwrap()).unwrap();
+    assert!(written["auths"][&host]["auth"].is_string());
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
 }
 
 #[test]

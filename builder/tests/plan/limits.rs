@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use crossdock_builder::{FileTree, Node, NodeKind};
+use crossdock_builder::{Error, FileTree, Node, NodeKind};
 use serde_json::json;
 
 use crate::harness::{Setup, path};
@@ -19,6 +19,17 @@ fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
 /// `A` is a value of a mebibyte.
 fn mebibyte() -> String {
     format!("ENV A0=0123456789abcdef\n{}ENV A=$A16\n", lines(16, |n| format!("ENV A{}=$A{n}$A{n}", n + 1)))
+}
+
+#[test]
+fn planning_ends_at_the_word_to_stop() {
+    for text in ["FROM scratch\nCOPY dir /d\n", "FROM scratch\nADD a.txt /a\n", "FROM base\n"] {
+        let setup = Setup::new().base("base", json!({}), FileTree::empty());
+        setup.plan(text);
+        setup.options.cancel.cancel();
+        let stopped = setup.try_plan(text);
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{text}: {stopped:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::LayerIndex;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
-use crate::memo::{used, write_whole};
+use crate::memo::used;
+use crate::whole::write_whole;
 
 /// Goes up when the index of a layer has something that it had not before.
 const VERSION: u32 = 4;

@@ -13,8 +13,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::manifest_entry::ManifestEntry;
-use crate::memo::write_whole;
 use crate::platform::Platform;
+use crate::whole::write_whole;
 
 /// Goes up when a list of this version could not be read any more.
 const VERSION: u32 = 1;
