@@ -27,6 +27,8 @@ pub(crate) struct BuildOptions {
     pub(crate) memo: bool,
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
+    /// The same without the algorithm.
+    pub(crate) iidfile_raw: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
     pub(crate) build_contexts: BTreeMap<String, BuildContext>,
     pub(crate) labels: Vec<(String, String)>,
@@ -106,13 +108,14 @@ impl BuildOptions {
             destinations.extend(by_repository(&tags)?);
         } else if args.output.is_none() {
             destinations.push(Destination::Record);
-            for name in &args.tags {
-                let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
-                if reference.digest().is_some() {
-                    bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
-                }
-                names.push(reference.to_string());
+        }
+        // What is sent somewhere is remembered too, as buildah does it; --push has checked its names.
+        for name in &tags {
+            let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
+            if reference.digest().is_some() {
+                bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
             }
+            names.push(reference.to_string());
         }
         let overrides = &args.overrides;
         let platforms = platforms(&args.platforms, overrides)?;
@@ -154,6 +157,7 @@ impl BuildOptions {
             memo: !args.no_memo,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
+            iidfile_raw: writable(args.iidfile_raw.as_deref(), "--iidfile-raw")?,
             build_args,
             build_contexts: args
                 .build_contexts
