@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crossdock_builder::containerfile::parse_duration;
 
 use crate::auth::AuthArgs;
+use crate::buildah::CalledAs;
 use crate::generate::{CompletionArgs, ManArgs};
 use crate::images::ImagesArgs;
 use crate::info::InfoArgs;
@@ -27,7 +28,8 @@ use crate::version::VersionArgs;
 pub(crate) struct Cli {
     /// Directory of what crossdock remembers between runs: images and layer digests, never the bytes of a
     /// layer
-    /// [default: $XDG_DATA_HOME/crossdock, else ~/.local/share/crossdock]
+    /// [default: $XDG_DATA_HOME/crossdock, else ~/.local/share/crossdock; called as buildah, the directory crossdock in
+    /// buildah's store]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
@@ -40,6 +42,14 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// By which name the program was called.
+    #[arg(skip)]
+    pub(crate) called: CalledAs,
+
+    /// Whether `--root` was typed, and is not the config file's.
+    #[arg(skip)]
+    pub(crate) root_typed: bool,
 }
 
 /// Where containers-registries.conf(5) is.
@@ -171,8 +181,8 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Name of the image, [HOST[:PORT]/]REPOSITORY[:TAG]; may be given several times. Without --push and --output the
-    /// image is remembered under it, for `crossdock push`
+    /// Name of the image, [HOST[:PORT]/]REPOSITORY[:TAG]; may be given several times. The image is remembered under it,
+    /// for push and the other commands
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<String>,
 
@@ -207,6 +217,10 @@ pub(crate) struct BuildArgs {
     /// Write the image ID (the digest of the config) to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write the image ID without its `sha256:` to this file
+    #[arg(long, alias = "raw-iidfile", value_name = "FILE")]
+    pub(crate) iidfile_raw: Option<PathBuf>,
 
     /// Value of an ARG; without a value, that of the environment variable of this name
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
@@ -372,7 +386,8 @@ Exit codes:
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Name of the image, HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]
+    /// Name of the image, HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]; a name of this machine stands for the registry's name
+    /// that the image has beside
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
 
@@ -494,6 +509,7 @@ pub(crate) enum ProgressStyle {
     /// JSON lines
     Json,
     /// Nothing
+    #[value(alias = "quiet")]
     None,
 }
 

@@ -9,7 +9,7 @@ use crossdock_registry::Registry;
 use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform, blocking};
 
 use crate::destination::{split_reference, transport_of};
-use crate::local::LocalImages;
+use crate::local::{LOCALHOST, LocalBase, LocalImages};
 use crate::overrides::PullPolicy;
 
 /// Finds base images for a plan.
@@ -86,11 +86,11 @@ impl Bases {
             Ok(PlannedBase { reference: reference.to_owned(), source, image })
         };
         let local = match self.pull {
-            PullPolicy::Always => None,
-            _ => self.local_source(reference, platform).await?,
+            PullPolicy::Always => LocalBase::Unknown,
+            _ => self.local_base(reference, platform).await?,
         };
         match (self.pull, local) {
-            (PullPolicy::Newer, Some(local)) if !reference.starts_with("localhost/") => {
+            (PullPolicy::Newer, LocalBase::Source(local)) if !reference.starts_with(LOCALHOST) => {
                 let newer = match self.registry_source(reference) {
                     Ok(source) => planned(source).await,
                     Err(error) => Err(error),
@@ -103,20 +103,34 @@ impl Bases {
                     newer => newer,
                 }
             }
-            (_, Some(local)) => planned(local).await,
-            (PullPolicy::Never, None) => Err(Error::Unusable(format!(
+            (_, LocalBase::Source(local)) => planned(local).await,
+            (PullPolicy::Never, LocalBase::OtherPlatform { name, platforms }) => {
+                Err(Error::Unusable(format!(
+                    "{name} is on this machine for {} and not for {platform}, and with --pull=never no registry is asked",
+                    list(&platforms)
+                )))
+            }
+            // No registry has it: one of the same name elsewhere is another image.
+            (_, LocalBase::OtherPlatform { name, platforms }) if name.starts_with(LOCALHOST) => {
+                Err(Error::Unusable(format!(
+                    "{name} is on this machine for {} and not for {platform}: build it with --platform {platform} too, \
+                     or write the name with its registry",
+                    list(&platforms)
+                )))
+            }
+            (_, LocalBase::OtherPlatform { name, platforms }) => {
+                tracing::debug!("{name} is on this machine for {}: the registry is asked", list(&platforms));
+                planned(self.registry_source(reference)?).await
+            }
+            (PullPolicy::Never, LocalBase::Unknown) => Err(Error::Unusable(format!(
                 "no image {reference} on this machine, and with --pull=never no registry is asked"
             ))),
-            (_, None) => planned(self.registry_source(reference)?).await,
+            (_, LocalBase::Unknown) => planned(self.registry_source(reference)?).await,
         }
     }
 
-    async fn local_source(
-        &self,
-        reference: &str,
-        platform: &Platform,
-    ) -> Result<Option<Arc<dyn ImageSource>>, Error> {
-        let Some(local) = self.local.clone() else { return Ok(None) };
+    async fn local_base(&self, reference: &str, platform: &Platform) -> Result<LocalBase, Error> {
+        let Some(local) = self.local.clone() else { return Ok(LocalBase::Unknown) };
         let (reference, platform, registry) = (reference.to_owned(), platform.clone(), self.registry.clone());
         blocking(move || local.base(&reference, &platform, &registry).map_err(failed)).await
     }
@@ -124,6 +138,10 @@ impl Bases {
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
         Ok(Arc::new(self.registry.image(reference).map_err(Error::backend)?))
     }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn failed(error: anyhow::Error) -> Error {

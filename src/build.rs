@@ -14,7 +14,7 @@ use crossdock_builder::{
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Abort, Cancel, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink,
+    Abort, Cancel, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
     IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
     blocking, write_file,
 };
@@ -35,10 +35,15 @@ use crate::{dry_run, progress, registries, signals};
 ///
 /// # Errors
 /// All that can go wrong; `exit::code` sorts it.
-pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Result<()> {
+pub(crate) fn run(
+    args: &BuildArgs,
+    root: Option<&Path>,
+    kept_out: Option<&Path>,
+    conf: &ConfArgs,
+) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
     let mut options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
-    options.own = own_paths(&options, root);
+    options.own = own_paths(&options, kept_out);
     let counters = Arc::<Counters>::default();
     let destination = options.destinations.iter().find_map(Destination::registry);
     let root = root_directory(root);
@@ -138,7 +143,12 @@ async fn build(
 fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, effort: Effort) -> Result<Done> {
     let Built { images, index, assembled } = built;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
-    let recorded = if options.records() { remember(options, local, &images, &assembled)? } else { None };
+    let recorded = if options.records() {
+        remember(options, local, &images, &assembled)?
+    } else {
+        remember_sent(options, local, &images, &assembled);
+        None
+    };
     if recorded.is_some() {
         names = options.manifest.iter().filter(|_| options.listed).chain(&options.names).cloned().collect();
     }
@@ -228,6 +238,26 @@ fn remember(
             Ok(None)
         }
         Err(error) => Err(error.context("the image cannot be remembered")),
+    }
+}
+
+/// Remembers what was sent under its names, so that they can be listed, inspected and tagged. The image is where it
+/// belongs already: a root directory that cannot be written is no reason to fail.
+fn remember_sent(
+    options: &BuildOptions,
+    local: &Result<LocalImages>,
+    images: &[(Platform, Assembly)],
+    assembled: &[Assembled],
+) {
+    if options.names.is_empty() {
+        return;
+    }
+    let recorded = match local {
+        Ok(local) => record(options, local, images, assembled).map(drop),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    };
+    if let Err(error) = recorded {
+        tracing::warn!("the image was sent, but is not remembered here: {error:#}");
     }
 }
 
@@ -424,6 +454,7 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
     let files = [
         ("--digestfile", &options.digestfile),
         ("--iidfile", &options.iidfile),
+        ("--iidfile-raw", &options.iidfile_raw),
         ("--logfile", &options.logfile),
     ];
     for (option, file) in files {
@@ -440,7 +471,7 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
 /// Writes the files that were asked for, then the report.
 fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
     write_digest(options.digestfile.as_deref(), &report.digest)?;
-    write_digest(options.iidfile.as_deref(), &report.image_id)?;
+    write_id(options, &report.image_id)?;
     // What a script goes on with: the image where it is, or the one to push.
     let name =
         if options.records() { report.image_id.digest().to_owned() } else { report.digest.to_string() };
@@ -451,12 +482,18 @@ fn finish(options: &BuildOptions, report: &Report) -> Result<()> {
 fn finish_list(options: &BuildOptions, report: &ListReport) -> Result<()> {
     let id = report.recorded.as_ref().unwrap_or(&report.digest);
     write_digest(options.digestfile.as_deref(), &report.digest)?;
-    write_digest(options.iidfile.as_deref(), id)?;
+    write_id(options, id)?;
     let name = match &report.recorded {
         Some(id) => id.digest().to_owned(),
         None => report.digest.to_string(),
     };
     tell(options, &name, report)
+}
+
+fn write_id(options: &BuildOptions, id: &Digest) -> Result<()> {
+    write_digest(options.iidfile.as_deref(), id)?;
+    let Some(file) = &options.iidfile_raw else { return Ok(()) };
+    std::fs::write(file, id.digest()).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {

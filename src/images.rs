@@ -15,6 +15,10 @@ use crate::session::{print, root_directory};
 use crate::template::{Empty, Field, Template, Value};
 use crate::{manifest, table};
 
+mod filters;
+
+use filters::Filters;
+
 /// What stands for a name that an image has not.
 const NONE: &str = "<none>";
 
@@ -25,8 +29,8 @@ Examples:
   crossdock images -q --filter dangling=true
 
 What is listed is remembered, and not stored: SIZE is what the image's layers have where they are.
-A template may use .ID .Name .Tag .Digest .CreatedAt .CreatedAtRaw .Created .Size .ReadOnly and .History; it begins \
-with `table` where headings are wanted.";
+A template may use .ID .Name (or .Repository) .Tag .Digest .CreatedAt .CreatedAtRaw .Created .Size .ReadOnly and \
+.History; it begins with `table` where headings are wanted.";
 
 /// What `images` takes.
 #[derive(Debug, Args)]
@@ -40,8 +44,9 @@ pub(crate) struct ImagesArgs {
     #[arg(long)]
     digests: bool,
 
-    /// List only what this is true for: dangling=BOOL, label=KEY[=VALUE], since=IMAGE, before=IMAGE or
-    /// reference=PATTERN; all of them where there are several
+    /// List only what this is true for: id=ID, digest=DIGEST, dangling=BOOL, label=KEY[=VALUE], since=IMAGE,
+    /// before=IMAGE, manifest=BOOL or reference=PATTERN; all of them where there are several, but one of several
+    /// patterns. FILTER!=VALUE is the opposite
     #[arg(short, long = "filter", value_name = "FILTER", value_delimiter = ',')]
     filters: Vec<String>,
 
@@ -54,7 +59,7 @@ pub(crate) struct ImagesArgs {
     history: bool,
 
     /// Print JSON
-    #[arg(long, conflicts_with_all = ["format", "quiet"])]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 
     /// Show IDs whole
@@ -100,17 +105,16 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
         };
         images.retain(|image| image.key == wanted);
     }
-    for text in &args.filters {
-        let filter = Filter::parse(text, &local)?;
-        images.retain(|image| filter.accepts(image));
-    }
+    let filters = Filters::parse(&args.filters, &local)?;
+    images.retain(|image| filters.accepts(image));
     let now = Timestamp::now();
     let shown = |image: &Listed| image.shown_id(args.no_trunc);
-    print(&if args.quiet {
-        images.iter().map(|image| shown(image) + "\n").collect()
-    } else if args.json {
-        let images: Vec<_> = images.iter().map(|image| image.json(&shown(image), now)).collect();
+    print(&if args.json {
+        // As buildah has them: in the order in which they were made.
+        let images: Vec<_> = images.iter().rev().map(|image| image.json(&shown(image), now)).collect();
         in_json(&images)
+    } else if args.quiet {
+        images.iter().map(|image| shown(image) + "\n").collect()
     } else {
         let layout = template.map_or_else(|| Layout::standard(args), Ok)?;
         layout.print(args, &images, now)?
@@ -127,6 +131,7 @@ struct Listed {
     created: Timestamp,
     size: u64,
     labels: BTreeMap<String, String>,
+    is_list: bool,
 }
 
 impl Listed {
@@ -145,6 +150,7 @@ impl Listed {
             labels: config.config.labels.into_iter().collect(),
             key: digest.clone(),
             digest,
+            is_list: false,
         })
     }
 
@@ -158,6 +164,7 @@ impl Listed {
             created: recorded(list.recorded),
             size: index.size(),
             labels: BTreeMap::new(),
+            is_list: true,
         }
     }
 
@@ -193,22 +200,19 @@ impl Listed {
                 .filter(|other| split_name(other) != (name.clone(), tag.clone()))
                 .cloned()
                 .collect();
+            let of = |name, value| Field { value, ..text(name, String::new()) };
             Value::Struct(vec![
-                text("ID", self.shown_id(whole)),
-                text("Name", name),
                 text("Tag", tag),
+                text("ID", self.shown_id(whole)),
+                Field { empty: Empty::Alias, ..text("Repository", name.clone()) },
+                text("Name", name),
                 text("Digest", self.digest.to_string()),
+                of("Created", Value::Int(self.created.as_second())),
                 text("CreatedAt", table::ago(self.created, now)),
-                text("CreatedAtRaw", Value::Time(self.created.to_string()).to_string()),
-                Field {
-                    name: "Created",
-                    key: "Created",
-                    empty: Empty::Null,
-                    value: Value::Int(self.created.as_second()),
-                },
                 text("Size", table::size(self.size)),
-                Field { name: "ReadOnly", key: "ReadOnly", empty: Empty::Null, value: Value::Bool(false) },
-                text("History", others.join(", ")),
+                of("CreatedAtRaw", Value::Time(self.created.to_string())),
+                of("ReadOnly", Value::Bool(false)),
+                text("History", if others.is_empty() { NONE.to_owned() } else { others.join(", ") }),
             ])
         };
         names.into_iter().map(row).collect()
@@ -228,86 +232,6 @@ fn split_name(name: &str) -> (String, String) {
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
         _ => (name.to_owned(), NONE.to_owned()),
-    }
-}
-
-/// What a list is filtered by.
-enum Filter {
-    Dangling(bool),
-    Label { key: String, value: Option<String> },
-    Since(Timestamp),
-    Before(Timestamp),
-    Reference(String),
-    Not(Box<Self>),
-}
-
-impl Filter {
-    fn parse(text: &str, local: &LocalImages) -> Result<Self> {
-        let usage = |reason: String| anyhow!(UsageError(anyhow!("--filter {text}: {reason}")));
-        if let Some((name, value)) = text.split_once("!=") {
-            return Ok(Self::Not(Box::new(Self::parse(&format!("{name}={value}"), local)?)));
-        }
-        let Some((name, value)) = text.split_once('=') else {
-            return Err(usage("write FILTER=VALUE or FILTER!=VALUE".to_owned()));
-        };
-        let created = || -> Result<Timestamp> {
-            let image = local.find(value).with_context(|| format!("--filter {text}"))?;
-            Ok(Listed::new(&image, &Records::default())?.created)
-        };
-        match name {
-            "dangling" => match value.to_ascii_lowercase().as_str() {
-                "true" | "1" | "t" => Ok(Self::Dangling(true)),
-                "false" | "0" | "f" => Ok(Self::Dangling(false)),
-                _ => Err(usage("write dangling=true or dangling=false".to_owned())),
-            },
-            "label" => {
-                let (key, value) =
-                    value.split_once('=').map_or((value, None), |(key, value)| (key, Some(value)));
-                Ok(Self::Label { key: key.to_owned(), value: value.map(str::to_owned) })
-            }
-            "since" | "after" => created().map(Self::Since),
-            "before" => created().map(Self::Before),
-            "reference" => Ok(Self::Reference(value.to_owned())),
-            _ => Err(usage(format!(
-                "there is no filter {name}: there are dangling, label, since, before and reference"
-            ))),
-        }
-    }
-
-    fn accepts(&self, image: &Listed) -> bool {
-        match self {
-            Self::Dangling(wanted) => image.names.is_empty() == *wanted,
-            Self::Label { key, value } => {
-                image.labels.get(key).is_some_and(|has| value.as_ref().is_none_or(|value| value == has))
-            }
-            Self::Since(time) => image.created > *time,
-            Self::Before(time) => image.created < *time,
-            Self::Reference(pattern) => image.names.iter().any(|name| refers(pattern, name)),
-            Self::Not(filter) => !filter.accepts(image),
-        }
-    }
-}
-
-/// Whether a pattern with `*` and `?` is the end of a name, with its tag or without.
-fn refers(pattern: &str, name: &str) -> bool {
-    let (repository, tag) = split_name(name);
-    let with_tag = format!("{repository}:{tag}");
-    [repository, with_tag].iter().any(|whole| {
-        let starts = std::iter::once(0).chain(whole.match_indices('/').map(|(at, _)| at + 1));
-        starts.into_iter().any(|start| matches(pattern.as_bytes(), &whole.as_bytes()[start..]))
-    })
-}
-
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern, text) {
-        ([], []) => true,
-        ([b'*', rest @ ..], text) => {
-            matches(rest, text)
-                || text.split_first().is_some_and(|(c, after)| *c != b'/' && matches(pattern, after))
-        }
-        ([b'?', rest @ ..], [c, after @ ..]) => *c != b'/' && matches(rest, after),
-        ([a, rest @ ..], [b, after @ ..]) => a == b && matches(rest, after),
-        _ => false,
     }
 }
 
@@ -364,6 +288,7 @@ fn headings() -> Value {
     let headings = [
         ("ID", "IMAGE ID"),
         ("Name", "REPOSITORY"),
+        ("Repository", "REPOSITORY"),
         ("Tag", "TAG"),
         ("Digest", "DIGEST"),
         ("CreatedAt", "CREATED"),
@@ -405,24 +330,6 @@ mod tests {
             ("quay.io/x@sha256:00", "quay.io/x", NONE),
         ] {
             assert_eq!(split_name(name), (repository.to_owned(), tag.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_pattern_is_the_end_of_a_name() {
-        for (pattern, refers_to) in [
-            ("model", true),
-            ("team/model", true),
-            ("quay.io/team/model:1", true),
-            ("model:*", true),
-            ("mod*", true),
-            ("model:2", false),
-            ("odel", false),
-            ("quay.io/*", false),
-            ("quay.io/*/model", true),
-            ("m?del:?", true),
-        ] {
-            assert_eq!(refers(pattern, "quay.io/team/model:1"), refers_to, "{pattern}");
         }
     }
 }

@@ -18,6 +18,20 @@ use crossdock_storage::{
 
 use crate::destination::{split_reference, transport_of};
 
+/// Names that no registry has.
+pub(crate) const LOCALHOST: &str = "localhost/";
+
+/// What a name of this machine stands for where a base is wanted.
+#[derive(Debug)]
+pub(crate) enum LocalBase {
+    /// Nothing.
+    Unknown,
+    /// An image, or a list of them, that is for other platforms; with the whole name.
+    OtherPlatform { name: String, platforms: Vec<Platform> },
+    /// The image.
+    Source(Arc<dyn ImageSource>),
+}
+
 /// The images that are remembered below a root directory.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalImages {
@@ -80,12 +94,24 @@ impl LocalImages {
         if let Some(image) = by_id(text, &records)? {
             return Ok(image);
         }
+        Err(self.not_known(text, &records))
+    }
+
+    /// In buildah's words, which scripts look for, with where it was looked.
+    fn not_known(&self, text: &str, records: &Records) -> anyhow::Error {
+        let root = self.store.root().display();
         let names: Vec<_> = records.names.keys().map(String::as_str).collect();
-        Err(unusable(match names.as_slice() {
-            [] => format!("no image {text} here: nothing was built or pulled below this --root"),
-            names if names.len() <= 8 => format!("no image {text} here: there are {}", names.join(", ")),
-            names => format!("no image {text} here: `crossdock images` lists the {} there are", names.len()),
-        }))
+        let known = match (transport_of(text), names.as_slice()) {
+            (Some((transport, _)), _) if !matches!(transport, "docker" | "containers-storage") => format!(
+                "that is a place and no name of an image that is remembered here; remember it with `crossdock pull {text}`"
+            ),
+            (_, []) => format!("no image was built or pulled below {root}"),
+            (_, names) if names.len() <= 8 => format!("below {root} there are {}", names.join(", ")),
+            (_, names) => {
+                format!("below {root} there are {} names, which `crossdock images` lists", names.len())
+            }
+        };
+        unusable(format!("{text}: image not known: {known}"))
     }
 
     /// The bytes of all files below the root directory, and of each directory in it.
@@ -200,25 +226,43 @@ impl LocalImages {
     }
 
     /// What a name stands for, as a base: the image, or the one of the list that is for `platform`.
-    pub(crate) fn base(
-        &self,
-        text: &str,
-        platform: &Platform,
-        registry: &Registry,
-    ) -> Result<Option<Arc<dyn ImageSource>>> {
+    pub(crate) fn base(&self, text: &str, platform: &Platform, registry: &Registry) -> Result<LocalBase> {
         if let Some(image) = self.find_named(text)? {
-            return Ok(Some(Arc::new(self.source(&image, text.to_owned(), registry)?)));
+            let source = self.source(&image, text.to_owned(), registry)?;
+            return match source.other_platform(platform)? {
+                None => Ok(LocalBase::Source(Arc::new(source))),
+                Some(is) => self.other(text, image.manifest.digest(), vec![is]),
+            };
         }
-        let Some(list) = self.find_list(text)? else { return Ok(None) };
-        let entry = list.select(platform).ok_or_else(|| {
-            let there: Vec<_> =
-                list.entries.iter().filter_map(|e| e.manifest.platform()).map(|p| p.to_string()).collect();
-            unusable(format!("the list {text} has no image for {platform}: it has {}", there.join(", ")))
-        })?;
-        Ok(Some(match &entry.place {
+        let Some(list) = self.find_list(text)? else { return Ok(LocalBase::Unknown) };
+        let Some(entry) = list.select(platform) else {
+            let there = list.entries.iter().filter_map(|entry| entry.manifest.platform()).collect();
+            return self.other(text, &list.id, there);
+        };
+        Ok(LocalBase::Source(match &entry.place {
             ListedPlace::Image(name) => locate(name, registry)?,
             ListedPlace::Record => Arc::new(self.source(&self.member(entry)?, text.to_owned(), registry)?),
         }))
+    }
+
+    fn other(&self, text: &str, key: &Digest, platforms: Vec<Platform>) -> Result<LocalBase> {
+        let name = self.name_of(text, key)?.unwrap_or_else(|| text.to_owned());
+        Ok(LocalBase::OtherPlatform { name, platforms })
+    }
+
+    /// The other names of an image or list that stands under a name, where they are a registry's; `None` where nothing
+    /// is remembered under it.
+    pub(crate) fn registry_names(&self, text: &str) -> Result<Option<Vec<String>>> {
+        let key = match self.find_list(text)? {
+            Some(list) => list.id,
+            None => match self.find_named(text)? {
+                Some(image) => image.manifest.digest().clone(),
+                None => return Ok(None),
+            },
+        };
+        let records = self.store.list()?;
+        let names = records.names_of(&key).filter(|name| !name.starts_with(LOCALHOST)).map(str::to_owned);
+        Ok(Some(names.collect()))
     }
 
     /// An image as it can be sent on, its files looked at again.
@@ -325,6 +369,7 @@ pub(crate) fn local_name(text: &str) -> Result<Reference> {
 
 /// What a name may stand for, as buildah looks for it.
 fn candidates(text: &str) -> Vec<Reference> {
+    let text = text.strip_prefix("containers-storage:").unwrap_or(text);
     let local = local_name(text).ok();
     let spelled_out = text.parse().ok();
     local.into_iter().chain(spelled_out).collect()
@@ -333,11 +378,15 @@ fn candidates(text: &str) -> Vec<Reference> {
 /// Whether the first part of a name is a host: it has a dot or a port, or is `localhost`.
 pub(crate) fn has_host(name: &str) -> bool {
     let name = name.strip_prefix("docker://").unwrap_or(name);
+    // `oci:./layout` is a place.
+    if transport_of(name).is_some_and(|(transport, _)| transport != "docker") {
+        return false;
+    }
     name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
 }
 
 /// The source that a [locator](ImageSource::locator) names.
-fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
+pub(crate) fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
     match transport_of(name) {
         Some(("oci", rest)) => {
             let (directory, reference) = split_reference(rest);
@@ -361,6 +410,17 @@ pub(crate) struct RecordSource {
     origins: Vec<(Descriptor, LayerOrigin)>,
 }
 
+impl RecordSource {
+    /// The platform that the image is for, where that is another one.
+    fn other_platform(&self, wanted: &Platform) -> Result<Option<Platform>, Error> {
+        let config = self.record.config()?;
+        let is = Platform { os: config.os, architecture: config.architecture, variant: config.variant };
+        // An image that does not say is taken for any.
+        let other = !is.architecture.is_empty() && !wanted.accepts(&is);
+        Ok(other.then(|| is.normalised()))
+    }
+}
+
 #[async_trait]
 impl ImageSource for RecordSource {
     fn name(&self) -> String {
@@ -380,23 +440,16 @@ impl ImageSource for RecordSource {
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
-        let config = self.record.config()?;
-        let is = Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-        };
-        if !config.architecture.is_empty() && !platform.accepts(&is) {
+        if let Some(is) = self.other_platform(platform)? {
             return Err(Error::Unusable(format!(
-                "{} is for {}, and {platform} is wanted: choose with --platform",
+                "{} is for {is}, and {platform} is wanted: choose with --platform",
                 self.name(),
-                is.normalised()
             )));
         }
         Ok(ResolvedImage {
             descriptor: self.record.manifest.clone(),
             manifest: self.record.manifest()?,
-            config,
+            config: self.record.config()?,
             manifest_bytes: self.record.manifest_bytes.clone(),
             config_bytes: self.record.config_bytes.clone(),
         })
@@ -428,6 +481,9 @@ mod tests {
             ("x", false),
             ("x:1", false),
             ("team/x", false),
+            ("oci:./x", false),
+            ("docker:5000/x", true),
+            ("oci-archive:a.b/x.tar", false),
         ] {
             assert_eq!(has_host(name), host, "{name}");
         }

@@ -26,6 +26,7 @@ mod pull;
 mod push;
 mod registries;
 mod report;
+mod root;
 mod send;
 mod session;
 mod settings;
@@ -78,9 +79,10 @@ fn command() -> u8 {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    let root = cli.root.as_deref();
+    let root = root::of(cli).map_err(exit::UsageError)?;
+    let root = root.as_deref();
     match &cli.command {
-        Command::Build(args) => build::run(args, root, &cli.conf),
+        Command::Build(args) => build::run(args, root, root::kept_out(cli, root).as_deref(), &cli.conf),
         Command::Push(args) => push::run(args, root, &cli.conf),
         Command::Manifest(args) => manifest::run(args, root, &cli.conf),
         Command::Pull(args) => pull::run(args, root, &cli.conf),
@@ -94,7 +96,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Login(args) => login::run(args, &cli.conf),
         Command::Logout(args) => login::run_logout(args, &cli.conf),
         Command::Auth(args) => auth::run(args, &cli.conf),
-        Command::Verify(args) => verify::run(args, &cli.conf),
+        Command::Verify(args) => verify::run(args, root, &cli.conf),
         Command::Completion(args) => generate::completion(args),
         Command::Man(args) => generate::man(args),
     }

@@ -10,10 +10,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use crossdock_builder::describe_index;
 use crossdock_registry::RegistriesConf;
-use crossdock_storage::{Descriptor, Digest, EntryDetails, Error, ImageList, ImageSource, ManifestEntry};
+use crossdock_storage::{
+    Descriptor, Digest, EntryDetails, Error, ImageList, ImageSource, LayoutSource, ManifestEntry,
+};
 use serde::Serialize;
 
 use crate::args::{ConfArgs, RegistryArgs};
+use crate::destination::{split_reference, transport_of};
 use crate::exit::{Absent, UsageError};
 use crate::local::{LocalImages, local_name};
 use crate::registries;
@@ -118,7 +121,8 @@ pub(crate) struct AddArgs {
     #[arg(value_name = "LIST")]
     list: String,
 
-    /// Image that was built or pulled here, another list, or [docker://]HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]
+    /// Image that was built or pulled here, another list, [docker://]HOST[:PORT]/REPOSITORY[:TAG|@DIGEST] or
+    /// oci:DIR[:REF]
     #[arg(value_name = "IMAGE")]
     image: String,
 }
@@ -309,14 +313,28 @@ fn inspect(args: &InspectArgs, local: &LocalImages, conf: RegistriesConf) -> Res
         return show(list.entries.iter().map(|entry| &entry.manifest));
     }
     let name = args.list.strip_prefix("docker://").unwrap_or(&args.list);
+    if let Some(("oci", rest)) = transport_of(name) {
+        let (directory, reference) = split_reference(rest);
+        let source = LayoutSource::new(directory, reference.map(str::to_owned));
+        return show_index(&args.list, &source);
+    }
+    if let Some((transport, _)) = transport_of(name) {
+        let reason = anyhow!(
+            "{name}: a list is looked at on a registry, in oci:DIR[:REF] or here, and not in {transport}:"
+        );
+        return Err(UsageError(reason).into());
+    }
     if local_name(name).is_ok_and(|name| name.registry() == "localhost") {
         return wanted(local, &args.list).map(drop);
     }
     let registry = registries::registry(&args.registry, conf, None, std::sync::Arc::default(), None)
         .map_err(UsageError)?;
-    let source = registry.image(name)?;
+    show_index(&args.list, &registry.image(name)?)
+}
+
+fn show_index(name: &str, source: &dyn ImageSource) -> Result<()> {
     let Some(entries) = block_on(async { Ok(source.index().await?) })? else {
-        bail!("{} is one image and not a list of images", args.list);
+        bail!("{name} is one image and not a list of images");
     };
     show(entries.iter())
 }

@@ -33,6 +33,8 @@ pub(crate) struct BuildOptions {
     pub(crate) trust_mtime: bool,
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
+    /// The same without the algorithm.
+    pub(crate) iidfile_raw: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
     pub(crate) build_contexts: BTreeMap<String, BuildContext>,
     pub(crate) labels: Vec<(String, String)>,
@@ -109,21 +111,25 @@ impl BuildOptions {
             }
         }
         let stdout = takes_stdout(&destinations).context("--output")?;
-        if let Some(pushed) = pushed {
+        if let Some(pushed) = &pushed {
             if pushed.is_empty() {
                 bail!("--push needs a name to push to: add --tag REGISTRY/REPOSITORY:TAG");
             }
-            destinations.extend(by_repository(&pushed)?);
+            destinations.extend(by_repository(pushed)?);
         }
         let mut names = Vec::new();
-        if let Some(remembered) = remembered {
+        if remembered.is_some() {
             destinations.push(Destination::Record);
-            for name in &remembered {
-                let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
-                if reference.digest().is_some() {
-                    bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
-                }
-                names.push(reference.to_string());
+        }
+        // What is sent somewhere is remembered too, as buildah does it; --push has checked its names.
+        for name in tags.iter().chain(remembered.iter().flatten()).chain(pushed.iter().flatten()) {
+            let reference = local_name(name).with_context(|| format!("--tag {name}"))?;
+            if reference.digest().is_some() {
+                bail!("--tag {name}: an image cannot be given a digest for a name; give it a tag");
+            }
+            let name = reference.to_string();
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         let overrides = &args.overrides;
@@ -169,6 +175,7 @@ impl BuildOptions {
             trust_mtime: args.trust_mtime,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
+            iidfile_raw: writable(args.iidfile_raw.as_deref(), "--iidfile-raw")?,
             build_args,
             build_contexts: args
                 .build_contexts

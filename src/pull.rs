@@ -160,6 +160,11 @@ async fn find(
     let text = args.image.strip_prefix("docker://").unwrap_or(&args.image);
     match transport_of(text) {
         Some(("oci", rest)) => layout(rest, platform).await,
+        Some((transport @ ("oci-archive" | "docker-archive" | "dir"), rest)) => Err(UsageError(anyhow!(
+            "{text}: {transport}: is not supported, for layers are read from where they stay; make a layout of it with \
+             `skopeo copy {transport}:{rest} oci:DIR` and pull that"
+        ))
+        .into()),
         Some((transport, _)) => Err(UsageError(anyhow!(
             "{text}: the transport {transport}: is not supported; name an image on a registry, or oci:DIR[:REF]"
         ))

@@ -7,6 +7,9 @@
 //! [build]
 //! jobs = 8
 //! label = ["team=models"]
+//!
+//! [manifest.push]                 # a command of two words
+//! retry = 10
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -54,36 +57,35 @@ fn file(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Option<PathB
     Ok(directory.map(|directory| directory.join("crossdock/config.toml")).filter(|file| Path::is_file(file)))
 }
 
-fn apply(mut commands: Command, text: &str) -> Result<Command> {
-    let table: Table = text.parse()?;
-    for (name, value) in table {
-        commands = match value {
-            Value::Table(settings) => {
-                if commands.find_subcommand(&name).is_none() {
-                    bail!("[{name}]: there is no such command");
-                }
-                let set = |command: Command| {
-                    settings.into_iter().try_fold(command, |command, (option, value)| {
-                        set(command, &option, value).with_context(|| format!("[{name}]"))
-                    })
-                };
-                let mut failed = None;
-                let changed = commands.mut_subcommand(&name, |command| match set(command.clone()) {
-                    Ok(command) => command,
-                    Err(error) => {
-                        failed = Some(error);
-                        command
-                    }
-                });
-                match failed {
-                    Some(error) => return Err(error),
-                    None => changed,
-                }
-            }
-            value => set(commands, &name, value)?,
+fn apply(commands: Command, text: &str) -> Result<Command> {
+    settle(commands, text.parse()?, "")
+}
+
+/// Sets the options of a command, and of those below it that have a table; `path` is what its own table is called.
+fn settle(mut command: Command, settings: Table, path: &str) -> Result<Command> {
+    for (name, value) in settings {
+        let Value::Table(below) = value else {
+            let done = set(command, &name, value);
+            command = if path.is_empty() { done? } else { done.with_context(|| format!("[{path}]"))? };
+            continue;
         };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        if command.find_subcommand(&name).is_none() {
+            bail!("[{path}]: there is no such command");
+        }
+        let mut failed = None;
+        let changed = command.mut_subcommand(&name, |command| {
+            settle(command.clone(), below, &path).unwrap_or_else(|error| {
+                failed = Some(error);
+                command
+            })
+        });
+        match failed {
+            Some(error) => return Err(error),
+            None => command = changed,
+        }
     }
-    Ok(commands)
+    Ok(command)
 }
 
 /// Sets the default of an option.
@@ -147,8 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn a_command_of_two_words_has_settings_too() {
+        let text = "[manifest.push]\nretry = 10\nformat = \"v2s2\"\n[manifest.create]\nall = true\n";
+        let shown = |args: &[&str]| format!("{:?}", parse(text, args).unwrap());
+        let push = shown(&["manifest", "push", "list"]);
+        assert!(push.contains("retry: 10") && push.contains("format: Some(\"v2s2\")"), "{push}");
+        let typed = shown(&["manifest", "push", "--retry=2", "list"]);
+        assert!(typed.contains("retry: 2") && typed.contains("format: Some(\"v2s2\")"), "{typed}");
+        assert!(shown(&["manifest", "create", "list"]).contains("all: true"));
+        assert!(shown(&["push", "image"]).contains("retry: 3"), "another command");
+    }
+
+    #[test]
     fn what_is_no_setting_is_refused_by_name() {
         for (text, expected) in [
+            ("[manifest.psuh]\nall = true", "[manifest.psuh]: there is no such command"),
+            ("[manifest.push]\njobs = 8\nal = true", "[manifest.push]: al: push has no option --al"),
+            ("[manifest]\nretry = 1", "[manifest]: retry: manifest has no option --retry"),
+            ("[manifest.push]\ncreds = \"a:b\"", "[manifest.push]: creds: keep credentials with"),
+            ("[build.push]\njobs = 8", "[build.push]: there is no such command"),
             ("jobs = 8", "jobs: crossdock has no option --jobs"),
             ("[biuld]\njobs = 8", "[biuld]: there is no such command"),
             ("[build]\njob = 8", "[build]: job: build has no option --job"),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,10 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
+use crate::destination::transport_of;
 use crate::exit::UsageError;
+use crate::local::{LOCALHOST, LocalImages, has_host};
+use crate::session::root_directory;
 use crate::signals::block_on;
 use crate::{progress, registries};
 
@@ -36,11 +40,10 @@ impl std::error::Error for Other {}
 ///
 /// # Errors
 /// All that can go wrong, and what is not as it should be; `exit::code` sorts it.
-pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
+pub(crate) fn run(args: &VerifyArgs, root: Option<&Path>, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
     let began = Instant::now();
-    let image = args.image.strip_prefix("docker://").unwrap_or(&args.image);
-    let reference: Reference = image.parse().context("IMAGE").map_err(UsageError)?;
+    let reference = reference(&args.image, root).map_err(UsageError)?;
     let platform = match (&args.platform, args.all) {
         (_, true) => None,
         (Some(text), _) => Some(text.parse().context("--platform").map_err(UsageError)?),
@@ -76,6 +79,37 @@ pub(crate) fn run(args: &VerifyArgs, conf: &ConfArgs) -> Result<()> {
         0 => Ok(()),
         mismatches => Err(Other(mismatches).into()),
     }
+}
+
+/// The image on a registry that is meant. A name of this machine stands for where the image belongs: asking Docker Hub
+/// for it would be asking for another image.
+fn reference(text: &str, root: Option<&Path>) -> Result<Reference> {
+    let image = text.strip_prefix("docker://").unwrap_or(text);
+    if let Some((transport, _)) = transport_of(image) {
+        bail!(
+            "{text}: verify looks at images on registries, and not at {transport}: places; push it and name the registry's image"
+        );
+    }
+    let local = LocalImages::new(root_directory(root).as_deref());
+    if (!has_host(image) || image.starts_with(LOCALHOST))
+        && let Ok(local) = local
+        && let Some(names) = local.registry_names(image)?
+    {
+        return match names.as_slice() {
+            [name] => {
+                tracing::warn!("{text} is remembered here, and looked at as {name}");
+                name.parse().context("IMAGE")
+            }
+            [] => bail!(
+                "{text} is remembered here, and no name of it says on which registry it is: write where it was pushed, \
+                 HOST[:PORT]/REPOSITORY[:TAG]"
+            ),
+            names => {
+                bail!("{text} is remembered here under several names, write which: {}", names.join(", "))
+            }
+        };
+    }
+    image.parse().context("IMAGE")
 }
 
 /// How closely to look. Bytes that are not all there have no digest to be held against: a sample needs files.

@@ -8,7 +8,7 @@ use crate::auth::Challenge;
 use crate::client::Registry;
 use crate::credentials::CredentialSource;
 use crate::error::{Error, Result};
-use crate::host::{Access, Call, Host, Manner};
+use crate::host::{Access, Call, Host};
 use crate::preflight;
 use crate::reference::Reference;
 use crate::upload::Repository;
@@ -65,7 +65,7 @@ impl Registry {
     /// # Errors
     /// Where the registry cannot be reached.
     pub async fn explain(&self, reference: &Reference, push: bool) -> Result<AccessReport> {
-        let host = self.host(reference.registry(), Manner::default());
+        let host = self.named_host(reference)?;
         let endpoint = host.attempts().run(|| host.endpoint()).await?.ping().to_string();
         let credentials = &self.shared.credentials;
         let (sources, found) = credentials.explain(reference.registry(), reference.repository()).await;

@@ -232,6 +232,15 @@ impl Registry {
         Ok(RegistrySink::new(self.host(first.registry(), manner), references.to_vec()))
     }
 
+    /// The host of an image that is named, without mirrors: `insecure` and `blocked` of registries.conf hold for it.
+    ///
+    /// # Errors
+    /// [`Error::Blocked`].
+    pub(crate) fn named_host(&self, reference: &Reference) -> Result<Arc<Host>> {
+        let insecure = self.shared.options.conf.push(reference)?;
+        Ok(self.host(reference.registry(), Manner { insecure, ..Manner::default() }))
+    }
+
     pub(crate) fn host(&self, registry: &str, manner: Manner) -> Arc<Host> {
         let mut hosts = lock(&self.shared.hosts);
         let host = hosts

@@ -53,7 +53,12 @@ impl Registry {
             ..options.credentials
         };
         let asked = Self::new(RegistryOptions { credentials, ..options });
-        let host = asked.host(registry, Manner::default());
+        // What registries.conf says of the host holds for whatever is below it.
+        let below = if key.contains('/') { key.to_owned() } else { format!("{key}/any") };
+        let host = match below.parse() {
+            Ok(reference) => asked.named_host(&reference)?,
+            Err(_) => asked.host(registry, Manner::default()),
+        };
         let access = Access::pull("");
         let make =
             |endpoint: &crate::endpoint::Endpoint| Call::new(&access, Method::GET, endpoint.ping(), &[200]);

@@ -17,7 +17,7 @@ use crossdock_storage::{Against, Descriptor, Digest, Hasher, LocalTree, Platform
 
 use crate::client::Registry;
 use crate::error::Result;
-use crate::host::{Access, Host, Manner};
+use crate::host::{Access, Host};
 use crate::pull::RegistrySource;
 use crate::reference::Reference;
 
@@ -155,7 +155,7 @@ impl Registry {
     /// Those of the network, the registry and the credentials, [`Error::NotFound`](crate::Error::NotFound) where the
     /// name leads nowhere, and those of reading files here. What is there and is wrong is a [`Mismatch`].
     pub async fn verify(&self, reference: &Reference, options: &VerifyOptions) -> Result<Verified> {
-        let host = self.host(reference.registry(), Manner::default());
+        let host = self.named_host(reference)?;
         let verifier = Verifier {
             source: RegistrySource::new(Arc::clone(&host), reference.clone()),
             host,

@@ -49,16 +49,8 @@ pub(crate) struct Command {
     pub(crate) flags: &'static [Flag],
 }
 
-/// A command that is not carried out.
-#[derive(Debug)]
-pub(crate) struct Missing {
-    pub(crate) name: &'static str,
-    pub(crate) aliases: &'static [&'static str],
-    pub(crate) instead: &'static str,
-}
-
 impl Flag {
-    const fn short(mut self, short: char) -> Self {
+    pub(super) const fn short(mut self, short: char) -> Self {
         self.short = Some(short);
         self
     }
@@ -73,11 +65,11 @@ const fn honoured(name: &'static str, kind: Kind) -> Flag {
     Flag { name, short: None, kind, treatment: Treatment::Honoured, note: "" }
 }
 
-const fn ignored(name: &'static str, kind: Kind, note: &'static str) -> Flag {
+pub(super) const fn ignored(name: &'static str, kind: Kind, note: &'static str) -> Flag {
     Flag { name, short: None, kind, treatment: Treatment::Ignored, note }
 }
 
-const fn refused(name: &'static str, kind: Kind, note: &'static str) -> Flag {
+pub(super) const fn refused(name: &'static str, kind: Kind, note: &'static str) -> Flag {
     Flag { name, short: None, kind, treatment: Treatment::Refused, note }
 }
 
@@ -86,15 +78,10 @@ pub(crate) fn command(words: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == words || command.aliases.contains(&words))
 }
 
-/// The command that is not carried out.
-pub(crate) fn missing(word: &str) -> Option<&'static Missing> {
-    MISSING.iter().find(|command| command.name == word || command.aliases.contains(&word))
-}
-
 const RUN: &str = "concerns RUN";
 const STORE: &str = "concerns buildah's store";
 const CONTAINERS: &str = "there are no containers";
-const CACHE: &str = "what is not changed is remembered by its files";
+pub(super) const CACHE: &str = "what is not changed is remembered by its files";
 const SIGN: &str = "images are not signed: use cosign on the digest";
 const SIGNATURES: &str = "there are no signatures to copy";
 const ENCRYPT: &str = "layers are not encrypted";
@@ -102,6 +89,7 @@ const DECRYPT: &str = "layers are not decrypted";
 const POLICY: &str = "signatures are not checked";
 const SBOM: &str = "images are not scanned: run the scanner on the digest";
 const ARTIFACT: &str = "artifacts are not made";
+const COMPAT: &str = "use --authfile, whose file docker reads too";
 const ALREADY: &str = "always so";
 const LOCAL: &str = "but honoured, before or after it, for a command that speaks to a registry";
 
@@ -112,17 +100,20 @@ pub(crate) const GLOBAL: &[Flag] = &[
     ignored("cpu-profile", Value, "profiles are not written"),
     ignored("debug", Bool, "use --log-level debug"),
     ignored("default-mounts-file", Value, RUN),
+    ignored("imagestore", Value, STORE),
     honoured("log-level", Value),
     ignored("memory-profile", Value, "profiles are not written"),
     honoured("registries-conf", Value),
     honoured("registries-conf-dir", Value),
-    honoured("root", Value).note("image records and memos, beside a store of buildah's or not"),
+    honoured("root", Value)
+        .note("what is remembered is in its directory crossdock, beside a store of buildah's or not"),
     ignored("runroot", Value, STORE),
     honoured("short-name-alias-conf", Value),
     ignored("storage-driver", Value, STORE),
     ignored("storage-opt", List, STORE),
     refused("tls-details", Value, "TLS is 1.2 or 1.3, always"),
     ignored("tls-verify", Bool, LOCAL),
+    ignored("transient-store", Bool, STORE),
     ignored("userns-gid-map", List, RUN),
     ignored("userns-uid-map", List, RUN),
     honoured("version", Bool).short('v'),
@@ -130,13 +121,18 @@ pub(crate) const GLOBAL: &[Flag] = &[
 
 /// All commands that are carried out.
 pub(crate) const COMMANDS: &[Command] = &[
-    Command { name: "build", aliases: &["bud", "build-using-dockerfile"], flags: BUILD },
-    Command { name: "push", aliases: &[], flags: PUSH },
-    Command { name: "pull", aliases: &[], flags: PULL },
-    Command { name: "images", aliases: &[], flags: IMAGES },
-    Command { name: "inspect", aliases: &[], flags: INSPECT },
-    Command { name: "tag", aliases: &[], flags: &[] },
-    Command { name: "rmi", aliases: &[], flags: RMI },
+    Command {
+        name: "build",
+        aliases: &["bud", "build-using-dockerfile", "builder build", "buildx build", "image build"],
+        flags: BUILD,
+    },
+    Command { name: "push", aliases: &["image push"], flags: PUSH },
+    Command { name: "pull", aliases: &["image pull"], flags: PULL },
+    Command { name: "images", aliases: &["image list", "image ls"], flags: IMAGES },
+    Command { name: "inspect", aliases: &["image inspect"], flags: INSPECT },
+    Command { name: "tag", aliases: &["image tag"], flags: &[] },
+    Command { name: "rmi", aliases: &["image rm"], flags: RMI },
+    Command { name: "prune", aliases: &["image prune", "system prune"], flags: PRUNE },
     Command { name: "manifest create", aliases: &[], flags: MANIFEST_CREATE },
     Command { name: "manifest add", aliases: &[], flags: MANIFEST_ADD },
     Command { name: "manifest annotate", aliases: &[], flags: MANIFEST_ANNOTATE },
@@ -147,42 +143,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "manifest rm", aliases: &[], flags: &[] },
     Command { name: "login", aliases: &[], flags: LOGIN },
     Command { name: "logout", aliases: &[], flags: LOGOUT },
-    Command { name: "info", aliases: &[], flags: INFO },
+    Command { name: "info", aliases: &["system info"], flags: INFO },
     Command { name: "version", aliases: &[], flags: VERSION },
-];
-
-/// All that need containers, or a store.
-pub(crate) const MISSING: &[Missing] = &[
-    Missing { name: "add", aliases: &[], instead: "write COPY in a Containerfile and use build" },
-    Missing { name: "commit", aliases: &[], instead: "write a Containerfile and use build" },
-    Missing {
-        name: "config",
-        aliases: &[],
-        instead: "write ENV, CMD, LABEL and so on in a Containerfile and use build",
-    },
-    Missing {
-        name: "containers",
-        aliases: &["list", "ls", "ps"],
-        instead: "images lists the images that are remembered",
-    },
-    Missing { name: "copy", aliases: &[], instead: "write COPY in a Containerfile and use build" },
-    Missing { name: "from", aliases: &[], instead: "write FROM in a Containerfile and use build" },
-    Missing { name: "mkcw", aliases: &[], instead: "use buildah itself" },
-    Missing { name: "mount", aliases: &[], instead: "push to oci:DIR and unpack that with umoci" },
-    Missing { name: "rename", aliases: &[], instead: "tag gives an image another name" },
-    Missing {
-        name: "rm",
-        aliases: &["delete"],
-        instead: "rmi removes images; builds leave no containers behind",
-    },
-    Missing {
-        name: "run",
-        aliases: &[],
-        instead: "do this step in an earlier task of the pipeline, or with buildah itself",
-    },
-    Missing { name: "source", aliases: &[], instead: "use buildah itself" },
-    Missing { name: "umount", aliases: &["unmount"], instead: "nothing is ever mounted" },
-    Missing { name: "unshare", aliases: &[], instead: "nothing here needs a user namespace: leave it out" },
 ];
 
 const BUILD: &[Flag] = &[
@@ -209,6 +171,8 @@ const BUILD: &[Flag] = &[
     ignored("cni-plugin-path", Value, RUN),
     ignored("compat-volumes", Bool, RUN),
     ignored("compress", Bool, "buildah's has none either"),
+    honoured("compression-format", Value).note("none, gzip or zstd"),
+    honoured("compression-level", Value),
     refused("cpp-flag", List, "Containerfiles are not preprocessed: run cpp -E before"),
     ignored("cpu-period", Value, RUN),
     ignored("cpu-quota", Value, RUN),
@@ -227,6 +191,7 @@ const BUILD: &[Flag] = &[
     ignored("dns-search", List, RUN),
     honoured("env", List).note("counts more than ENV, as with 1.28"),
     honoured("file", List).short('f').note("one; several, URLs and `.in` files for cpp are refused"),
+    ignored("force-compression", Bool, ALREADY),
     ignored("force-rm", Bool, CONTAINERS),
     honoured("format", Value).note("default from BUILDAH_FORMAT, else oci"),
     honoured("from", Value),
@@ -236,6 +201,7 @@ const BUILD: &[Flag] = &[
     ignored("identity-label", Bool, "no image says that buildah made it"),
     honoured("ignorefile", Value),
     honoured("iidfile", Value),
+    honoured("iidfile-raw", Value),
     refused("inherit-annotations", Bool, "annotations of the base are not taken over: give them with --annotation"),
     honoured("inherit-labels", Bool),
     ignored("ipc", Value, RUN),
@@ -252,6 +218,7 @@ const BUILD: &[Flag] = &[
     ignored("memory", Value, RUN).short('m'),
     ignored("memory-swap", Value, RUN),
     refused("metadata-file", Value, "use --iidfile, --digestfile or --progress json"),
+    ignored("mount", List, RUN),
     ignored("net", Value, RUN),
     ignored("network", Value, RUN),
     ignored("no-cache", Bool, "no step is cached; --no-memo hashes every file again"),
@@ -269,6 +236,7 @@ const BUILD: &[Flag] = &[
     honoured("pull-always", Bool),
     honoured("pull-never", Bool),
     honoured("quiet", Bool).short('q'),
+    honoured("raw-iidfile", Value).note("as --iidfile-raw"),
     honoured("retry", Value),
     honoured("retry-delay", Value),
     ignored("rewrite-timestamp", Bool, ALREADY),
@@ -389,6 +357,8 @@ const RMI: &[Flag] = &[
     honoured("prune", Bool).short('p'),
 ];
 
+const PRUNE: &[Flag] = &[honoured("all", Bool).short('a'), honoured("force", Bool).short('f')];
+
 const MANIFEST_CREATE: &[Flag] = &[
     honoured("all", Bool),
     honoured("amend", Bool),
@@ -463,6 +433,7 @@ const MANIFEST_PUSH: &[Flag] = &[
 const LOGIN: &[Flag] = &[
     honoured("authfile", Value),
     honoured("cert-dir", Value),
+    refused("compat-auth-file", Value, COMPAT),
     honoured("get-login", Bool),
     honoured("password", Value).short('p'),
     honoured("password-stdin", Bool),
@@ -471,7 +442,11 @@ const LOGIN: &[Flag] = &[
     honoured("verbose", Bool).short('v'),
 ];
 
-const LOGOUT: &[Flag] = &[honoured("all", Bool).short('a'), honoured("authfile", Value)];
+const LOGOUT: &[Flag] = &[
+    honoured("all", Bool).short('a'),
+    honoured("authfile", Value),
+    refused("compat-auth-file", Value, COMPAT),
+];
 
 const INFO: &[Flag] = &[honoured("debug", Bool).short('d'), honoured("format", Value)];
 

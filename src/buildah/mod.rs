@@ -3,6 +3,8 @@
 //! docs/drop-in.md.
 
 mod flags;
+mod habits;
+mod missing;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -15,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use clap::builder::StyledStr;
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::flags::{Flag, Kind, Treatment};
@@ -22,11 +26,12 @@ use self::scope::{Meant, Scope};
 use self::words::Word;
 use crate::args::{Cli, Command};
 use crate::exit::{self, UsageError};
-use crate::settings;
+use crate::{settings, version};
 
 /// By which name this program was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CalledAs {
+    #[default]
     Crossdock,
     /// The drop-in: it ends and reports as buildah does.
     Buildah,
@@ -93,7 +98,7 @@ impl fmt::Display for Problem {
             }
             Self::Refused { flag, instead } => write!(f, "{flag} is not carried out: {instead}"),
             Self::Missing { command, instead } => {
-                write!(f, "{command} needs a container or a store, and there is neither here: {instead}")
+                write!(f, "{command} is not carried out here: {instead}")
             }
         }
     }
@@ -111,7 +116,10 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
         [] => ("crossdock".into(), args),
         [program, words @ ..] => (program.clone(), words),
     };
-    let commands = settings::with_defaults(Cli::command()).map_err(UsageError)?;
+    let mut commands = settings::with_defaults(Cli::command()).map_err(UsageError)?;
+    if called == CalledAs::Buildah {
+        commands = dressed(commands);
+    }
     let mut ours = commands.clone();
     ours.build();
     let mut line = match translate(words, &ours) {
@@ -128,6 +136,8 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     let words = std::iter::once(program).chain(line.command).chain(line.args);
     let matches = commands.try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.called = called;
+    cli.root_typed = matches.value_source("root") == Some(ValueSource::CommandLine);
     if called == CalledAs::Buildah {
         match &mut cli.command {
             Command::Push(push) => push.send.report_on_stderr = true,
@@ -139,10 +149,43 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
                 ))
                 .into());
             }
+            Command::Version(version) => version.as_buildah = true,
             _ => {}
         }
     }
     Ok((cli, line.ignored))
+}
+
+/// Our own command line under buildah's name: its version, its exit codes, and examples that can be typed as they are.
+fn dressed(commands: clap::Command) -> clap::Command {
+    commands
+        .name("buildah")
+        .bin_name("buildah")
+        .version(version::AS_BUILDAH)
+        .mut_subcommands(in_its_name)
+        .after_help(
+            "Exit codes:
+  0    done
+  1    only manifest exists: there is no such list
+  125  failed
+  130, 143  interrupted by SIGINT, SIGTERM
+
+This is crossdock in buildah's place: docs/drop-in.md says what it does of each of buildah's flags.",
+        )
+}
+
+fn in_its_name(command: clap::Command) -> clap::Command {
+    let renamed = |text: Option<&StyledStr>| {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        // Those of one command; here all have the same.
+        let text = text.split("\n\nExit codes:").next().unwrap_or_default().to_owned();
+        text.replace("crossdock ", "buildah ")
+    };
+    let short = renamed(command.get_after_help());
+    let long = renamed(command.get_after_long_help());
+    let command = if short.is_empty() { command } else { command.after_help(short) };
+    let command = if long.is_empty() { command } else { command.after_long_help(long) };
+    command.mut_subcommands(in_its_name)
 }
 
 /// What is typed as `false` counts more than the config file.
@@ -210,6 +253,8 @@ impl CommandLine {
             Kind::Value | Kind::List => value.as_deref().is_some_and(|value| !value.is_empty()),
             Kind::Optional(_) => true,
         };
+        let nothing = |value: &OsStr| habits::asks_for_nothing(flag.name, &value.to_string_lossy());
+        let given = given && !value.as_deref().is_some_and(nothing);
         match (flag.treatment, flag.kind) {
             (Treatment::Ignored, _) => {
                 self.ignored.insert(name);

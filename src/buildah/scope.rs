@@ -6,6 +6,8 @@ use clap::{Arg, ArgAction};
 
 use super::Problem;
 use super::flags::{self, COMMANDS, Flag, GLOBAL, Kind};
+use super::habits::habits;
+use super::missing::missing;
 use super::words::{self, Known, Typed, Word};
 
 /// A flag of the table, or one that only we have.
@@ -68,6 +70,10 @@ impl<'a> Scope<'a> {
             }
         }
         others.extend_from_slice(rest);
+        // A group of buildah's or docker's alone; clap has to say what is in ours.
+        if let (false, Some(group), None) = (scope.known, path.first(), scope.ours) {
+            return Err(unknown(group.clone()));
+        }
         Ok((scope, path.into_iter().map(OsString::from).collect(), others))
     }
 
@@ -82,13 +88,12 @@ impl<'a> Scope<'a> {
         let above = if path.len() > 1 { self.ours } else { Some(self.root) };
         self.ours = above.and_then(|above| above.find_subcommand(last));
         let prefix = format!("{words} ");
-        let is_group = COMMANDS.iter().any(|command| command.name.starts_with(&prefix))
-            || self.ours.is_some_and(clap::Command::has_subcommands);
+        let begins = |command: &flags::Command| {
+            std::iter::once(&command.name).chain(command.aliases).any(|name| name.starts_with(&prefix))
+        };
+        let is_group = COMMANDS.iter().any(begins) || self.ours.is_some_and(clap::Command::has_subcommands);
         if self.command.is_none() && self.ours.is_none() && !is_group {
-            return Err(match flags::missing(&words) {
-                Some(missing) => Problem::Missing { command: words, instead: missing.instead },
-                None => Problem::UnknownCommand(words),
-            });
+            return Err(unknown(words));
         }
         self.known = !is_group;
         Ok(())
@@ -105,7 +110,8 @@ impl<'a> Known for Scope<'a> {
     type Flag = Meant<'a>;
 
     fn find(&self, typed: Typed<'_>) -> Option<Meant<'a>> {
-        let own = self.command.into_iter().flat_map(|command| command.flags);
+        let own =
+            self.command.into_iter().flat_map(|command| command.flags.iter().chain(habits(command.name)));
         let global = || GLOBAL.iter().find(|flag| is(flag, typed)).map(Meant::Buildah);
         let anywhere = || {
             let buildahs = COMMANDS.iter().flat_map(|command| command.flags);
@@ -122,6 +128,13 @@ impl<'a> Known for Scope<'a> {
 
     fn kind(&self, flag: &Meant<'a>) -> Kind {
         flag.kind()
+    }
+}
+
+fn unknown(words: String) -> Problem {
+    match missing(&words) {
+        Some(missing) => Problem::Missing { command: words, instead: missing.instead },
+        None => Problem::UnknownCommand(words),
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use super::flags::{self, COMMANDS, Flag, GLOBAL, Kind, MISSING, Treatment};
+use super::flags::{self, COMMANDS, Flag, GLOBAL, Kind, Treatment};
+use super::habits::HABITS;
+use super::missing::{self, MISSING, Missing, missing};
 use super::scope::{has_long, kind_of};
 use super::*;
 
@@ -53,22 +55,76 @@ fn check_real(command: &str, flags: &[Flag]) {
 #[test]
 fn the_table_has_all_that_the_installed_buildah_has() {
     check_real("", GLOBAL);
-    for command in COMMANDS {
-        check_real(command.name, command.flags);
-    }
     let output = Command::new("buildah").arg("--help").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let names = text.lines().skip_while(|line| *line != "Available Commands:").skip(1);
-    for name in names.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()) {
+    let names: Vec<_> =
+        names.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
+    for name in &names {
         let group = COMMANDS.iter().any(|command| command.name.starts_with(&format!("{name} ")));
-        let known = group || flags::command(name).is_some() || flags::missing(name).is_some();
-        assert!(known || name == "help", "buildah {name} is not in the table");
+        let known = group || flags::command(name).is_some() || missing(name).is_some();
+        assert!(known || *name == "help", "buildah {name} is not in the table");
     }
+    let installed =
+        |command: &&flags::Command| command.name.split(' ').next().is_some_and(|name| names.contains(&name));
+    for command in COMMANDS.iter().filter(installed) {
+        check_real(command.name, command.flags);
+    }
+}
+
+#[test]
+fn the_table_has_all_that_the_manual_pages_have() {
+    let text = include_str!("manual_pages.txt");
+    let mut command = "";
+    let mut seen = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (head, names) = line.split_once(':').unwrap_or((command, line));
+        command = head;
+        let flags = if command.is_empty() { GLOBAL } else { flags::command(command).unwrap().flags };
+        for name in names.split_whitespace() {
+            assert!(
+                flags.iter().any(|flag| flag.name == name),
+                "buildah {command} --{name} is not in the table"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 200, "{seen}");
+}
+
+/// What others call otherwise has one meaning here.
+#[test]
+fn a_habit_is_no_flag_of_buildahs_and_no_command_of_ours() {
+    for (command, habits) in HABITS {
+        let known = flags::command(command).unwrap();
+        let own = find(&ours(), command).unwrap().clone();
+        for habit in *habits {
+            let clash = known
+                .flags
+                .iter()
+                .any(|flag| flag.name == habit.name || (habit.short.is_some() && flag.short == habit.short));
+            assert!(!clash, "{command} --{}", habit.name);
+            assert!(!own.get_arguments().any(|arg| has_long(arg, habit.name)), "{command} --{}", habit.name);
+        }
+    }
+    let mut names: Vec<_> = MISSING
+        .iter()
+        .chain(missing::HABITS)
+        .flat_map(|command| [&[command.name], command.aliases].concat())
+        .collect();
+    for name in &names {
+        assert!(flags::command(name).is_none() && find(&ours(), name).is_none(), "{name} is carried out");
+    }
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }
 
 #[test]
 fn each_flag_is_there_once_and_says_why() {
     let all = COMMANDS.iter().map(|command| (command.name, command.flags)).chain([("", GLOBAL)]);
+    let all = all.chain(HABITS.iter().copied());
     for (command, flags) in all {
         for (at, flag) in flags.iter().enumerate() {
             let others = || flags[..at].iter();
@@ -131,6 +187,15 @@ fn table(text: &mut String, flags: &[Flag]) {
     }
 }
 
+fn missing_table(text: &mut String, all: &[Missing]) {
+    text.push_str("| command | instead |\n|---|---|\n");
+    for missing in all {
+        let names: Vec<_> =
+            std::iter::once(&missing.name).chain(missing.aliases).map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(text, "| {} | {} |", names.join(", "), missing.instead);
+    }
+}
+
 /// `UPDATE_DOCS=1 cargo test` writes it.
 #[test]
 fn the_page_has_the_table() {
@@ -144,12 +209,16 @@ fn the_page_has_the_table() {
             flags => table(&mut text, flags),
         }
     }
-    text.push_str("\n### Commands that are not carried out\n\n| command | instead |\n|---|---|\n");
-    for missing in MISSING {
-        let names: Vec<_> =
-            std::iter::once(&missing.name).chain(missing.aliases).map(|name| format!("`{name}`")).collect();
-        let _ = writeln!(text, "| {} | {} |", names.join(", "), missing.instead);
+    text.push_str("\n### Commands that are not carried out\n\n");
+    missing_table(&mut text, MISSING);
+    text.push_str("\n## From habit\n\nFlags and commands of docker and podman that buildah has not.\n\n");
+    for (command, flags) in HABITS {
+        let _ = write!(text, "### {command} of docker or podman\n\n");
+        table(&mut text, flags);
+        text.push('\n');
     }
+    text.push_str("### Commands of docker or podman\n\n");
+    missing_table(&mut text, missing::HABITS);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/drop-in.md");
     let page = std::fs::read_to_string(path).unwrap();
     let (above, below) = page.split_once("## Every flag\n\n").unwrap();
@@ -203,6 +272,21 @@ fn buildahs_words_become_ours() {
             "",
         ),
         ("verify --deep --all=false x", "verify --deep -- x", ""),
+        // Of docker: what asks for nothing is taken.
+        (
+            "buildx build --builder x --provenance=false --sbom=false --attest=type=sbom,disabled=true --load=false .",
+            "build -- .",
+            "--builder",
+        ),
+        ("image ls -q", "images --quiet", ""),
+        ("image rm x", "rmi -- x", ""),
+        ("system prune -af --volumes", "prune --all --force", "--volumes"),
+        (
+            "build --progress=plain --cache-from x --secret id=a,src=b .",
+            "build --progress=plain -- .",
+            "--cache-from --secret",
+        ),
+        ("build --mount type=secret,id=x .", "build -- .", "--mount"),
         ("bud -h", "build -h", ""),
         ("-v", "--version", ""),
         ("manifest --root /r rm a", "manifest rm --root=/r -- a", ""),
@@ -229,7 +313,29 @@ fn what_cannot_be_carried_out_is_named() {
         ),
         (
             "--root /r from alpine",
-            "from needs a container or a store, and there is neither here: write FROM in a Containerfile and use build",
+            "from is not carried out here: write FROM in a Containerfile and use build",
+        ),
+        (
+            "save x",
+            "save is not carried out here: push NAME oci-archive:FILE or docker-archive:FILE writes an archive",
+        ),
+        (
+            "image save x",
+            "image save is not carried out here: push NAME oci-archive:FILE or docker-archive:FILE writes an archive",
+        ),
+        ("system", "system is not carried out here: system prune is prune, and system info is info"),
+        (
+            "image nope",
+            "image nope is not carried out here: image ls is images; build, history, inspect, prune, pull, push, rm and tag go by these words alone",
+        ),
+        ("logs x", "logs is not carried out here: there are no containers here, only images"),
+        (
+            "bud --provenance=mode=max .",
+            "--provenance is not carried out: attestations are not made: use cosign attest on the digest",
+        ),
+        (
+            "bud --sbom=true .",
+            "--sbom is not carried out: images are not scanned: run the scanner on the digest",
         ),
     ] {
         assert_eq!(translated(line).unwrap_err(), problem, "{line}");

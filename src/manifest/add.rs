@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use crossdock_registry::{Reference, RegistriesConf, Registry};
 use crossdock_storage::{
-    Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource, ListEntry,
-    ListedPlace, ManifestEntry, Platform, is_index,
+    Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource,
+    LayoutSource, ListEntry, ListedPlace, ManifestEntry, Platform, is_index,
 };
 
 use super::{AddArgs, AnnotateArgs, CreateArgs, DetailArgs, not_in, wanted};
-use crate::destination::transport_of;
+use crate::destination::{split_reference, transport_of};
 use crate::exit::UsageError;
 use crate::local::{LocalImages, local_name};
 use crate::registries;
@@ -93,18 +93,13 @@ async fn find(
     platform: &Platform,
     all: bool,
 ) -> Result<Vec<ListEntry>> {
-    let none_for = |there: &[Option<Platform>]| {
-        let there: Vec<_> = there.iter().flatten().map(ToString::to_string).collect();
-        Error::Unusable(format!(
-            "the list {name} has no image for {platform}: it has {}; choose with --os and --arch, or add --all",
-            there.join(", ")
-        ))
-    };
     let remote = match transport_of(name) {
         Some(("docker", rest)) => rest.trim_start_matches('/'),
+        Some(("oci", rest)) => return in_layout(rest, name, platform, all).await,
         Some((transport, _)) => {
             return Err(Error::Unusable(format!(
-                "{name}: an image of {transport}: cannot be added to a list; push it to a registry, or build it here"
+                "{name}: an image of {transport}: cannot be added to a list; name one on a registry, oci:DIR[:REF], or one \
+                 that was built here"
             ))
             .into());
         }
@@ -114,7 +109,9 @@ async fn find(
                     return Ok(list.entries);
                 }
                 let platforms: Vec<_> = list.entries.iter().map(|e| e.manifest.platform()).collect();
-                return Ok(vec![list.select(platform).ok_or_else(|| none_for(&platforms))?.clone()]);
+                return Ok(vec![
+                    list.select(platform).ok_or_else(|| none_for(name, platform, &platforms))?.clone(),
+                ]);
             }
             if let Some(image) = local.find_named(name)? {
                 return Ok(vec![recorded(&image)?]);
@@ -129,17 +126,52 @@ async fn find(
         }
     };
     let source = registry.image(remote)?;
+    chosen_of(&source, name, platform, all, |digest| on_registry(&source.locator(), digest)).await
+}
+
+/// As [`find`], in an OCI layout.
+async fn in_layout(rest: &str, name: &str, platform: &Platform, all: bool) -> Result<Vec<ListEntry>> {
+    let (directory, reference) = split_reference(rest);
+    let directory = std::path::absolute(directory).with_context(|| name.to_owned())?;
+    let source = LayoutSource::new(directory.clone(), reference.map(str::to_owned));
+    let place = |digest: &Digest| Ok(LayoutSource::new(directory.clone(), Some(digest.to_string())).name());
+    chosen_of(&source, name, platform, all, place).await
+}
+
+/// The image of a source, or all of them; `place` says by what a later process finds the image of a digest.
+async fn chosen_of(
+    source: &dyn ImageSource,
+    name: &str,
+    platform: &Platform,
+    all: bool,
+    place: impl Fn(&Digest) -> Result<String>,
+) -> Result<Vec<ListEntry>> {
+    let entry = |manifest: ManifestEntry| {
+        if is_index(&manifest.media_type) {
+            let text = format!("{} has a list within the list: add that one by itself", source.name());
+            return Err(Error::Unusable(text).into());
+        }
+        Ok(ListEntry { place: ListedPlace::Image(place(&manifest.digest)?), manifest })
+    };
     let Some(entries) = source.index().await? else {
         let image = source.resolve(platform).await?;
-        let manifest = ManifestEntry::new(&image.descriptor, details(&image.config));
-        return Ok(vec![on_registry(&source, manifest)?]);
+        return Ok(vec![entry(ManifestEntry::new(&image.descriptor, details(&image.config)))?]);
     };
     if all {
-        return entries.into_iter().map(|entry| on_registry(&source, entry)).collect();
+        return entries.into_iter().map(entry).collect();
     }
     let platforms: Vec<_> = entries.iter().map(ManifestEntry::platform).collect();
-    let entry = ManifestEntry::select(&entries, platform).ok_or_else(|| none_for(&platforms))?;
-    Ok(vec![on_registry(&source, entry.clone())?])
+    let chosen =
+        ManifestEntry::select(&entries, platform).ok_or_else(|| none_for(name, platform, &platforms))?;
+    Ok(vec![entry(chosen.clone())?])
+}
+
+fn none_for(name: &str, platform: &Platform, there: &[Option<Platform>]) -> Error {
+    let there: Vec<_> = there.iter().flatten().map(ToString::to_string).collect();
+    Error::Unusable(format!(
+        "the list {name} has no image for {platform}: it has {}; choose with --os and --arch, or add --all",
+        there.join(", ")
+    ))
 }
 
 fn recorded(image: &ImageRecord) -> Result<ListEntry> {
@@ -152,14 +184,7 @@ fn details(config: &ImageConfig) -> EntryDetails {
 }
 
 /// An image on a registry by its digest: a tag may name another one by the time it is pushed.
-fn on_registry(source: &dyn ImageSource, manifest: ManifestEntry) -> Result<ListEntry> {
-    if is_index(&manifest.media_type) {
-        let text = format!("{} has a list within the list: add that one by itself", source.name());
-        return Err(Error::Unusable(text).into());
-    }
-    let locator = source.locator();
+fn on_registry(locator: &str, digest: &Digest) -> Result<String> {
     let reference: Reference = locator.trim_start_matches("docker://").parse()?;
-    let (registry, repository) = (reference.registry(), reference.repository());
-    let place = ListedPlace::Image(format!("docker://{registry}/{repository}@{}", manifest.digest));
-    Ok(ListEntry { manifest, place })
+    Ok(format!("docker://{}/{}@{digest}", reference.registry(), reference.repository()))
 }

@@ -45,6 +45,8 @@ pub(crate) enum Empty {
     Null,
     /// `[]` or `{}`.
     Made,
+    /// Nothing, whatever it holds: another name of a field, which templates may use.
+    Alias,
 }
 
 /// The type that Go gives a value: what is there, and what is where nothing was said.
@@ -198,7 +200,8 @@ impl fmt::Display for Value {
             }
             Self::Struct(fields) => {
                 f.write_str("{")?;
-                spaced(f, fields, |f, field| write!(f, "{}", field.value))?;
+                let shown = fields.iter().filter(|field| field.empty != Empty::Alias);
+                spaced(f, shown, |f, field| write!(f, "{}", field.value))?;
                 f.write_str("}")
             }
         }
@@ -218,8 +221,11 @@ impl Serialize for Value {
             Self::Map(items) if items.is_empty() => serializer.serialize_unit(),
             Self::Map(items) => serializer.collect_map(items),
             Self::Struct(fields) => {
-                let shown =
-                    fields.iter().filter(|field| field.empty != Empty::Omitted || !field.value.is_empty());
+                let shown = fields.iter().filter(|field| match field.empty {
+                    Empty::Alias => false,
+                    Empty::Omitted => !field.value.is_empty(),
+                    Empty::Null | Empty::Made => true,
+                });
                 let mut map = serializer.serialize_map(None)?;
                 for field in shown {
                     match (&field.value, field.empty) {

@@ -84,7 +84,23 @@ impl LayoutSource {
         fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
         let path = self.directory.join("index.json");
         let bytes = fs::read(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
-        self.choose(&parse(&bytes, || path.display().to_string())?)
+        let index = parse(&bytes, || path.display().to_string())?;
+        self.choose(&index).or_else(|error| self.listed(&index)?.ok_or(error))
+    }
+
+    /// The image in a list of the layout that has the digest which is wanted.
+    fn listed(&self, index: &ImageIndex) -> Result<Option<Descriptor>> {
+        let Some(wanted) = self.reference.as_ref().filter(|reference| reference.starts_with("sha256:"))
+        else {
+            return Ok(None);
+        };
+        for list in index.manifests().iter().filter(|descriptor| is_index(descriptor.media_type())) {
+            let list = self.read_index(list)?;
+            if let Some(found) = list.manifests().iter().find(|d| d.digest().to_string() == *wanted) {
+                return Ok(Some(found.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {

@@ -71,11 +71,29 @@ fn the_builder_image_has_what_a_tekton_step_needs_for_any_user() {
         printf 'FROM scratch\\nCOPY config.json /models/\\n' >context/Containerfile
         crossdock build --quiet --tag model:1 context
         echo /var/lib/crossdock/images/*";
-    let mut inside = sandbox.command_of(enter[0]);
-    inside.args(&enter[1..]).arg(format!("{bundle}/rootfs")).args(["/bin/bash", "-c", script]);
-    inside.env("PATH", "/usr/bin:/usr/sbin").env("HOME", "/home/crossdock").env("XDG_DATA_HOME", "/var/lib");
-    let run = sandbox.finish(inside.output().unwrap(), &["in the image"]).done();
+    let inside = |enter: &[&str], script: &str, home: &str| {
+        let mut inside = sandbox.command_of(enter[0]);
+        inside.args(&enter[1..]).arg(format!("{bundle}/rootfs")).args(["/bin/bash", "-c", script]);
+        inside.env_remove("CONTAINERS_STORAGE_CONF").env("PATH", "/usr/bin:/usr/sbin");
+        inside.env("HOME", home).env("XDG_DATA_HOME", "/var/lib");
+        sandbox.finish(inside.output().unwrap(), &["in the image"]).done()
+    };
+    let run = inside(enter, script, "/home/crossdock");
     let lines: Vec<_> = run.stdout.lines().collect();
     assert_eq!(lines[0].len(), 64, "the image ID: {run}");
     assert!(lines[1].ends_with(".jsonl.zst"), "the record: {run}");
+
+    // Two steps of a task that share /var/lib/containers and nothing else: each has a home of its own.
+    let build = "buildah bud --quiet --tag registry.example.com/model:1 /home/crossdock/context";
+    let id = inside(enter, build, "/home/crossdock").stdout;
+    let push = "echo /var/lib/containers/storage/crossdock/images/*
+        buildah push --quiet registry.example.com/model:1 oci:/tmp/pushed:1";
+    let run = inside(enter, push, "/tmp");
+    assert!(run.stdout.ends_with(".jsonl.zst\n"), "{run}");
+    let pushed = Image::read(&format!("oci:{bundle}/rootfs/tmp/pushed:1"));
+    assert_eq!(pushed.manifest["config"]["digest"], format!("sha256:{}", id.trim_end()));
+    if is_root() {
+        let run = inside(&["chroot"], "buildah images --quiet --no-trunc", "/root");
+        assert!(run.stdout.contains(id.trim_end()), "root looks at the same place: {run}");
+    }
 }

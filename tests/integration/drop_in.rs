@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::base::Base;
+use crate::support::architecture;
+use crate::support::base::{Base, push_index};
 use crate::support::image::{Image, Node};
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::sandbox::{Run, Sandbox};
@@ -218,7 +219,7 @@ fn all_that_goes_wrong_ends_with_buildahs_code_and_says_what_to_do() {
         (&["bud", "--nope", "context"], "unknown flag: --nope"),
         (&["nope"], "unknown command \"nope\""),
         (&["bud", "nowhere"], "the build context nowhere does not exist"),
-        (&["push", "nothing"], "no image nothing here"),
+        (&["push", "nothing"], "nothing: image not known"),
         (&["push", "--tls-verify=false", &name], "refused"),
         (&["push", &name, "a", "b"], "unexpected argument 'b'"),
         (&["push", "--format", "v2s1", &name], "v2s1"),
@@ -238,7 +239,8 @@ fn all_that_goes_wrong_ends_with_buildahs_code_and_says_what_to_do() {
         sandbox.buildah(args).failed(125).says(&[says]);
     }
     // The other name has codes that tell more.
-    sandbox.run(&["push", "--tls-verify=false", &name]).failed(6);
+    let root = sandbox.path("containers/crossdock").display().to_string();
+    sandbox.run(&["--root", &root, "push", "--tls-verify=false", &name]).failed(6);
     sandbox.run(&["from", "alpine"]).failed(2).says(&["write FROM in a Containerfile"]);
     let help = sandbox.buildah(&["bud", "--help"]).done();
     assert!(help.stdout.contains("Usage: buildah build"), "{help}");
@@ -451,4 +453,39 @@ fn a_base_comes_from_where_the_policy_says() {
     Base::new().push(&other);
     assert_eq!(used(&other, &[]).unwrap(), "there");
     used(&other, &["--pull=never"]).unwrap_err().failed(125).says(&["no registry is asked"]);
+}
+
+#[test]
+fn an_image_for_another_platform_counts_as_missing() {
+    let registry = Registry::start();
+    let (base, other) = (registry.name("base:1"), if architecture() == "amd64" { "arm64" } else { "amd64" });
+    push_index(&[Base::new(), Base::new().for_architecture(other)], &base);
+    let sandbox = Sandbox::small();
+    let insecure = "--tls-verify=false";
+    sandbox.buildah(&["pull", "-q", insecure, &base]).done();
+    let platform = format!("linux/{other}");
+    let built = |more: &[&str]| {
+        let common = ["bud", "-q", insecure, "--retry=0", "--platform", &platform, "-t", "model"];
+        sandbox.buildah(&[&common[..], more, &["context"]].concat())
+    };
+    let made_for = || {
+        let (_, config) = pushed_to_directory(&sandbox, &[insecure]);
+        (
+            config["architecture"].clone(),
+            config["config"]["Env"].to_string().contains(&format!("MADE_FOR={other}")),
+        )
+    };
+    for policy in [&[][..], &["--pull=missing"], &["--pull=newer"], &["--pull=always"]] {
+        built(&[&["--from", &base], policy].concat()).done();
+        assert_eq!(made_for(), (other.into(), true), "{policy:?}");
+    }
+    let run = built(&["--from", &base, "--pull=never"]).failed(125);
+    run.says(&[&format!("{base} is on this machine for linux/{} and not for {platform}", architecture())]);
+
+    // What was only built here is another image than what a registry has under such a name.
+    sandbox.buildah(&["bud", "-q", "-t", "mine", "context"]).done();
+    let run = built(&["--from", "mine"]).failed(125).says(&["localhost/mine:latest is on this machine for"]);
+    assert!(run.stderr.contains(&format!("build it with --platform {platform} too")), "{run}");
+    sandbox.buildah(&["bud", "-q", "--platform", &platform, "-t", "mine", "context"]).done();
+    built(&["--from", "mine"]).done();
 }

@@ -55,6 +55,20 @@ fn the_root_directory_is_no_part_of_its_own_context() {
     assert!(!files(&sandbox, "out").iter().any(|path| path.contains("crossdock")));
 }
 
+/// Under the name buildah the root directory is one in the store, all of which is the program's.
+#[test]
+fn the_store_that_buildah_is_given_is_no_part_of_the_context() {
+    let sandbox = sandbox();
+    sandbox.write("store/vfs-images/images.json", "[]");
+    for _ in 0..2 {
+        let store = "--root=context/store";
+        sandbox.buildah(&[store, "bud", "-q", "-t", "model:1", "context"]).done();
+        let run = sandbox.buildah(&[store, "push", "-q", "model:1", "oci:out:v1"]).done();
+        assert_eq!(files(&sandbox, "out"), ALL, "{run}");
+    }
+    assert!(sandbox.file("store/crossdock/images").is_dir());
+}
+
 #[test]
 fn what_stands_at_a_bind_mount_of_the_root_directory_is_left_out() {
     let sandbox = sandbox();

@@ -124,6 +124,13 @@ fn images_are_listed() {
         &["images", "-f", "reference=llama:2", "-q"],
         &["images", "-f", "dangling=true"],
         &["images", "-f", "dangling=maybe"],
+        &["images", "-f", "reference=nope", "-f", "reference=other", "-q"],
+        &["images", "-f", "readonly=false", "-f", "intermediate=false", "-f", "manifest=false", "-q"],
+        &["images", "-f", "readonly=true", "-q"],
+        &["images", "-f", "id=zzz", "-q"],
+        &["images", "-f", "digest=x"],
+        &["images", "--format", "{{.Repository}}"],
+        &["images", "--format", "{{json .}}", "other"],
         &["images", "-f", "since=nope"],
         &["images", "-f", "colour=red"],
         &["images", "-f", "label"],
@@ -291,5 +298,39 @@ fn buildah_shows_the_same_of_the_same_image() {
     assert_eq!(ours, "untagged: quay.io/models/llama:1\n");
     let ours = sandbox.run(&["images", "--format", layout, "llama:1"]).done().stdout;
     assert_eq!(ours, buildah(&["images", "--format", layout, "llama:1"]));
+    let whole = id(&sandbox, "llama:1");
+    for filter in [
+        &format!("id={whole}"),
+        "id=0000000000000000000000000000000000000000000000000000000000000000",
+        "dangling=true",
+        "dangling=false",
+        "dangling!=true",
+        "label=b=two",
+        "label=b=three",
+        "reference=llama",
+        "reference=nope*",
+        "readonly=true",
+        "readonly=false",
+        "containers=true",
+    ] {
+        for more in [&["-q"][..], &["-q", "--no-trunc"], &["--noheading", "--format", layout]] {
+            let args = [&["images", "--filter", filter], more].concat();
+            assert_eq!(sandbox.run(&args).done().stdout, buildah(&args), "{args:?}");
+        }
+    }
+    let mut listed = json(&buildah(&["images", "-q", "--json", "--no-trunc"]));
+    let mut ours = json(&sandbox.run(&["images", "-q", "--json", "--no-trunc"]).done().stdout);
+    for image in [&mut listed[0], &mut ours[0]] {
+        image["size"].take();
+    }
+    assert_eq!(ours, listed);
     assert_eq!(sandbox.run(&["rmi", "llama:1"]).done().stdout, buildah(&["rmi", "llama:1"]));
+    for args in [
+        &["rmi", "nope"][..],
+        &["inspect", "--type", "image", "nope"],
+        &["tag", "nope", "x"],
+        &["images", "nope"],
+    ] {
+        sandbox.buildah(args).failed(125).says(&["nope: image not known"]);
+    }
 }

@@ -340,7 +340,7 @@ fn lists_that_cannot_be_used_are_refused_by_name() {
         (&["create", "image"][..], 3, &["image", "choose another"][..]),
         (&["add", "nosuch", "image"], 3, &["no list nosuch here"]),
         (&["add", "image", "image"], 3, &["is an image and not a list"]),
-        (&["add", "llama", "oci:layout"], 3, &["oci:"]),
+        (&["add", "llama", "dir:layout"], 3, &["dir:"]),
         (&["add", "--annotation", "x", "llama", "image"], 2, &["KEY=VALUE"]),
         (&["annotate", "llama", "image"], 3, &["has no image sha256:"]),
         (&["remove", "llama", "image"], 2, &["digest"]),

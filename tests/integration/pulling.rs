@@ -50,7 +50,11 @@ fn a_pulled_image_is_built_upon_and_pushed_from_its_registry() {
     assert_ne!(newer.stdout.trim_end(), id);
     assert_eq!(newer.stderr, "");
     let listed = sandbox.run(&["images", "-q"]).done().stdout;
-    assert_eq!(listed.lines().count(), 2, "the image that lost its name is there still: {listed}");
+    assert_eq!(
+        listed.lines().count(),
+        3,
+        "the image that lost its name is there still, and what was pushed: {listed}"
+    );
 }
 
 #[test]

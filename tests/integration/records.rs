@@ -169,9 +169,12 @@ fn what_no_image_is_called_is_an_error_that_says_what_there_is() {
     sandbox
         .run(&["push", "nothing", &to])
         .failed(3)
-        .says(&["no image nothing here", "nothing was built or pulled"]);
+        .says(&["nothing: image not known: no image was built or pulled below ", ".local/share/crossdock"]);
     sandbox.built(&["-t", "one"]);
-    sandbox.run(&["push", "two", &to]).failed(3).says(&["no image two here: there are localhost/one:latest"]);
+    sandbox
+        .run(&["push", "two", &to])
+        .failed(3)
+        .says(&["two: image not known: below ", ".local/share/crossdock there are localhost/one:latest"]);
     sandbox.run(&["push", "one"]).failed(2).says(&["one: it names no registry to push to"]);
     // Of 17 IDs two begin alike.
     let mut firsts = Vec::new();

@@ -164,7 +164,7 @@ impl State {
                 file.persist(target).map_err(|error| error.error)?;
                 Ok(())
             }
-            Out::Into(mut flow) => flow.write_all(&[0; 2 * BLOCK as usize], go_on),
+            Out::Into(mut flow) => flow.write_all(&[0; 1024], go_on),
         }
     }
 }

@@ -24,7 +24,18 @@ impl Sandbox {
         for name in ["context", "home", "tmp", "run"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory }
+        let sandbox = Self { directory };
+        sandbox.store("storage.conf", "containers");
+        sandbox
+    }
+
+    /// Writes a storage.conf that says where buildah's store is, in the sandbox too.
+    pub(crate) fn store(&self, conf: &str, directory: &str) -> PathBuf {
+        let conf = self.path(conf);
+        let graph = self.path(directory).display().to_string();
+        let text = format!("[storage]\ndriver = \"vfs\"\ngraphroot = {graph:?}\nrunroot = \"{graph}-run\"\n");
+        fs::write(&conf, text).unwrap();
+        conf
     }
 
     /// A context with a Containerfile and one small file `model/config.json`.
@@ -73,6 +84,7 @@ impl Sandbox {
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("TMPDIR", self.path("tmp"))
+            .env("CONTAINERS_STORAGE_CONF", self.path("storage.conf"))
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command
