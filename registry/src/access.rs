@@ -6,8 +6,9 @@ use reqwest::Method;
 
 use crate::auth::Challenge;
 use crate::client::Registry;
-use crate::credentials::CredentialSource;
+use crate::credentials::{CredentialSource, Found};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::host::{Access, Call, Host, Manner};
 use crate::reference::Reference;
 use crate::upload::Repository;
@@ -68,10 +69,14 @@ impl Registry {
             Ok(found) => (found.origin.to_string(), found.credential.user().map(str::to_owned)),
             Err(_) => ("none that can be used".to_owned(), None),
         };
-        let pull = Permission::of(try_pull(&host, reference).await, "a manifest was asked for");
+        let found = found.ok();
+        let result = try_pull(&host, reference).await;
+        let result = dated(&host, Access::pull(reference.repository()), found.as_ref(), result).await;
+        let pull = Permission::of(result, "a manifest was asked for");
         let push = if push {
             let repository = Repository::new(host.clone(), reference.repository());
             let result = try_push(&repository).await;
+            let result = dated(&host, repository.access.clone(), found.as_ref(), result).await;
             Some(Permission::of(result, "an upload was begun and cancelled"))
         } else {
             None
@@ -95,6 +100,21 @@ async fn try_push(repository: &Repository) -> Result<()> {
     repository.host.attempts().run(|| repository.begin_upload()).await?;
     repository.leave(Abort::Failed).await;
     Ok(())
+}
+
+/// Says of a refusal that the credential has died, where it has.
+async fn dated(host: &Host, access: Access, found: Option<&Found>, result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error::Denied { host: registry, action, repository, status, detail, mut tried }) => {
+            if let Some(found) = found
+                && let Some(died) = expiry::died(host, &access, found).await
+            {
+                tried = format!("{}; {died}", found.origin);
+            }
+            Err(Error::Denied { host: registry, action, repository, status, detail, tried })
+        }
+        result => result,
+    }
 }
 
 fn accept() -> reqwest::header::HeaderValue {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use crossdock_registry::{Error as RegistryError, RegistryOptions};
+use crossdock_registry::{Error as RegistryError, Permission, Registry, RegistryOptions};
 use crossdock_storage::{Error, ImageSink as _};
 
 use crate::docker_registry::DockerRegistry;
@@ -276,6 +276,24 @@ async fn a_token_that_dies_under_a_push_is_said_to_have_been_taken_before() {
             assert!(text.contains("it was taken until 2"), "request {number}: {text}");
         }
         assert!(number > 8, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_says_of_a_dead_token_when_it_expired() {
+    for (expiry, dated) in [(784_111_777, true), (4_102_444_800, false)] {
+        let openshift = OpenShift::start();
+        let files = Files::new();
+        let options = openshift.service_account(&files, &token("team", expiry));
+        let to = reference(openshift.proxy.addr(), "team/m:1");
+        let report = Registry::new(options).explain(&to, true).await.unwrap();
+        for permission in [report.pull, report.push.unwrap()] {
+            let Permission::Refused(error) = permission else { panic!("{permission:?}") };
+            let text = chain(&error);
+            let says = "the token says that it expired at 1994-11-06 08:49:37 UTC";
+            assert_eq!(text.contains(says), dated, "{text}");
+            assert!(!text.contains(&token("team", expiry)), "{text}");
+        }
     }
 }
 
