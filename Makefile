@@ -1,6 +1,6 @@
 # What there is to do here. Each target is one script under scripts/, which can be run by itself.
 .DEFAULT_GOAL := help
-.PHONY: help build demo image test fuzz lint bench bench-files microbench clean
+.PHONY: help build demo image test fresh fuzz lint bench bench-files microbench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ image: ## Build the builder image with crossdock itself: target/image/crossdock.
 
 test: ## Run all tests (installs the registry and the tools they need)
 	@scripts/test
+
+fresh: ## Run demo and test on a Debian 12 that has nothing else, below target/fresh (see scripts/fresh)
+	@scripts/fresh
 
 fuzz: ## Run the fuzz targets for a while: SECONDS_EACH=60 (see scripts/fuzz)
 	@scripts/fuzz

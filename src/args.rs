@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crossdock_builder::containerfile::parse_duration;
 
 use crate::auth::AuthArgs;
 use crate::generate::{CompletionArgs, ManArgs};
@@ -17,7 +18,7 @@ use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
 use crate::send::SendArgs;
 use crate::tag::{RmiArgs, TagArgs};
-use crate::transfer::{Upload, parse_chunk_size, parse_duration};
+use crate::transfer::{Upload, parse_chunk_size};
 use crate::version::VersionArgs;
 
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.
@@ -183,6 +184,12 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) no_memo: bool,
 
+    /// Trust remembered digests of files whose inode, size and modification time are the same, though their change time
+    /// moved (chown, chmod, ln). Without it such files are read and hashed again, and not sent again. Who writes to a
+    /// file and sets its modification time back is not noticed then
+    #[arg(long)]
+    pub(crate) trust_mtime: bool,
+
     /// Do not find out first whether the destination takes a push and layers so large
     #[arg(long)]
     pub(crate) no_preflight: bool,
@@ -291,7 +298,8 @@ Examples:
   crossdock push llama docker://registry.example.com/models/llama:1
   crossdock push llama oci-archive:llama.tar:1
 
-The files are read where they were when the image was built. One that has changed since is an error that names it.";
+The files are read where they were when the image was built, and only those of layers that the destination lacks. One
+that has changed since is an error that names it; a chown, a chmod or another link is no change.";
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {

@@ -29,7 +29,8 @@ pub(crate) struct AuthArgs {
     #[command(flatten)]
     registry: RegistryArgs,
 
-    /// Repository to ask for; a push is tried by an upload that is begun and cancelled
+    /// Repository to ask for; a push is tried by an upload that is begun and cancelled, and what that does not tell is
+    /// listed
     #[arg(value_name = "HOST/REPOSITORY")]
     repository: String,
 }
@@ -84,6 +85,9 @@ fn in_words(reference: &Reference, report: &AccessReport) -> String {
     if let Some(push) = &report.push {
         line("push", &permission_in_words(push));
     }
+    for (at, unknown) in report.unknown.iter().enumerate() {
+        line(if at == 0 { "not known" } else { "" }, unknown);
+    }
     text
 }
 
@@ -121,6 +125,7 @@ fn in_json(reference: &Reference, report: &AccessReport) -> Value {
         "user": report.user,
         "pull": permission_in_json(&report.pull),
         "push": report.push.as_ref().map(permission_in_json),
+        "unknown": report.unknown,
     })
 }
 

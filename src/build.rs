@@ -9,14 +9,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    Ahead, AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, PlanOptions,
-    PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
+    Ahead, AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, OwnPaths,
+    PlanOptions, PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Cancel, Counters, Descriptor, EntryDetails, Error as StorageError, ImageList, ImageSink,
-    IndexStore, ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions,
-    Result as StorageResult, blocking,
+    IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
+    blocking,
 };
 use jiff::Timestamp;
 
@@ -37,7 +37,8 @@ use crate::{dry_run, progress, registries, signals};
 /// All that can go wrong; `exit::code` sorts it.
 pub(crate) fn run(args: &BuildArgs, root: Option<&Path>, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
-    let options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
+    let mut options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
+    options.own = own_paths(&options, root);
     let counters = Arc::<Counters>::default();
     let destination = options.destinations.iter().find_map(Destination::registry);
     let root = root_directory(root);
@@ -113,7 +114,7 @@ async fn build(
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
-        memos: root.filter(|_| options.memo).map(MemoStore::new),
+        memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
         cancel,
     };
@@ -308,7 +309,7 @@ pub(crate) async fn plan_images(
         let mut image = plan(&file, &context, plan_options, bases).await?;
         let of_image = file.warnings.iter().map(ToString::to_string);
         for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
-            if !options.quiet && warnings.insert(warning.clone()) {
+            if warnings.insert(warning.clone()) {
                 tracing::warn!("{warning}");
             }
         }
@@ -332,7 +333,8 @@ async fn open_context(options: &BuildOptions, cancel: &Cancel) -> Result<Arc<Con
         let ignore = IgnoreFile::find(&directory, given.as_deref(), ignorefile.as_deref())?;
         anyhow::Ok(Context::open(&directory, ignore)?)
     };
-    Ok(Arc::new(cancel.or(blocking(open)).await?.with_cancel(cancel.clone())))
+    let context = cancel.or(blocking(open)).await?;
+    Ok(Arc::new(context.without(options.own.clone()).with_cancel(cancel.clone())))
 }
 
 /// The platforms that all bases are there for.
@@ -404,6 +406,32 @@ fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     plan.squash = options.squash;
     plan.cancel = signals::cancel();
     plan
+}
+
+/// What this run writes: no part of the context, wherever that is. With `given`, the whole directory of `--root` is not,
+/// whoever else keeps something there.
+fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
+    let mut own = OwnPaths::none();
+    for root in given.map(Path::to_owned).into_iter().chain(root_directory(given)) {
+        own.add("the directory of --root", root);
+    }
+    for destination in &options.destinations {
+        destination.add_to(&mut own);
+    }
+    let files = [
+        ("--digestfile", &options.digestfile),
+        ("--iidfile", &options.iidfile),
+        ("--logfile", &options.logfile),
+    ];
+    for (option, file) in files {
+        if let Some(file) = file {
+            own.add(&format!("what {option} writes"), file);
+        }
+    }
+    // Where a shell sent them into a file.
+    own.add("standard output", "/dev/stdout");
+    own.add("standard error", "/dev/stderr");
+    own
 }
 
 /// Writes the files that were asked for, then the report.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use crossdock_builder::OwnPaths;
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
     ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat,
@@ -54,6 +55,18 @@ impl Destination {
             }
             Self::Directory(directory) => vec![DirSink::new(directory).name()],
             Self::Archive { path, kind, .. } => vec![ArchiveSink::new(path, *kind, Vec::new()).name()],
+        }
+    }
+
+    /// Adds what is written there to what is no part of a context.
+    pub(crate) fn add_to(&self, own: &mut OwnPaths) {
+        const WHAT: &str = "the output of this build";
+        match self {
+            Self::Record | Self::Registry(_) => {}
+            Self::Layout { directory, .. } => {
+                own.add_directory_of(WHAT, directory, &["blobs", "index.json", "oci-layout"]);
+            }
+            Self::Directory(path) | Self::Archive { path, .. } => own.add(WHAT, path),
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) async fn run(
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
     let planned = plan_images(options, &bases, &[]).await?;
-    let memos = root.filter(|_| options.memo).map(|root| MemoStore::new(root).read_only());
+    let memos = options.memos(root).map(MemoStore::read_only);
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let mut destinations = Vec::new();
     for destination in &options.destinations {

@@ -115,7 +115,10 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 
 fn of_storage(error: &StorageError) -> Option<u8> {
     match error {
-        StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. } => Some(SOURCE),
+        StorageError::Open { .. }
+        | StorageError::Read { .. }
+        | StorageError::Changed { .. }
+        | StorageError::Altered { .. } => Some(SOURCE),
         StorageError::Backend(inner) => inner.downcast_ref::<RegistryError>().map(of_registry),
         StorageError::DigestMismatch { .. } | StorageError::SizeMismatch { .. } => Some(REGISTRY),
         StorageError::Malformed { .. }
@@ -159,7 +162,10 @@ fn of_registry(error: &RegistryError) -> u8 {
         | RegistryError::Blocked { .. }
         | RegistryError::Conf { .. } => USAGE,
         RegistryError::Storage(
-            StorageError::Open { .. } | StorageError::Read { .. } | StorageError::Changed { .. },
+            StorageError::Open { .. }
+            | StorageError::Read { .. }
+            | StorageError::Changed { .. }
+            | StorageError::Altered { .. },
         ) => SOURCE,
         _ if error.is_credentials() => CREDENTIALS,
         _ => REGISTRY,

@@ -224,7 +224,7 @@ impl LocalImages {
     /// An image as it can be sent on, its files looked at again.
     ///
     /// # Errors
-    /// A file that is not what it was, by name; a damaged record.
+    /// A damaged record, or one with layers in a place that cannot be had. Files are looked at when they are needed.
     pub(crate) fn sealed(&self, image: &ImageRecord, registry: &Registry) -> Result<Sealed> {
         let source: Arc<dyn ImageSource> = Arc::new(self.source(image, image.id().to_string(), registry)?);
         let manifest = image.manifest()?;
@@ -259,7 +259,8 @@ impl LocalImages {
             let origin = match layer.origin {
                 RecordedOrigin::Image(name) => LayerOrigin::Blob(locate(&name, registry)?),
                 RecordedOrigin::Files { layer, compression } => {
-                    LayerOrigin::Files { layer: layer.renewed(&located)?, compression }
+                    let (layer, state) = layer.renewed(&located)?;
+                    LayerOrigin::Files { layer, compression, state }
                 }
             };
             Ok((layer.layer.descriptor, origin))
@@ -404,7 +405,7 @@ impl ImageSource for RecordSource {
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         match self.origin(blob) {
             Some(LayerOrigin::Blob(source)) => source.blob(blob, offset).await,
-            Some(LayerOrigin::Files { layer, compression }) if offset == 0 => {
+            Some(LayerOrigin::Files { layer, compression, .. }) if offset == 0 => {
                 let read = ReadOptions::default();
                 Ok(Box::pin(LayerStream::start(&layer, compression, &read, LayerWatch::silent()).0))
             }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::BuildContext;
+use crossdock_builder::{BuildContext, OwnPaths};
 use crossdock_registry::Reference;
-use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, Platform};
+use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
 use crate::destination::{Destination, pushable, transport_of};
@@ -19,12 +19,16 @@ use crate::size::parse_size;
 pub(crate) struct BuildOptions {
     pub(crate) containerfile: ContainerfileAt,
     pub(crate) context: PathBuf,
+    /// What is not part of it, as this run writes it.
+    pub(crate) own: OwnPaths,
     /// Where the image goes, at least one.
     pub(crate) destinations: Vec<Destination>,
     /// The names of the image where it is remembered here.
     pub(crate) names: Vec<String>,
     /// Whether digests of layers that are remembered are trusted.
     pub(crate) memo: bool,
+    /// Whether they are trusted where the change times of files are others.
+    pub(crate) trust_mtime: bool,
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) build_args: BTreeMap<String, Option<String>>,
@@ -149,9 +153,11 @@ impl BuildOptions {
         Ok(Self {
             containerfile: containerfile(args.file.as_deref(), &args.context)?,
             context: args.context.clone(),
+            own: OwnPaths::none(),
             destinations,
             names,
             memo: !args.no_memo,
+            trust_mtime: args.trust_mtime,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
             build_args,
@@ -193,6 +199,12 @@ impl BuildOptions {
             logfile: writable(overrides.logfile.as_deref(), "--logfile")?,
             preflight: !args.no_preflight,
         })
+    }
+
+    /// What is remembered of layers, as far as it is trusted.
+    pub(crate) fn memos(&self, root: Option<&Path>) -> Option<MemoStore> {
+        let root = root.filter(|_| self.memo)?;
+        Some(MemoStore::new(root).trusting_mtime(self.trust_mtime))
     }
 
     /// Whether somebody will ask for what is built by a name.

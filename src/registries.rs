@@ -76,6 +76,7 @@ pub(crate) fn registry(
             service_account: ServiceAccountOptions {
                 dir: args.sa_dir.clone(),
                 registries: args.sa_registries.clone(),
+                api: api(),
             },
         },
         retry: RetryPolicy {
@@ -94,6 +95,14 @@ pub(crate) fn registry(
         counters,
         ..RegistryOptions::default()
     }))
+}
+
+/// The cluster's API, as Kubernetes names it to each container of a pod.
+fn api() -> Option<String> {
+    let host = variable("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_HOST")?;
+    let port = variable("KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT").unwrap_or("443".to_owned());
+    // An IPv6 address stands without its brackets there.
+    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }
 
 fn path(name: &str) -> Option<PathBuf> {

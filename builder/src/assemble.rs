@@ -12,6 +12,7 @@ use crossdock_storage::{
     ManifestFormat, Result, SinkPlan, canonical_json,
 };
 
+use crate::known::check_known;
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
 use crate::media::{
     annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
@@ -258,7 +259,11 @@ impl<'a> Job<'a> {
                 config.rootfs.diff_ids = layers.iter().map(|layer| layer.layer.diff_id.clone()).collect();
                 Bytes::from(canonical_json(&config))
             }
-            Documents::Converted(image) | Documents::Kept(image) => image.config_bytes.clone(),
+            Documents::Converted(image) => {
+                check_diff_ids(image, &layers)?;
+                image.config_bytes.clone()
+            }
+            Documents::Kept(image) => image.config_bytes.clone(),
         };
         if let Documents::Kept(image) = &self.documents {
             return Ok(Assembled {
@@ -274,6 +279,26 @@ impl<'a> Job<'a> {
         let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &self.annotations);
         Ok(Assembled { manifest, manifest_bytes, config, config_bytes, layers })
     }
+}
+
+/// The config of a converted image names its layers uncompressed: they must have come out so.
+fn check_diff_ids(image: &Sealed, layers: &[AssembledLayer]) -> Result<()> {
+    let config: ImageConfig = serde_json::from_slice(&image.config_bytes).map_err(|source| {
+        Error::Malformed { what: format!("the config {}", image.config.digest()), source }
+    })?;
+    for ((expected, done), planned) in config.rootfs.diff_ids.iter().zip(layers).zip(&image.layers) {
+        if *expected != done.layer.diff_id {
+            return Err(Error::Altered {
+                what: match &planned.content {
+                    LayerContent::Files { layer, .. } => layer.described(&done.title),
+                    LayerContent::Blob { .. } => done.title.clone(),
+                },
+                expected: Box::new(expected.as_digest().clone()),
+                actual: Box::new(done.layer.diff_id.as_digest().clone()),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl<T> Listed<T> {
@@ -333,6 +358,8 @@ async fn put_blobs(
     for job in jobs {
         let plan = sink_plan(&job.layers, job.format, length(&job.annotations));
         options.cancel.or(sink.prepare(&plan)).await?;
+        let recorded = !matches!(job.documents, Documents::New(_));
+        options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
     }
     let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
     let put = put_layers(&layers, sink, options).await?;
@@ -425,7 +452,7 @@ mod tests {
         };
         let sink: Arc<dyn ImageSink> = Arc::new(LayoutSink::new(&layout, None));
         let error = assemble(&assembly, &sink, &options).await.unwrap_err();
-        assert!(matches!(&error, Error::DigestMismatch { expected, .. } if *expected == other), "{error}");
+        assert!(matches!(&error, Error::Altered { expected, .. } if **expected == other), "{error}");
         assert!(!layout.exists(), "nothing stays");
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Cancel, Detail, FileContent, ImageSink, ImageSource, IndexEntry, IndexKind, IndexStore, IndexedSource,
-    Layer, LayerIndex, LayerOrigin, LayerWatch, NoProgress, Packed, Piece, Progress, ResolvedImage, Result,
-    Segment, VirtualLayer, blocking, in_lanes, spread,
+    Cancel, Compression, Detail, FileContent, FileState, ImageSink, ImageSource, IndexEntry, IndexKind,
+    IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress, Packed,
+    Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes, spread,
 };
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind};
@@ -84,7 +84,10 @@ async fn indexed(
     number: usize,
 ) -> Result<(LayerIndex, Contents)> {
     match source.origin(&layer.descriptor) {
-        Some(LayerOrigin::Files { layer: files, .. }) => {
+        Some(LayerOrigin::Files { layer: files, compression, state }) => {
+            if detail == Detail::Contents && state == FileState::Touched {
+                check_digest(&source, &layer, &files, compression, &ahead.cancel).await?;
+            }
             let of_files = files.clone();
             let index = blocking(move || match recall(store.as_ref(), &layer, Detail::Names) {
                 Some(index) => Ok(index),
@@ -105,6 +108,21 @@ async fn indexed(
             Ok((index, Contents::Packed(Packed::of_layer(source, layer)?)))
         }
     }
+}
+
+/// Hashes files of an image that is remembered, of which one has another change time now: what is copied out of the
+/// image must be what it has in it, and a part of a layer has no digest to hold it against.
+async fn check_digest(
+    source: &Arc<dyn ImageSource>,
+    layer: &Layer,
+    files: &VirtualLayer,
+    compression: Compression,
+    cancel: &Cancel,
+) -> Result<()> {
+    let title = base_title(source);
+    let new = NewLayer { title, layer: files.clone(), compression, known: Some(layer.clone()) };
+    let read = ReadOptions { cancel: cancel.clone(), ..ReadOptions::default() };
+    new.check(&new.digest(&read, &LayerWatch::silent()).await?)
 }
 
 /// Reads a layer's index: from the bytes that go to the destination, or else from a stream of its own.

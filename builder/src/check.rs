@@ -10,11 +10,12 @@ use std::sync::Arc;
 use crossdock_storage::{Detail, Platform};
 
 use crate::containerfile::{
-    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, Source, Span,
-    Spanned, Trigger,
+    AddInstruction, Containerfile, CopyInstruction, CopySource, Diagnostic, Instruction, RunInstruction,
+    Source, Span, Spanned, Trigger,
 };
 use crate::error::Error;
 use crate::plan::{BuildContext, PlanOptions};
+use crate::run_hints::instead;
 use crate::scope::{Scope, unused};
 
 /// A target needs at most so many stages: each keeps what it makes until the last one is done.
@@ -284,7 +285,7 @@ impl Check<'_> {
                     self.add(add, &scope)?;
                 }
                 Instruction::Workdir(_) => checked.writes = true,
-                Instruction::Run(_) => return Err(self.refuse_run(instruction, text.is_some())),
+                Instruction::Run(run) => return Err(self.refuse_run(instruction, run, text.is_some())),
                 _ => {}
             }
         }
@@ -449,8 +450,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn refuse_run(&self, instruction: &Spanned<Instruction>, triggered: bool) -> Error {
-        let help = if triggered {
+    fn refuse_run(&self, instruction: &Spanned<Instruction>, run: &RunInstruction, triggered: bool) -> Error {
+        let instead = if triggered { None } else { instead(run) };
+        let help = if let Some(instead) = &instead {
+            instead
+        } else if triggered {
             "choose a base without this trigger, or do what it does in an earlier task of the pipeline and put the \
              result into a base image"
         } else {

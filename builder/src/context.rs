@@ -7,18 +7,23 @@
 //! As in buildah the context is the root that an absolute link starts from; unlike there, a link that leads out
 //! by `..` is an error and not cut off at the root.
 
+mod own;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, Metadata};
 use crossdock_storage::{Cancel, SourceFile};
+pub use own::OwnPaths;
+use own::Present;
 use walk::{Matched, Place, Seen, Walk};
 
 use crate::error::{Error, Problem};
@@ -34,6 +39,11 @@ pub struct Context {
     /// As the user gave it.
     given: String,
     ignore: IgnoreFile,
+    own: OwnPaths,
+    /// What was left out of what is copied, as this run writes it.
+    left_out: Mutex<BTreeMap<Vec<u8>, Arc<str>>>,
+    /// By device: the first path whose extended attributes the file system did not give, and its error.
+    refused: Mutex<BTreeMap<u64, (Vec<u8>, String)>>,
     cancel: Cancel,
 }
 
@@ -49,6 +59,8 @@ enum Miss {
     Missing(Option<Link>),
     Outside(Link),
     Loop,
+    /// What is there is written by this run, or lies in what is; and what messages call that.
+    Own(Vec<u8>, Arc<str>),
     Io(Vec<u8>, io::Error),
 }
 
@@ -79,14 +91,82 @@ impl Context {
             return Err(Error::ContextKind { path: path.to_owned() });
         }
         let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
-        let (given, cancel) = (path.display().to_string(), Cancel::default());
-        Ok(Self { dir, root, given, ignore, cancel })
+        let (given, own) = (path.display().to_string(), OwnPaths::none());
+        let (left_out, refused) = (Mutex::default(), Mutex::default());
+        Ok(Self { dir, root, given, ignore, own, left_out, refused, cancel: Cancel::default() })
     }
 
     /// The directory, in which nobody looks around any more once `cancel` says so.
     #[must_use]
     pub fn with_cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
+    }
+
+    /// The same context without what this run writes.
+    #[must_use]
+    pub fn without(self, own: OwnPaths) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Opens a further context of the same run. Ignore files are for the build context alone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn further(&self, path: &Path) -> Result<Self, Error> {
+        Ok(Self::open(path, IgnoreFile::none())?.without(self.own.clone()))
+    }
+
+    /// How messages name the ignore file that a line may be added to.
+    pub(crate) fn ignore_file(&self) -> &str {
+        match self.ignore.name() {
+            "" => ".containerignore",
+            name => name,
+        }
+    }
+
+    /// What was left out while the context was read, and why.
+    pub(crate) fn losses(&self) -> Vec<String> {
+        let mut losses = Vec::new();
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if !left_out.is_empty() {
+            let each = left_out.iter().map(|(path, what)| format!("{} ({what})", shown(path)));
+            losses.push(format!(
+                "what this run writes is left out of {}: {}, name it in .containerignore, or let it be elsewhere",
+                self.name(),
+                each.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.extend(refused.values().map(|(path, error)| {
+            format!(
+                "the files of {} come without extended attributes where their file system does not give them: {}: {error}",
+                self.name(),
+                shown(path)
+            )
+        }));
+        losses
+    }
+
+    /// Notes that something is not copied as this run writes it.
+    fn leave_out(&self, path: &[u8], what: &Arc<str>) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.entry(path.to_vec()).or_insert_with(|| Arc::clone(what));
+    }
+
+    /// Notes that a file system does not give the attributes of a path.
+    fn refuse_xattrs(&self, device: u64, path: &[u8], error: &io::Error) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.entry(device).or_insert_with(|| (path.to_vec(), error.to_string()));
+    }
+
+    /// What is there now of what this run writes.
+    fn present(&self) -> Result<Present, Miss> {
+        let root = self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error))?;
+        let present = self.own.now(&root);
+        match present.what(&root, b"") {
+            Some(what) => Err(Miss::Own(Vec::new(), Arc::clone(what))),
+            None => Ok(present),
+        }
     }
 
     /// The absolute path of the directory.
@@ -102,7 +182,7 @@ impl Context {
     }
 
     /// Follows the links of a path.
-    fn locate(&self, parts: &[&[u8]]) -> Result<Located, Miss> {
+    fn locate(&self, parts: &[&[u8]], own: &Present) -> Result<Located, Miss> {
         let mut todo: Vec<Vec<u8>> = parts.iter().rev().map(|part| part.to_vec()).collect();
         let mut path: Vec<u8> = Vec::new();
         let mut metadata = self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error))?;
@@ -124,6 +204,9 @@ impl Context {
             }
             let next = join(&path, &part);
             let found = self.stat(&next, link.as_ref())?;
+            if let Some(what) = own.what(&found, &part) {
+                return Err(Miss::Own(next, Arc::clone(what)));
+            }
             if !found.is_symlink() {
                 path = next;
                 metadata = found;
@@ -146,21 +229,24 @@ impl Context {
     }
 
     /// As [`locate`](Self::locate); what a wildcard matched in one directory shares the way there.
-    fn locate_beside(&self, path: &[u8], siblings: &mut Siblings) -> Result<Located, Miss> {
+    fn locate_beside(&self, path: &[u8], siblings: &mut Siblings, own: &Present) -> Result<Located, Miss> {
         let (parent, name) = split_last(path);
         if siblings.directory.as_ref().is_none_or(|(known, _)| known != parent) {
             let parts: Vec<&[u8]> = parent.split(|b| *b == b'/').collect();
-            siblings.directory = Some((parent.to_vec(), self.locate(&parts)?.path));
+            siblings.directory = Some((parent.to_vec(), self.locate(&parts, own)?.path));
         }
         if let Some((_, directory)) = &siblings.directory {
             let path = join(directory, name);
             let metadata = self.stat(&path, None)?;
+            if let Some(what) = own.what(&metadata, name) {
+                return Err(Miss::Own(path, Arc::clone(what)));
+            }
             if !metadata.is_symlink() {
                 return Ok(Located { path, metadata });
             }
         }
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        self.locate(&parts)
+        self.locate(&parts, own)
     }
 
     fn stat(&self, path: &[u8], link: Option<&Link>) -> Result<Metadata, Miss> {
@@ -175,10 +261,10 @@ impl Context {
 
     /// The names in a directory, sorted, and whether they are directories that something may be copied from; none where it
     /// is no directory.
-    fn names_in(&self, path: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Problem> {
+    fn names_in(&self, path: &[u8], own: &Present) -> Result<Vec<(Vec<u8>, bool)>, Problem> {
         Problem::check(&self.cancel)?;
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        let Ok(located) = self.locate(&parts) else { return Ok(Vec::new()) };
+        let Ok(located) = self.locate(&parts, own) else { return Ok(Vec::new()) };
         if !located.metadata.is_dir() {
             return Ok(Vec::new());
         }
@@ -223,6 +309,12 @@ impl Context {
             }
             Miss::Outside(link) => Problem::new(format!("{} leads outside {}", link.shown(), self.name())),
             Miss::Loop => return Problem::source(format!("{source:?} is a loop of symlinks")),
+            Miss::Own(path, what) => {
+                let at =
+                    if path.is_empty() { source.to_owned() } else { String::from_utf8_lossy(&path).into() };
+                return Problem::source(format!("{source:?} is not in {}: {at:?} is {what}", self.name()))
+                    .with_help("which is never part of an image; let this run write elsewhere to copy it");
+            }
             Miss::Io(path, error) => return unreadable(&path, error),
         };
         problem
@@ -244,11 +336,12 @@ impl Origin for Context {
             return Err(Problem::source(format!("{source:?} leads outside {}", self.name()))
                 .with_help("give the directory above as the context and name the source from there"));
         };
+        let own = self.present().map_err(|miss| self.missing(source, miss))?;
         let bytes: Vec<&[u8]> = wanted.parts.iter().map(|part| part.as_bytes()).collect();
         // A name that is there is that name, whatever it looks like.
-        let (paths, pattern) = match self.locate(&bytes) {
+        let (paths, pattern) = match self.locate(&bytes, &own) {
             Ok(_) => (vec![wanted.literal()], false),
-            Err(_) if wanted.has_meta() => (glob(&wanted, |path| self.names_in(path))?, true),
+            Err(_) if wanted.has_meta() => (glob(&wanted, |path| self.names_in(path, &own))?, true),
             Err(miss) => match (self.ignore.verdict(&wanted.literal()).ignored_by, &miss) {
                 (Some(line), Miss::Missing(_)) => {
                     return Err(Problem::source(format!(
@@ -261,12 +354,17 @@ impl Origin for Context {
             },
         };
         let mut found = Vec::with_capacity(paths.len());
-        let mut ignored = None;
+        let (mut ignored, mut written) = (None, None);
         let mut siblings = Siblings::default();
         for path in paths {
             Problem::check(&self.cancel)?;
-            let located = match self.locate_beside(&path, &mut siblings) {
+            let located = match self.locate_beside(&path, &mut siblings, &own) {
                 Ok(located) => located,
+                Err(Miss::Own(path, what)) if pattern => {
+                    self.leave_out(&path, &what);
+                    written = Some(Miss::Own(path, what));
+                    continue;
+                }
                 // `dir/*/x`: a directory without x is no match.
                 Err(Miss::Missing(None)) => continue,
                 Err(miss) => return Err(self.missing(&String::from_utf8_lossy(&path), miss)),
@@ -307,12 +405,16 @@ impl Origin for Context {
                 self.name(),
                 self.ignored(line)
             ))),
-            (true, None) => Err(Problem::source(format!("{source:?} matches nothing in {}", self.name()))),
+            (true, None) => Err(match written {
+                Some(miss) => self.missing(source, miss),
+                None => Problem::source(format!("{source:?} matches nothing in {}", self.name())),
+            }),
         }
     }
 
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let mut walk = Walk::new(self, exclude, visit);
+        let own = self.present().map_err(|miss| self.missing(".", miss))?;
+        let mut walk = Walk::new(self, &own, exclude, visit);
         let place = Place { path: &found.path, below: found.below() };
         let excluded = exclude.verdict(place.below);
         if found.directory {
@@ -339,11 +441,12 @@ impl Origin for Context {
 
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
         let parts: Vec<&[u8]> = named.split(|b| *b == b'/').collect();
-        match self.locate(&parts) {
+        let Ok(own) = self.present() else { return Ok(()) };
+        match self.locate(&parts, &own) {
             Ok(located) if self.ignore.verdict(&located.path).ignored_by.is_none() => {
                 let none = IgnoreFile::none();
                 let seen = self.seen(&located.path, located.metadata)?;
-                Walk::new(self, &none, visit).one(Place { path: &located.path, below }, seen)
+                Walk::new(self, &own, &none, visit).one(Place { path: &located.path, below }, seen)
             }
             _ => Ok(()),
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crossdock_storage::{
-    Descriptor, Digest, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment, blocking,
+    Descriptor, Digest, FileState, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
+    blocking,
 };
 
 use crate::assemble::Assembly;
@@ -81,12 +82,17 @@ async fn foresee_layer(
     memos: Option<&MemoStore>,
     asking: &mut bool,
 ) -> Result<ForeseenLayer> {
+    // Whether all files are read whatever the destination has.
+    let mut hashed = false;
     let (known, from) = match &layer.content {
         LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
         LayerContent::Files { layer, compression, known } => match (known, memos.cloned()) {
             (None, Some(memos)) => {
-                let (layer, compression) = (layer.clone(), *compression);
-                (blocking(move || memos.recall(&layer, compression)).await, None)
+                let (layer, compression, trusting) = (layer.clone(), *compression, memos.trusts_mtime());
+                let recalled = blocking(move || memos.recall(&layer, compression)).await;
+                hashed =
+                    recalled.as_ref().is_some_and(|known| known.state == FileState::Touched && !trusting);
+                (recalled.map(|recalled| recalled.layer), None)
             }
             (known, _) => (known.clone(), None),
         },
@@ -106,6 +112,12 @@ async fn foresee_layer(
         Some(outcome) => outcome,
         None => sink.foresee(None, None).await?,
     };
+    if let LayerContent::Files { layer, known: Some(_), .. } = &layer.content
+        && !matches!(outcome, Outcome::Present | Outcome::Mounted { .. })
+    {
+        // The build will find the same, and end there.
+        let _ = layer.check_files().await?;
+    }
     let moved = matches!(outcome, Outcome::Sent | Outcome::Written);
     let (bytes, archive, media_type, entries) = match &layer.content {
         LayerContent::Blob { layer, .. } => {
@@ -130,10 +142,10 @@ async fn foresee_layer(
         title: layer.title.clone(),
         from_base: layer.from_base,
         media_type,
-        digest: descriptor.map(|descriptor| descriptor.digest().clone()),
+        digest: descriptor.filter(|_| !hashed).map(|descriptor| descriptor.digest().clone()),
         bytes,
         archive,
-        read: if moved || known.is_none() { file_bytes } else { 0 },
+        read: if moved || hashed || known.is_none() { file_bytes } else { 0 },
         received: if moved && archive.is_none() { bytes } else { 0 },
         outcome,
         shared: false,

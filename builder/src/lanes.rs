@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossdock_storage::{
-    Cancel, Compression, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat, MemoStore,
-    NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer, blocking,
-    in_lanes, layer_identity,
+    Cancel, Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat,
+    MemoStore, NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer,
+    blocking, in_lanes, layer_key,
 };
+
+use crate::known::recall;
 
 /// How layers are read, and put somewhere.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ impl LayerContent {
     #[must_use]
     pub fn of(layer: Layer, source: &Arc<dyn ImageSource>) -> Self {
         match source.origin(&layer.descriptor) {
-            Some(LayerOrigin::Files { layer: files, compression }) => {
+            Some(LayerOrigin::Files { layer: files, compression, .. }) => {
                 Self::Files { layer: files, compression, known: Some(layer) }
             }
             Some(LayerOrigin::Blob(source)) => Self::Blob { layer, source },
@@ -159,7 +161,7 @@ pub(crate) fn distinct<'a>(images: &[&'a [AssemblyLayer]]) -> (Vec<&'a AssemblyL
         let places = image.iter().map(|layer| {
             let key = match &layer.content {
                 LayerContent::Blob { layer, .. } => layer.descriptor.digest().to_string(),
-                LayerContent::Files { layer, compression, .. } => layer_identity(layer, *compression),
+                LayerContent::Files { layer, compression, .. } => layer_key(layer, *compression),
             };
             let place = of_earlier.get(&key).copied().unwrap_or_else(|| {
                 layers.push(layer);
@@ -202,25 +204,21 @@ async fn put_files(
     options: &AssembleOptions,
     watch: &LayerWatch,
 ) -> Result<(Layer, Outcome)> {
-    let mut remembered = false;
-    if new.known.is_none()
-        && let Some(memos) = options.memos.clone()
-    {
-        let (layer, compression) = (new.layer.clone(), new.compression);
-        new.known = blocking(move || memos.recall(&layer, compression)).await;
-        remembered = new.known.is_some();
-    }
-    if new.known.is_some() {
-        new.check_files().await?;
-    }
+    let memos = options.memos.clone().filter(|_| new.known.is_none());
     let since = SystemTime::now();
+    let recalled = match &memos {
+        Some(memos) => recall(&mut new, memos, sink, options, watch).await?,
+        None => false,
+    };
     let put = sink.put_layer(&new, &options.read, watch).await;
     let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
-    let Some(memos) = options.memos.clone() else { return result };
+    let Some(memos) = memos else { return result };
     match &result {
-        // Whatever went wrong: the next run shall see for itself.
-        Err(_) if remembered => blocking(move || memos.forget(&new.layer, new.compression)).await,
-        Ok((layer, _)) if new.known.is_none() => {
+        // What else goes wrong says nothing of the memo.
+        Err(Error::Altered { .. }) if recalled => {
+            blocking(move || memos.forget(&new.layer, new.compression)).await;
+        }
+        Ok((layer, _)) if !recalled => {
             let digested = layer.clone();
             let remember = move || memos.remember(&new.layer, new.compression, &digested, since);
             if let Err(error) = blocking(remember).await {

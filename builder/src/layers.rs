@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crossdock_storage::{
-    Compression, Entry, EntryKind, Error, FileContent, HistoryEntry, MAX_LAYERS, ManifestFormat, Result,
-    encode_entries, shard,
+    Compression, Entry, EntryKind, Error, FileContent, HistoryEntry, LayerPath, MAX_LAYERS, ManifestFormat,
+    Result, encode_entries, shard,
 };
 
 use crate::assemble::Assembly;
@@ -90,6 +90,54 @@ fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
     Ok(layers.into_iter().map(layer).collect())
 }
 
+/// A directory that is left over beside files: who copies all there is takes it along.
+pub(crate) struct Leftover {
+    pub(crate) name: &'static str,
+    /// What it is, for people.
+    pub(crate) what: &'static str,
+}
+
+/// What a clone and a download leave.
+pub(crate) const LEFTOVERS: &[Leftover] = &[
+    Leftover { name: ".git", what: "the history of a git clone" },
+    Leftover { name: ".hg", what: "the history of a Mercurial clone" },
+    Leftover { name: ".svn", what: "the state of a Subversion checkout" },
+    Leftover { name: ".cache", what: "the notes of a download" },
+];
+
+impl Leftover {
+    /// The topmost path of this name that `path` is or lies in, below the directory `into`.
+    pub(crate) fn top(&self, path: &LayerPath, into: &LayerPath) -> Option<LayerPath> {
+        let bytes = path.as_bytes();
+        if !path.starts_with(into) || path == into {
+            return None;
+        }
+        let mut begin = if into.is_root() { 0 } else { into.as_bytes().len() + 1 };
+        for part in bytes[begin..].split(|byte| *byte == b'/') {
+            let end = begin + part.len();
+            if part == self.name.as_bytes() {
+                return LayerPath::clean(&bytes[..end]).ok();
+            }
+            begin = end + 1;
+        }
+        None
+    }
+}
+
+/// The name of a file that people know it by: not the one that Git LFS has for it.
+fn known_name<'e>(entry: &'e Entry, entries: &'e [Entry]) -> &'e LayerPath {
+    let left_over =
+        |path: &LayerPath| LEFTOVERS.iter().any(|kind| kind.top(path, &LayerPath::root()).is_some());
+    if !left_over(&entry.path) {
+        return &entry.path;
+    }
+    let other = entries.iter().find(|other| {
+        matches!(&other.kind, EntryKind::HardLink { target } if *target == entry.path)
+            && !left_over(&other.path)
+    });
+    other.map_or(&entry.path, |other| &other.path)
+}
+
 /// The large files of a layer by path, else the instruction.
 fn title_of(instruction: &str, entries: &[Entry], layer_file_size: Option<u64>) -> String {
     let large = entries.iter().filter(|entry| {
@@ -99,8 +147,8 @@ fn title_of(instruction: &str, entries: &[Entry], layer_file_size: Option<u64>) 
     let large: Vec<&Entry> = large.collect();
     match large.as_slice() {
         [] => instruction.to_owned(),
-        [only] => only.path.to_string(),
-        [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
+        [only] => known_name(only, entries).to_string(),
+        [first, rest @ ..] => format!("{} and {} more", known_name(first, entries), rest.len()),
     }
 }
 

@@ -20,7 +20,6 @@ use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, Evaluation};
-use crate::ignore::IgnoreFile;
 use crate::tree::FileTree;
 
 /// What the command line says about a build.
@@ -192,6 +191,8 @@ pub enum Warning {
     At(Diagnostic),
     /// A `--build-arg` that no ARG takes.
     UnusedBuildArg(String),
+    /// Something of a context that is not copied, as a sentence.
+    LeftOut(String),
 }
 
 impl fmt::Display for Warning {
@@ -199,6 +200,7 @@ impl fmt::Display for Warning {
         match self {
             Self::At(diagnostic) => diagnostic.fmt(f),
             Self::UnusedBuildArg(name) => write!(f, "--build-arg {name} is not used: no ARG declares it"),
+            Self::LeftOut(text) => f.write_str(text),
         }
     }
 }
@@ -262,13 +264,15 @@ fn evaluate(
     bases: &Bases,
     copied: &BTreeMap<ImageKey, FileTree>,
 ) -> Result<PlannedImage, Error> {
-    let contexts = open_contexts(checked, options)?;
+    let contexts = open_contexts(checked, context, options)?;
     let origins = Origins { context, contexts: &contexts, images: copied };
     let mut evaluation = Evaluation::new(file, origins, options, checked)?;
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
     let (built, mut warnings) = evaluation.finish();
+    let read = [context].into_iter().chain(contexts.values());
+    warnings.extend(read.flat_map(Context::losses).map(Warning::LeftOut));
     warnings.extend(checked.unused_build_args.iter().cloned().map(Warning::UnusedBuildArg));
     let stages = checked.needed().map(|index| {
         let stage = &file.stages[index];
@@ -290,16 +294,20 @@ fn evaluate(
     Ok(PlannedImage { stages, ..finish(built, options, warnings) })
 }
 
-/// The directories of `--build-context` that are copied from. Ignore files are for the build context alone.
-fn open_contexts(checked: &Checked, options: &PlanOptions) -> Result<BTreeMap<String, Context>, Error> {
+/// The directories of `--build-context` that are copied from.
+fn open_contexts(
+    checked: &Checked,
+    context: &Context,
+    options: &PlanOptions,
+) -> Result<BTreeMap<String, Context>, Error> {
     let mut contexts = BTreeMap::new();
     for (_, _, from) in checked.copies() {
         if let CopyFrom::Context(name) = from
             && let Some(BuildContext::Directory(path)) = options.build_contexts.get(name)
             && !contexts.contains_key(name)
         {
-            let context = Context::open(path, IgnoreFile::none())?;
-            contexts.insert(name.clone(), context.with_cancel(options.cancel.clone()));
+            let further = context.further(path)?;
+            contexts.insert(name.clone(), further.with_cancel(options.cancel.clone()));
         }
     }
     Ok(contexts)

@@ -10,6 +10,7 @@ use crate::credentials::{CredentialSource, Found};
 use crate::error::{Error, Result};
 use crate::expiry;
 use crate::host::{Access, Call, Host, Manner};
+use crate::preflight;
 use crate::reference::Reference;
 use crate::upload::Repository;
 
@@ -31,6 +32,8 @@ pub struct AccessReport {
     pub pull: Permission,
     /// Whether images may be pushed; `None` where it was not asked.
     pub push: Option<Permission>,
+    /// What is not known of a push before it is made.
+    pub unknown: Vec<String>,
 }
 
 /// Whether something is allowed.
@@ -48,7 +51,9 @@ impl Permission {
     fn of(result: Result<()>, how: &'static str) -> Self {
         match result {
             Ok(()) => Self::Allowed(how),
-            Err(error) if error.is_credentials() => Self::Refused(error),
+            Err(error) if error.is_credentials() || matches!(error, Error::Destination { .. }) => {
+                Self::Refused(error)
+            }
             Err(error) => Self::Unknown(error),
         }
     }
@@ -73,15 +78,18 @@ impl Registry {
         let result = try_pull(&host, reference).await;
         let result = dated(&host, Access::pull(reference.repository()), found.as_ref(), result).await;
         let pull = Permission::of(result, "a manifest was asked for");
-        let push = if push {
+        let (mut permission, mut unknown) = (None, Vec::new());
+        if push {
             let repository = Repository::new(host.clone(), reference.repository());
-            let result = try_push(&repository).await;
+            let result = match try_push(&repository).await {
+                Ok(()) => preflight::foresee(&repository).await.map(|notes| unknown = notes),
+                Err(error) => Err(error),
+            };
             let result = dated(&host, repository.access.clone(), found.as_ref(), result).await;
-            Some(Permission::of(result, "an upload was begun and cancelled"))
-        } else {
-            None
-        };
-        Ok(AccessReport { endpoint, sources, credential, user, challenge: words(&host), pull, push })
+            permission = Some(Permission::of(result, "an upload was begun and cancelled"));
+        }
+        let challenge = words(&host);
+        Ok(AccessReport { endpoint, sources, credential, user, challenge, pull, push: permission, unknown })
     }
 }
 

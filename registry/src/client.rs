@@ -1,6 +1,6 @@
 //! `Registry`: the way to all registries; keeps what is shared between repositories and images.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -89,6 +89,8 @@ impl Default for RegistryOptions {
 pub struct Timeouts {
     /// For a connection.
     pub connect: Duration,
+    /// For a server to speak TLS before plain http is tried beside it, where certificates are not verified.
+    pub hello: Duration,
     /// For the next bytes to go or come, or an answer to begin.
     pub stall: Duration,
     /// For the answer to a blob's last request: a registry on object storage copies and hashes the blob before it.
@@ -96,10 +98,11 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 30 s, 5 min and 15 min.
+    /// 30 s, 5 s, 5 min and 15 min.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
+            hello: Duration::from_secs(5),
             stall: Duration::from_secs(300),
             commit: Duration::from_secs(900),
         }
@@ -136,6 +139,8 @@ pub(crate) struct Shared {
     /// certificate is verified.
     clients: Mutex<HashMap<(String, bool, bool), reqwest::Client>>,
     hosts: Mutex<HashMap<(String, Manner), Arc<Host>>>,
+    /// Registries that speak plain http, as was found out where certificates are not verified.
+    pub(crate) plain: Mutex<HashSet<String>>,
 }
 
 impl Registry {
@@ -160,6 +165,7 @@ impl Registry {
                 roots: OnceLock::new(),
                 clients: Mutex::default(),
                 hosts: Mutex::default(),
+                plain: Mutex::default(),
             }),
         }
     }

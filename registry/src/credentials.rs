@@ -8,6 +8,7 @@
 mod authfile;
 mod helper;
 mod origin;
+mod runtime;
 mod service_account;
 mod source;
 #[cfg(test)]
@@ -26,8 +27,12 @@ use crate::secret::Secret;
 use authfile::{Authfile, Match};
 pub(crate) use helper::{Failure, Helpers};
 pub(crate) use origin::Origin;
+use runtime::RuntimeFiles;
 pub use service_account::ServiceAccountOptions;
 pub use source::{CredentialSource, SourceOutcome};
+
+/// Docker's file of credentials, below a home directory.
+const DOCKER_FILE: &str = ".docker/config.json";
 
 /// How long a credential helper may take; it may itself ask a cloud.
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
@@ -60,12 +65,18 @@ pub struct CredentialEnv {
     pub xdg_config_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
-    /// The user's number, for `/run/containers/UID/auth.json`.
+    /// `TMPDIR`.
+    pub tmpdir: Option<PathBuf>,
+    /// The directory that is used as `/run`; `None` for `/run` itself.
+    pub run_dir: Option<PathBuf>,
+    /// The user's number, for the places that have it in their names.
     pub uid: u32,
     /// `PATH`: where the programs `docker-credential-NAME` are.
     pub path: Option<OsString>,
-    /// Where Tekton mounts the secrets that it makes `$HOME/.docker/config.json` of when a step starts.
+    /// Where Tekton mounts the secrets of a step's ServiceAccount.
     pub tekton_secrets: Option<PathBuf>,
+    /// Where Tekton puts what it makes of these secrets when a step starts, before it copies it to `$HOME`.
+    pub tekton_creds: Option<PathBuf>,
 }
 
 impl CredentialEnv {
@@ -79,9 +90,12 @@ impl CredentialEnv {
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             xdg_config_home: path("XDG_CONFIG_HOME"),
             home: path("HOME"),
+            tmpdir: path("TMPDIR"),
+            run_dir: None,
             uid,
             path: lookup("PATH"),
             tekton_secrets: Some(PathBuf::from("/tekton/creds-secrets")),
+            tekton_creds: Some(PathBuf::from("/tekton/creds")),
         }
     }
 }
@@ -186,8 +200,8 @@ impl Credentials {
                 Place::File { path, required } => self
                     .in_file(&path, required, registry, repository, looked)?
                     .map(|found| Found::in_file(path, found)),
-                Place::Copy { path, secrets } => {
-                    self.in_copy(path, &secrets, registry, repository, looked)?
+                Place::Docker { copies, secrets } => {
+                    self.in_docker(copies, secrets.as_deref(), registry, repository, looked)?
                 }
             };
             if let Some(found) = found {
@@ -236,26 +250,43 @@ impl Credentials {
         result.map(|(_, found)| found)
     }
 
-    /// Tekton's secrets and the file that they are copied into when a step starts. Both may have an entry: what was
-    /// written last counts. That is the secret where the kubelet renewed it after the step began, and the file where a
-    /// login in the step changed it.
-    fn in_copy(
+    /// Tekton's secrets, the file that Tekton makes of them when a step starts (`/tekton/creds/.docker/config.json`), and
+    /// that file's copy below `$HOME`, which Tekton cannot make where `$HOME` is read-only. Several may have an entry:
+    /// what was written last counts. That is the secret where the kubelet renewed it after the step began, and the copy
+    /// where a login in the step changed it.
+    fn in_docker(
         &self,
-        path: PathBuf,
-        secrets: &Path,
+        copies: Vec<PathBuf>,
+        secrets: Option<&Path>,
         registry: &str,
         repository: &str,
         looked: &mut Vec<CredentialSource>,
     ) -> Result<Option<Found>> {
-        let live = tekton::find(secrets, registry, repository, &self.helpers(), looked);
-        let copied = self.in_file(&path, false, registry, repository, looked);
-        match (live, copied) {
-            (None, copied) => Ok(copied?.map(|found| Found::in_file(path, found))),
-            (Some(live), Ok(Some(found))) if tekton::written(&path) > live.written => {
-                Ok(Some(Found::in_file(path, found)))
+        let live =
+            secrets.and_then(|secrets| tekton::find(secrets, registry, repository, &self.helpers(), looked));
+        let mut copied: Option<(PathBuf, Match)> = None;
+        for path in copies {
+            let found = match self.in_file(&path, false, registry, repository, looked) {
+                Ok(found) => found,
+                // A secret is as good as what was made of it.
+                Err(_) if live.is_some() => None,
+                Err(error) => return Err(error),
+            };
+            let later = |other: &Path| tekton::written(&path) > tekton::written(other);
+            if let Some(found) = found
+                && copied.as_ref().is_none_or(|(other, _)| later(other))
+            {
+                copied = Some((path, found));
             }
-            (Some(live), _) => Ok(Some(Found::in_file(live.path, live.found))),
         }
+        Ok(match (live, copied) {
+            (Some(live), Some((path, _))) if tekton::written(&path) <= live.written => {
+                Some(Found::in_file(live.path, live.found))
+            }
+            (_, Some((path, found))) => Some(Found::in_file(path, found)),
+            (Some(live), None) => Some(Found::in_file(live.path, live.found)),
+            (None, None) => None,
+        })
     }
 
     /// Where to look, in order.
@@ -268,24 +299,18 @@ impl Credentials {
         let config =
             env.xdg_config_home.clone().or_else(|| env.home.as_ref().map(|home| home.join(".config")));
         let home = |name: &str| env.home.as_ref().map(|home| home.join(name));
-        let docker = match (home(".docker/config.json"), &env.tekton_secrets) {
-            (Some(path), Some(secrets)) => Some(Place::Copy { path, secrets: secrets.clone() }),
-            (Some(path), None) => Some(file(path)),
-            // Without a home there is no copy, but the secrets are there.
-            (None, Some(secrets)) => {
-                Some(Place::Copy { path: PathBuf::from("/.docker/config.json"), secrets: secrets.clone() })
-            }
-            (None, None) => None,
-        };
-        [
-            Some(file(self.runtime_file())),
-            config.map(|directory| file(directory.join("containers/auth.json"))),
-            docker,
-            home(".dockercfg").map(file),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let copies: Vec<_> = home(DOCKER_FILE)
+            .into_iter()
+            .chain(env.tekton_creds.as_ref().map(|directory| directory.join(DOCKER_FILE)))
+            .collect();
+        let RuntimeFiles { login, others, .. } = RuntimeFiles::of(env);
+        std::iter::once(login)
+            .chain(others)
+            .chain(config.map(|directory| directory.join("containers/auth.json")))
+            .map(file)
+            .chain([Place::Docker { copies, secrets: env.tekton_secrets.clone() }])
+            .chain(home(".dockercfg").map(file))
+            .collect()
     }
 
     /// The one file that was named, where one was.
@@ -295,16 +320,18 @@ impl Credentials {
         named.or_else(|| env.docker_config.as_ref().map(|directory| directory.join("config.json")))
     }
 
-    fn runtime_file(&self) -> PathBuf {
-        match &self.options.env.xdg_runtime_dir {
-            Some(directory) => directory.join("containers/auth.json"),
-            None => Path::new("/run/containers").join(self.options.env.uid.to_string()).join("auth.json"),
-        }
-    }
-
     /// The file that a login is kept in: the one that is named, else the first of the default ones.
     pub(crate) fn login_file(&self) -> PathBuf {
-        self.named_file().unwrap_or_else(|| self.runtime_file())
+        self.named_file().unwrap_or_else(|| RuntimeFiles::of(&self.options.env).login)
+    }
+
+    /// Makes sure that nobody else can read what is written to [`Credentials::login_file`].
+    pub(crate) fn claim_login_directory(&self) -> Result<()> {
+        if self.named_file().is_some() {
+            return Ok(());
+        }
+        let files = RuntimeFiles::of(&self.options.env);
+        files.claim().map_err(|source| Error::AuthfileWrite { path: files.login, source })
     }
 
     /// The helper that keeps the credential of a host, by the word of the file that a login is kept in, with the name
@@ -322,10 +349,10 @@ enum Place {
         path: PathBuf,
         required: bool,
     },
-    /// Docker's own file, with the directory of the secrets that Tekton copies into it.
-    Copy {
-        path: PathBuf,
-        secrets: PathBuf,
+    /// Docker's own file, where Tekton puts it, with the secrets that it is made of.
+    Docker {
+        copies: Vec<PathBuf>,
+        secrets: Option<PathBuf>,
     },
 }
 
@@ -433,6 +460,7 @@ mod tests {
             service_account: ServiceAccountOptions {
                 dir: dir.path().to_path_buf(),
                 registries: vec!["default-route.apps.example".to_owned()],
+                ..ServiceAccountOptions::default()
             },
             ..CredentialOptions::default()
         });

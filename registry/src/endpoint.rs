@@ -45,6 +45,10 @@ impl Endpoint {
         self.join(&format!("{repository}/manifests/{selector}"))
     }
 
+    pub(crate) fn tags(&self, repository: &str) -> Url {
+        self.join(&format!("{repository}/tags/list"))
+    }
+
     pub(crate) fn blob(&self, repository: &str, digest: &Digest) -> Url {
         self.join(&format!("{repository}/blobs/{digest}"))
     }

@@ -176,6 +176,14 @@ pub enum Error {
         /// Where the credential came from, and the way out.
         tried: String,
     },
+    /// The push would be refused at its end.
+    #[error("cannot push to {destination}: {reason}")]
+    WouldBeDenied {
+        /// The repository with its host.
+        destination: String,
+        /// What is missing, how that is known, and the way out.
+        reason: String,
+    },
     /// A login that the registry does not take.
     #[error("logging into {key:?}: invalid username/password")]
     Login {
@@ -299,6 +307,7 @@ impl Error {
     pub fn is_credentials(&self) -> bool {
         match self {
             Self::Denied { .. }
+            | Self::WouldBeDenied { .. }
             | Self::AuthfileRead { .. }
             | Self::Authfile { .. }
             | Self::Login { .. }

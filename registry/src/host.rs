@@ -123,29 +123,69 @@ impl Host {
 
     async fn find_endpoint(&self) -> Result<Endpoint> {
         let https = Endpoint::new(&self.registry, true)?.with_veil(self.veil());
-        match self.ping(&https).await {
-            Ok(_) => Ok(https),
-            Err(
-                error @ (Error::PlainHttp { .. }
-                | Error::Connect { .. }
-                | Error::Transfer { .. }
-                | Error::Tls { .. }),
-            ) if !self.verify() => {
-                let http = Endpoint::new(&self.registry, false)?.with_veil(self.veil());
-                match self.ping(&http).await {
-                    // What a server on https says to plain http: what went wrong was in TLS, a client's certificate
-                    // for one, and a password would go where everybody can read it.
-                    Ok(StatusCode::BAD_REQUEST) => Err(error),
-                    Ok(_) => {
-                        tracing::debug!(registry = self.registry, "spoken to in plain http");
-                        Ok(http)
-                    }
-                    // The registry may well answer only in a moment: what it says in http is then of more use.
-                    Err(in_http @ Error::Status { .. }) => Err(in_http),
-                    Err(_) => Err(error),
-                }
+        if self.verify() {
+            return self.ping(&https).await.map(|_| https);
+        }
+        let http = Endpoint::new(&self.registry, false)?.with_veil(self.veil());
+        if lock(&self.shared.plain).contains(&self.registry) {
+            return Ok(http);
+        }
+        if self.speaks_https(&https, &http).await? {
+            return Ok(https);
+        }
+        tracing::debug!(registry = self.registry, "spoken to in plain http");
+        lock(&self.shared.plain).insert(self.registry.clone());
+        Ok(http)
+    }
+
+    /// Whether a registry whose certificate is not verified speaks https, and not plain http. A server that leaves the
+    /// TLS handshake unanswered is asked in plain http as well, but https counts if it answers first: it may be slow.
+    async fn speaks_https(&self, https: &Endpoint, http: &Endpoint) -> Result<bool> {
+        let mut in_https = std::pin::pin!(self.ping(https));
+        let mut in_http = std::pin::pin!(self.ping_in_plain_http(http));
+        let mut patience = std::pin::pin!(tokio::time::sleep(self.shared.options.timeouts.hello));
+        let (mut waited, mut answer_in_http) = (false, None);
+        let error = loop {
+            tokio::select! {
+                answer = &mut in_https => match answer {
+                    Ok(_) => return Ok(true),
+                    Err(error) => break error,
+                },
+                () = &mut patience, if !waited => waited = true,
+                answer = &mut in_http, if waited && answer_in_http.is_none() => match answer {
+                    Ok(()) => return Ok(false),
+                    Err(error) => answer_in_http = Some(error),
+                },
             }
-            Err(error) => Err(error),
+        };
+        if !matches!(
+            error,
+            Error::PlainHttp { .. } | Error::Connect { .. } | Error::Transfer { .. } | Error::Tls { .. }
+        ) {
+            return Err(error);
+        }
+        let in_http = match answer_in_http {
+            Some(error) => Err(error),
+            None => in_http.await,
+        };
+        match in_http {
+            Ok(()) => Ok(false),
+            // The registry may well answer only in a moment: what it says in http is then of more use.
+            Err(in_http @ Error::Status { .. }) => Err(in_http),
+            Err(_) => Err(error),
+        }
+    }
+
+    async fn ping_in_plain_http(&self, http: &Endpoint) -> Result<()> {
+        let limit = self.shared.options.timeouts.connect;
+        let unanswered =
+            |reason: &str| Error::Answer { what: self.shown(&http.ping()), reason: reason.to_owned() };
+        match tokio::time::timeout(limit, self.ping(http)).await {
+            // What a server on https says to plain http: what went wrong was in TLS, a client's certificate for one, and
+            // a password would go where everybody can read it.
+            Ok(Ok(StatusCode::BAD_REQUEST)) => Err(unanswered("it does not speak plain http")),
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(unanswered("it does not answer")),
         }
     }
 

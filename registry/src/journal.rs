@@ -3,7 +3,8 @@
 //!
 //! Nothing depends on it: an entry that is old, damaged or of an upload that the registry has forgotten is dropped, and
 //! the blob is sent from its start. A layer of which a file was written just now has none, for a further write might
-//! not show in the file's times.
+//! not show in the file's modification time. Where the change time of a file is another than it was, the states of the hash
+//! are not used: what the registry has is hashed again, and not sent again.
 //!
 //! An entry is written while the bytes go, when a signal or a failure ends the push, and before the request that makes
 //! a blob of the upload: then it has the layer's digests, and the next process asks for the blob before it does anything
@@ -47,6 +48,8 @@ pub(crate) struct Journal {
     registry: String,
     repository: String,
     identity: String,
+    /// The change times of the blob's files.
+    change_times: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +58,8 @@ struct Entry {
     registry: String,
     repository: String,
     identity: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    change_times: Option<String>,
     upload: String,
     /// Offsets, each with the state of the hash there.
     checkpoints: Vec<(u64, String)>,
@@ -81,11 +86,12 @@ impl Note {
 
 impl Journal {
     /// The place of a blob on its way to a repository, in a push of `total` bytes; `None` where there is no directory for
-    /// it, or where another process has it. `identity` is what the blob is made of, or its digest.
+    /// it, or where another process has it. `identity` is what the blob is made of, with the change times of its files, or
+    /// its digest.
     pub(crate) fn open(
         options: &RegistryOptions,
         (registry, repository): (&str, &str),
-        identity: String,
+        (identity, change_times): (String, Option<String>),
         total: u64,
     ) -> Option<Self> {
         let store = StateStore::new(options.root.as_deref()?, "uploads");
@@ -105,6 +111,7 @@ impl Journal {
             registry,
             repository,
             identity,
+            change_times,
         })
     }
 
@@ -118,10 +125,13 @@ impl Journal {
             return None;
         }
         let checkpoints = Checkpoints::every(self.checkpoint_step);
-        for (offset, state) in &entry.checkpoints {
+        // Bytes before a checkpoint are not hashed again: for sure they are those that were.
+        let unchanged = entry.change_times.is_some() && entry.change_times == self.change_times;
+        for (offset, state) in entry.checkpoints.iter().filter(|_| unchanged) {
             checkpoints.keep(Checkpoint::from_state(*offset, &STANDARD.decode(state).ok()?)?);
         }
-        Some(Partial { done: entry.done, ..Partial::new(Url::parse(&entry.upload).ok()?, checkpoints) })
+        let (done, touched) = if unchanged { (entry.done, None) } else { (None, entry.done) };
+        Some(Partial { done, touched, ..Partial::new(Url::parse(&entry.upload).ok()?, checkpoints) })
     }
 
     /// Writes how far the blob is, until it is dropped: at the first checkpoint, and then where the last one lies a step
@@ -162,6 +172,7 @@ impl Journal {
             registry: self.registry.clone(),
             repository: self.repository.clone(),
             identity: self.identity.clone(),
+            change_times: self.change_times.clone(),
             upload: upload.to_string(),
             checkpoints: checkpoints.iter().map(|c| (c.offset(), STANDARD.encode(c.state()))).collect(),
             done: done.cloned(),
@@ -205,7 +216,8 @@ mod tests {
         let root = Some(directory.path().to_owned());
         let options = RegistryOptions { root, checkpoint_step, ..RegistryOptions::default() };
         let journal =
-            Journal::open(&options, ("registry.example", "a/b"), "identity".repeat(10), total).unwrap();
+            Journal::open(&options, ("registry.example", "a/b"), ("identity".repeat(10), None), total)
+                .unwrap();
         let upload =
             Mutex::new(Url::parse(&format!("https://registry.example/{}", "x".repeat(900))).unwrap());
         let checkpoints = Checkpoints::every(checkpoint_step);

@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod chunks;
 mod client;
+mod cluster;
 mod conf;
 mod credentials;
 mod endpoint;

@@ -111,6 +111,7 @@ impl Logins {
             let stored = self.credentials.helpers().store(&helper, &server, user, password);
             return stored.map_err(|failure| helper_error(&path, &helper, &failure));
         }
+        self.credentials.claim_login_directory()?;
         let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
         change(&path, |fields| {
             section(&path, fields, "auths")?.insert(key.to_owned(), serde_json::json!({"auth": auth}));

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::auth::Challenge;
+use crate::cluster::Cluster;
 use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
@@ -44,7 +45,97 @@ pub(crate) async fn admit(repository: &Repository) -> Result<()> {
         }
     };
     repository.cancel(&upload).await;
+    for unknown in foresee(repository).await? {
+        tracing::info!("not known before the push: {unknown}");
+    }
     Ok(())
+}
+
+/// What an upload that is begun does not tell: whether the manifest will be taken. What cannot be found out either comes
+/// back in words.
+///
+/// # Errors
+/// [`Error::Destination`] and [`Error::WouldBeDenied`], where the manifest is known to be refused.
+pub(crate) async fn foresee(repository: &Repository) -> Result<Vec<String>> {
+    let (host, name) = (&*repository.host, repository.access.repository.as_str());
+    let Some((project, stream)) = name.split_once('/').filter(|_| is_openshift(host)) else {
+        return Ok(vec![
+            "whether a quota has room for the image: registries tell when a blob or the manifest is put"
+                .to_owned(),
+        ]);
+    };
+    let quota = format!(
+        "whether the quotas and LimitRanges of the project {project} have room for the image: see `oc describe \
+         quota,limits -n {project}`"
+    );
+    let has_stream = has_stream(repository).await;
+    if has_stream == Some(true) {
+        return Ok(vec![quota]);
+    }
+    let found = host.credentials().find_for(host.registry(), name).await?;
+    let said = Said::of(host, &found, project).await;
+    if said.has_project == Some(false) {
+        return Err(Error::Destination {
+            destination: format!("{}/{name}", host.registry()),
+            reason: no_project(project),
+        });
+    }
+    match said.may_make_streams {
+        Some(true) => Ok(vec![quota]),
+        Some(false) if has_stream == Some(false) => Err(Error::WouldBeDenied {
+            destination: format!("{}/{name}", host.registry()),
+            reason: format!(
+                "there is no ImageStream {stream} in the project {project}, and {} may not make one, as the cluster's \
+                 API says; {}",
+                found.origin,
+                make_stream(&found, project, stream)
+            ),
+        }),
+        _ => Ok(vec![
+            format!(
+                "whether the project {project} is there, and whether the ImageStream {stream} is there or may be made (the \
+                 right `create` on imagestreams, which system:image-pusher lacks)"
+            ),
+            quota,
+        ]),
+    }
+}
+
+/// What the cluster's API says of a project to those whose token it is.
+#[derive(Default)]
+struct Said {
+    has_project: Option<bool>,
+    may_make_streams: Option<bool>,
+}
+
+impl Said {
+    async fn of(host: &Host, found: &Found, project: &str) -> Self {
+        let Some(cluster) = Cluster::of(host, found) else { return Self::default() };
+        Self {
+            has_project: cluster.has_project(project).await,
+            may_make_streams: cluster.may_make_streams(project).await,
+        }
+    }
+}
+
+/// Whether the ImageStream of a repository is there: OpenShift's registry has tags of no other.
+async fn has_stream(repository: &Repository) -> Option<bool> {
+    let (host, name) = (&*repository.host, repository.access.repository.as_str());
+    let url = host.endpoint().await.ok()?.tags(name);
+    let answer = host.call(Call::new(&repository.access, Method::GET, url, &[200, 404])).await.ok()?;
+    Some(answer.status() == reqwest::StatusCode::OK)
+}
+
+fn no_project(project: &str) -> String {
+    format!("there is no project {project}; make it with `oc new-project {project}`, or push to another one")
+}
+
+fn make_stream(found: &Found, project: &str, stream: &str) -> String {
+    let (role, subject) = grant(found, project);
+    format!(
+        "make it with `oc create imagestream {stream} -n {project}`, or let an administrator of the project run `oc policy \
+         add-role-to-user {role} {subject} -n {project}`"
+    )
 }
 
 async fn authenticate(repository: &Repository) -> Result<()> {
@@ -143,17 +234,51 @@ async fn openshift(repository: &Repository, found: &Found, status: u16) -> Strin
              --show-token` shows one for --creds USER:TOKEN, and --sa-dir names a pod's ServiceAccount"
         );
     }
-    let (role, subject) = grant(found, project);
-    let command = format!("`oc policy add-role-to-user {role} {subject} -n {project}`");
     if status == 403 {
-        return format!(
-            "{origin}; the quota of the project {project} may be used up, or the role lacks the right to create an \
-             ImageStream, as system:image-pusher does: see `oc describe quota -n {project}`, or run {command}"
-        );
+        let reasons = refused_image(repository, found, project).await;
+        return format!("{origin}; that token may push there, but the cluster refused the image: {reasons}");
     }
+    let (role, subject) = grant(found, project);
     format!(
-        "{origin}; that token is good, but may not push there: let an administrator of the project run {command}"
+        "{origin}; that token is good, but may not push there: let an administrator of the project run `oc policy \
+         add-role-to-user {role} {subject} -n {project}`"
     )
+}
+
+/// Why the cluster may have refused an image (CreateImageStreamMapping of openshift/image-registry): the registry keeps
+/// the reason in its log, and answers with the one word for all of them.
+async fn refused_image(repository: &Repository, found: &Found, project: &str) -> String {
+    let said = Said::of(&repository.host, found, project).await;
+    if said.has_project == Some(false) {
+        return no_project(project);
+    }
+    let mut reasons = Vec::new();
+    if said.has_project.is_none() {
+        reasons.push(format!(
+            "the project {project} is not there: look with `oc get project {project}`, make it with `oc new-project \
+             {project}`"
+        ));
+    }
+    reasons.push(format!(
+        "a quota of the project is used up, or a LimitRange (type openshift.io/Image) takes no image of this size: see `oc \
+         describe quota,limits -n {project}`"
+    ));
+    if said.may_make_streams != Some(true) && has_stream(repository).await != Some(true) {
+        let stream = repository.access.repository.split_once('/').map_or("NAME", |(_, stream)| stream);
+        reasons.push(format!(
+            "the ImageStream {stream} is not there and the token may not make it, as with the role system:image-pusher: {}",
+            make_stream(found, project, stream)
+        ));
+    }
+    match reasons.as_slice() {
+        [only] => only.clone(),
+        several => format!("one of these, which the registry does not say. {}", numbered(several)),
+    }
+}
+
+fn numbered(reasons: &[String]) -> String {
+    let number = |(at, reason): (usize, &String)| format!("({}) {reason}", at + 1);
+    reasons.iter().enumerate().map(number).collect::<Vec<_>>().join("; ")
 }
 
 /// The role that allows a push and whom it is for, as `oc policy` takes them: the token says whose it is, and that is

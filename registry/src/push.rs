@@ -30,6 +30,7 @@ use crate::profile::UploadStyle;
 use crate::reference::Reference;
 use crate::upload::Repository;
 use claims::Claims;
+use course::Noted;
 
 /// A repository on a registry, to push an image to.
 pub struct RegistrySink {
@@ -140,6 +141,14 @@ impl RegistrySink {
         let hash_first = one_so_large || self.repository.profile().upload == UploadStyle::Monolithic;
         // What an earlier push of it had sent to its last byte may be a blob by now.
         let noted = if new.known.is_none() { self.noted_layer(new) } else { None };
+        let hash_first = hash_first
+            || match noted.as_ref().and_then(Noted::touched) {
+                Some(touched) => {
+                    let blob = &touched.descriptor;
+                    self.repository.has(blob.digest(), blob.size()).await?
+                }
+                None => false,
+            };
         let known = match new.known.as_ref().or_else(|| noted.as_ref()?.done()) {
             Some(known) => Some(known.clone()),
             None if hash_first => {

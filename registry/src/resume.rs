@@ -35,11 +35,13 @@ pub(crate) struct Partial {
     pub(crate) checkpoints: Checkpoints,
     /// The digests of the layer, once all its bytes went: only the last request is missing.
     pub(crate) done: Option<Layer>,
+    /// The same, where a change time of the layer's files is another by now.
+    pub(crate) touched: Option<Layer>,
 }
 
 impl Partial {
     pub(crate) fn new(upload: Url, checkpoints: Checkpoints) -> Self {
-        Self { upload: Mutex::new(upload), offset: 0, unsure: false, checkpoints, done: None }
+        Self { upload: Mutex::new(upload), offset: 0, unsure: false, checkpoints, done: None, touched: None }
     }
 
     pub(crate) fn url(&self) -> Url {

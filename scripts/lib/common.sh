@@ -30,7 +30,7 @@ as_root() {
 }
 
 # ensure_tools COMMAND=PACKAGE...: installs the packages of the commands that are not there, and asks
-# nothing of apt when all are.
+# nothing of apt when all are. Services that come with them are neither started nor enabled.
 ensure_tools() {
     local pair packages=()
     for pair in "$@"; do
@@ -39,9 +39,7 @@ ensure_tools() {
     ((${#packages[@]})) || return 0
     say "Installing: ${packages[*]}"
     command -v apt-get >/dev/null || die "no apt-get here; install these yourself: ${packages[*]}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        -o Dpkg::Use-Pty=0 "${packages[@]}" </dev/null >/dev/null
+    as_root "$root/scripts/lib/install.sh" "${packages[@]}"
 }
 
 # A daemon may lie in sbin, which is not in a plain user's PATH.

@@ -1,10 +1,11 @@
 //! How a build's progress is shown: bars on a terminal, lines in a log, JSON for machines, or not at all.
 
 mod json;
+mod line;
 mod plain;
+mod totals;
 mod tty;
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,24 +16,30 @@ use crate::args::ProgressStyle;
 /// How long a log is silent about a layer at most.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The display that was asked for.
+/// The display that was asked for; where the terminal cannot show lines that change, they are written one by one.
 pub(crate) fn display(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
-    if quiet {
-        return Arc::new(NoProgress);
-    }
-    match style {
-        ProgressStyle::Auto if std::io::stderr().is_terminal() => Arc::new(tty::Bars::new()),
-        ProgressStyle::Auto | ProgressStyle::Plain => Arc::new(plain::Lines::new(PLAIN_INTERVAL)),
-        ProgressStyle::Tty => Arc::new(tty::Bars::new()),
-        ProgressStyle::Json => Arc::new(json::JsonLines::new()),
-        ProgressStyle::None => Arc::new(NoProgress),
-    }
+    display_of(style, quiet, true)
 }
 
 /// The display of what is done before there is a plan: bases that are looked through. That their layers have arrived is
 /// said when the image is put together.
 pub(crate) fn display_of_bases(style: ProgressStyle, quiet: bool) -> Arc<dyn Progress> {
-    Arc::new(Unfinished(display(style, quiet)))
+    display_of(style, quiet, false)
+}
+
+fn display_of(style: ProgressStyle, quiet: bool, tells_finished: bool) -> Arc<dyn Progress> {
+    let display: Arc<dyn Progress> = match style {
+        _ if quiet => return Arc::new(NoProgress),
+        ProgressStyle::None => return Arc::new(NoProgress),
+        ProgressStyle::Auto | ProgressStyle::Tty if tty::is_possible() => {
+            return Arc::new(tty::Bars::new(tells_finished));
+        }
+        ProgressStyle::Auto | ProgressStyle::Tty | ProgressStyle::Plain => {
+            Arc::new(plain::Lines::new(PLAIN_INTERVAL))
+        }
+        ProgressStyle::Json => Arc::new(json::JsonLines::new()),
+    };
+    if tells_finished { display } else { Arc::new(Unfinished(display)) }
 }
 
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl Effort {
         if let Some(peak) = self.usage.peak_memory {
             lines.push(format!("memory   {} at most", HumanBytes(peak)));
         }
-        lines.push(format!("time     {:.2} s{}", self.elapsed.as_secs_f64(), rate(layers, self.elapsed)));
+        lines.push(format!("time     {:.2} s{}", self.elapsed.as_secs_f64(), self.rate(layers)));
         lines
     }
 
@@ -66,21 +66,25 @@ impl Effort {
         ];
         report.extend(fields.map(|(name, value)| (name.to_owned(), value)));
     }
-}
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "for people"
-)]
-fn rate<'a>(layers: impl Iterator<Item = &'a AssembledLayer>, elapsed: Duration) -> String {
-    let worked = |layer: &&AssembledLayer| {
-        !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
-    };
-    let bytes: u64 = layers.filter(worked).map(|l| l.layer.descriptor.size()).sum();
-    if bytes == 0 || elapsed.is_zero() {
-        return String::new();
+    /// How fast the new layers went; nothing where none of their bytes was read or sent.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "for people"
+    )]
+    fn rate<'a>(&self, layers: impl Iterator<Item = &'a AssembledLayer>) -> String {
+        let worked = |layer: &&AssembledLayer| {
+            !layer.from_base && !matches!(layer.outcome, Outcome::Present | Outcome::Mounted { .. })
+        };
+        let bytes: u64 = layers.filter(worked).map(|l| l.layer.descriptor.size()).sum();
+        // A layer whose digest is remembered is not read, and what a list's images share goes once.
+        let bytes = bytes.min(self.read.max(self.sent));
+        if bytes == 0 || self.elapsed.is_zero() {
+            return String::new();
+        }
+        let rate = bytes as f64 / self.elapsed.as_secs_f64();
+        format!(", {}/s of the image's new layers", HumanBytes(rate as u64))
     }
-    format!(", {}/s of the image's new layers", HumanBytes((bytes as f64 / elapsed.as_secs_f64()) as u64))
 }

@@ -196,7 +196,7 @@ impl ImageSink for ArchiveSink {
         watch.phase(Phase::Writing);
         let compression =
             if self.kind == ArchiveKind::Docker { Compression::None } else { layer.compression };
-        let mut reader = LayerReader::new(&layer.layer, compression, read);
+        let mut reader = LayerReader::new(&layer.layer, compression, read).with_known(layer.known.as_ref());
         let (line, failed) = (watch.clone(), self.write_error());
         let mut state = self.take()?;
         let write = move |cancel: &Cancel| {

@@ -42,6 +42,19 @@ pub enum Error {
         /// What is different.
         breach: FenceBreach,
     },
+    /// A layer's files have other bytes than its digest was taken of, under the same sizes and modification times.
+    #[error(
+        "{what} was written to and its modification time set back: its layer has the digest {actual}, and had {expected}; \
+         no tag moved, build the image again"
+    )]
+    Altered {
+        /// The layer, and where its files are.
+        what: String,
+        /// The digest that is remembered or recorded.
+        expected: Box<Digest>,
+        /// The digest of the bytes.
+        actual: Box<Digest>,
+    },
     /// The bytes of a blob are not those that its digest names.
     #[error("{what}: expected {expected}, got {actual}")]
     DigestMismatch {
@@ -148,6 +161,11 @@ pub enum FenceBreach {
     },
     /// Written to, its length unchanged.
     Modified,
+    /// Its change time alone is another: its owner, mode, names or attributes changed, or it was written to and its
+    /// modification time set back.
+    Touched,
+    /// Other bytes under the same length and modification time.
+    Rewritten,
     /// It ended while it was read.
     Truncated {
         /// The offset at which bytes were missing.
@@ -165,7 +183,9 @@ impl fmt::Display for FenceBreach {
                 write!(f, "it grew from {expected} to {actual} bytes")
             }
             Self::Size { expected, actual } => write!(f, "it shrank from {expected} to {actual} bytes"),
-            Self::Modified => f.write_str("its modification or change time is another"),
+            Self::Modified => f.write_str("its modification time is another"),
+            Self::Touched => f.write_str("its change time is another"),
+            Self::Rewritten => f.write_str("it was written to, and its modification time set back"),
             Self::Truncated { at } => write!(f, "it was truncated while it was read, at byte {at}"),
             Self::Removed => f.write_str("it is gone"),
         }

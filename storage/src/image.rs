@@ -20,6 +20,7 @@ use crate::layer::VirtualLayer;
 use crate::manifest_entry::ManifestEntry;
 use crate::parallel::blocking;
 use crate::platform::Platform;
+use crate::source::FileState;
 
 /// A digested layer: its descriptor as the manifest lists it, and its diff ID as the config does.
 ///
@@ -86,6 +87,8 @@ pub enum LayerOrigin {
         layer: VirtualLayer,
         /// How it is stored.
         compression: Compression,
+        /// Whether the files' change times are those that they had when it was digested.
+        state: FileState,
     },
 }
 

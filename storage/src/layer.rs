@@ -12,7 +12,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::ImageSource;
 use crate::packed::Packed;
-use crate::source::SourceFile;
+use crate::parallel::blocking;
+use crate::source::{FileState, SourceFile};
 
 /// A run of a layer's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,16 @@ impl Segment {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
             Self::Extent { len, .. } | Self::Packed { len, .. } | Self::Zeros(len) => *len,
+        }
+    }
+
+    /// The source file that the bytes lie in, or come out of.
+    #[must_use]
+    pub fn file(&self) -> Option<&SourceFile> {
+        match self {
+            Self::Extent { file, .. } => Some(file),
+            Self::Packed { packed, .. } => packed.file(),
+            Self::Inline(_) | Self::Zeros(_) => None,
         }
     }
 
@@ -107,40 +118,53 @@ impl VirtualLayer {
 
     /// The source files that the layer's bytes lie in; a file with several extents is named once for each.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
-        self.segments.iter().filter_map(|segment| match segment {
-            Segment::Extent { file, .. } => Some(file),
-            Segment::Packed { packed, .. } => packed.file(),
-            Segment::Inline(_) | Segment::Zeros(_) => None,
-        })
+        self.segments.iter().filter_map(Segment::file)
     }
 
-    /// The same layer, where all its files are unchanged since another process looked at them. What lies in images is had
-    /// from where `locate` finds the name of each image.
+    /// What errors about its bytes call the layer: by its title, and by where its files are.
+    #[must_use]
+    pub fn described(&self, title: &str) -> String {
+        let mut files: Vec<_> = self.files().map(SourceFile::path).collect();
+        files.dedup();
+        match files.as_slice() {
+            [] => format!("a file of the layer {}", title.trim()),
+            [only] => only.display().to_string(),
+            [first, rest @ ..] => {
+                format!("a file of the layer {} ({} or {} more)", title.trim(), first.display(), rest.len())
+            }
+        }
+    }
+
+    /// The same layer as this process sees it, where another one wrote it down; see [`SourceFile::renewed`]. What lies
+    /// in images is had from where `locate` finds the name of each image. [`FileState::Touched`] where a file is, or is
+    /// another by now.
     ///
     /// # Errors
-    /// See [`SourceFile::renewed`]; and those of `locate`.
-    pub fn renewed(&self, locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>) -> Result<Self> {
+    /// Those of `locate`.
+    pub fn renewed(
+        &self,
+        locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>,
+    ) -> Result<(Self, FileState)> {
         let mut files = HashMap::new();
         let mut streams: Vec<(&Packed, Packed)> = Vec::new();
+        let mut of_all = FileState::Same;
         let segments = self.segments.iter().map(|segment| {
             Ok(match segment {
                 Segment::Inline(_) | Segment::Zeros(_) => segment.clone(),
                 Segment::Extent { file, offset, len } => {
-                    let renewed = match files.get(file) {
-                        Some(renewed) => SourceFile::clone(renewed),
-                        None => {
-                            let renewed = file.renewed()?;
-                            files.insert(file, renewed.clone());
-                            renewed
-                        }
-                    };
-                    Segment::Extent { file: renewed, offset: *offset, len: *len }
+                    let renewed = files.entry(file).or_insert_with(|| {
+                        let (renewed, state) = file.renewed();
+                        of_all = of_all.max(state);
+                        renewed
+                    });
+                    Segment::Extent { file: renewed.clone(), offset: *offset, len: *len }
                 }
                 Segment::Packed { packed, offset, len, digest } => {
                     let renewed = match streams.iter().find(|(old, _)| *old == packed) {
                         Some((_, renewed)) => renewed.clone(),
                         None => {
-                            let renewed = packed.renewed(locate)?;
+                            let (renewed, state) = packed.renewed(locate)?;
+                            of_all = of_all.max(state);
                             streams.push((packed, renewed.clone()));
                             renewed
                         }
@@ -149,7 +173,17 @@ impl VirtualLayer {
                 }
             })
         });
-        Ok(Self::new(segments.collect::<Result<Vec<_>>>()?))
+        let segments = segments.collect::<Result<Vec<_>>>()?;
+        Ok((Self::new(segments), of_all))
+    }
+
+    /// Looks at all files, some of them side by side, on a thread that may wait for them.
+    ///
+    /// # Errors
+    /// See [`SourceFile::check_all`].
+    pub async fn check_files(&self) -> Result<FileState> {
+        let layer = self.clone();
+        blocking(move || SourceFile::check_all(layer.files())).await
     }
 
     /// The `len` bytes from `offset` on.

@@ -400,7 +400,8 @@ impl ImageSink for LayoutSink {
         }
         watch.phase(Phase::Writing);
         let mut file = self.temporary()?;
-        let mut reader = LayerReader::new(&layer.layer, layer.compression, read);
+        let mut reader =
+            LayerReader::new(&layer.layer, layer.compression, read).with_known(layer.known.as_ref());
         let (line, path) = (watch.clone(), self.blobs());
         let write = move |cancel: &Cancel| {
             while let Some(chunk) = reader.next_chunk()? {

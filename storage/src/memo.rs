@@ -1,8 +1,9 @@
 //! Remembered layer digests: a layer whose files all have the fences they had need not be hashed again.
 //!
 //! A memo is one small JSON file under the root directory, named by a hash over the layer's segments: inline bytes
-//! as they are, extents by inode, length, modification and change time of their file. The path and the device are
-//! not part of it, so that memos survive another mount of the same volume. Any change to any file gives another name.
+//! as they are, extents by inode, length and modification time of their file. The path and the device are not part of
+//! it, so that memos survive another mount of the same volume; nor is the change time, which chown, chmod and ln move. The
+//! change times are in the memo: where they are others now, the memo says what the digest most likely is, and no more.
 
 use std::fs;
 use std::io;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
+use crate::source::{Fence, FileState, SourceFile};
 
 /// A file that was written less than this before it was read is not remembered: a further write in the same tick of
 /// the file system's clock would leave its times as they are. Network file systems have coarse clocks that are not
@@ -28,22 +30,35 @@ const RACY: Duration = Duration::from_secs(2);
 pub struct MemoStore {
     directory: PathBuf,
     writes: bool,
+    trusts_mtime: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Memo {
     version: u32,
     layer: Layer,
+    /// The [`change_times`] of its files.
+    change_times: Option<String>,
+}
+
+/// What is remembered of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// What it was digested to.
+    pub layer: Layer,
+    /// Whether its files' change times are still the same. Where one is not, the file may have been written to and its
+    /// modification time set back.
+    pub state: FileState,
 }
 
 /// Goes up when the bytes that a layer's segments stand for, or the compressors, change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl MemoStore {
     /// The memos below `root`; nothing is created before the first one is written.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { directory: root.join("memo"), writes: true }
+        Self { directory: root.join("memo"), writes: true, trusts_mtime: false }
     }
 
     /// What is remembered, and nothing more: not even that it was needed.
@@ -52,9 +67,22 @@ impl MemoStore {
         Self { writes: false, ..self }
     }
 
+    /// What is remembered counts for files whose inode, size and modification time are the same, whatever their change
+    /// times are.
+    #[must_use]
+    pub fn trusting_mtime(self, trusts: bool) -> Self {
+        Self { trusts_mtime: trusts, ..self }
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub const fn trusts_mtime(&self) -> bool {
+        self.trusts_mtime
+    }
+
     /// The digested layer, where this very layer was digested before. A memo that cannot be read is none.
     #[must_use]
-    pub fn recall(&self, layer: &VirtualLayer, compression: Compression) -> Option<Layer> {
+    pub fn recall(&self, layer: &VirtualLayer, compression: Compression) -> Option<Recalled> {
         let path = self.path(layer, compression);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -72,7 +100,9 @@ impl MemoStore {
                 if plausible && self.writes {
                     used(&path);
                 }
-                plausible.then_some(memo.layer)
+                let same = memo.change_times.is_some_and(|then| then == hash_of_change_times(layer));
+                let state = if same { FileState::Same } else { FileState::Touched };
+                plausible.then_some(Recalled { layer: memo.layer, state })
             }
             Ok(_) => None,
             Err(error) => {
@@ -100,7 +130,8 @@ impl MemoStore {
             return Ok(false);
         }
         let path = self.path(layer, compression);
-        let memo = Memo { version: VERSION, layer: digested.clone() };
+        let change_times = change_times(layer, since);
+        let memo = Memo { version: VERSION, layer: digested.clone(), change_times };
         write_whole(&path, &crate::canonical_json(&memo))
             .map_err(|source| Error::Write { path, source })
             .map(|()| true)
@@ -118,20 +149,57 @@ impl MemoStore {
     }
 }
 
-/// Whether all files of the layer were last written so long before `since` that a write after it shows in their times.
+/// Whether all files of the layer were last written so long before `since` that a write after it shows in their
+/// modification times.
 #[must_use]
 pub fn is_settled(layer: &VirtualLayer, since: SystemTime) -> bool {
-    let settled = since.checked_sub(RACY).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    let settled = settled.map_or(0, |t| i128::try_from(t.as_nanos()).unwrap_or(i128::MAX));
-    layer.files().all(|file| file.fence().mtime_ns.max(file.fence().ctime_ns) <= settled)
+    settled(layer, since, |fence| fence.mtime_ns)
 }
 
-/// A name that no other layer has, in 64 hexadecimal digits, made of the layer's segments and not of its bytes: any
-/// change to any of its files gives another.
+/// The change times of the layer's files, as one hash; `None` where one is so short before `since` that a change after
+/// it may not show.
+#[must_use]
+pub fn change_times(layer: &VirtualLayer, since: SystemTime) -> Option<String> {
+    settled(layer, since, |fence| fence.ctime_ns).then(|| hash_of_change_times(layer))
+}
+
+fn hash_of_change_times(layer: &VirtualLayer) -> String {
+    let mut hasher = Hasher::new();
+    for file in layer.files() {
+        hasher.update(&file.fence().ctime_ns.to_le_bytes());
+    }
+    hasher.finish().digest().to_owned()
+}
+
+fn settled(layer: &VirtualLayer, since: SystemTime, time: impl Fn(&Fence) -> i128) -> bool {
+    let settled = since.checked_sub(RACY).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let settled = settled.map_or(0, |t| i128::try_from(t.as_nanos()).unwrap_or(i128::MAX));
+    layer.files().all(|file| time(file.fence()) <= settled)
+}
+
+/// A name that no other layer has, in 64 hexadecimal digits, made of the layer's segments and not of its bytes. It is the
+/// same on another mount, and whatever the change times of its files are: see [`change_times`].
 #[must_use]
 pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String {
+    identity(layer, compression, |_| 0)
+}
+
+/// As [`layer_identity`], for layers in one process: those that have the same key are made of the very same files.
+#[must_use]
+pub fn layer_key(layer: &VirtualLayer, compression: Compression) -> String {
+    identity(layer, compression, |fence| fence.device)
+}
+
+fn identity(layer: &VirtualLayer, compression: Compression, device: impl Fn(&Fence) -> u64) -> String {
     let mut hasher = Hasher::new();
-    hasher.update(format!("crossdock layer {compression:?}\n").as_bytes());
+    hasher.update(format!("crossdock layer {VERSION} {compression:?}\n").as_bytes());
+    let of_file = |hasher: &mut Hasher, file: &SourceFile| {
+        let fence = file.fence();
+        for number in [device(fence), fence.inode, fence.size] {
+            hasher.update(&number.to_le_bytes());
+        }
+        hasher.update(&fence.mtime_ns.to_le_bytes());
+    };
     for segment in layer.segments() {
         match segment {
             Segment::Inline(bytes) => {
@@ -144,14 +212,11 @@ pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String 
                 hasher.update(&len.to_le_bytes());
             }
             Segment::Extent { file, offset, len } => {
-                let fence = file.fence();
                 hasher.update(b"e");
-                for number in [*offset, *len, fence.inode, fence.size] {
+                for number in [*offset, *len] {
                     hasher.update(&number.to_le_bytes());
                 }
-                for time in [fence.mtime_ns, fence.ctime_ns] {
-                    hasher.update(&time.to_le_bytes());
-                }
+                of_file(&mut hasher, file);
             }
             Segment::Packed { packed, offset, len, digest } => {
                 hasher.update(b"p");
@@ -159,12 +224,7 @@ pub fn layer_identity(layer: &VirtualLayer, compression: Compression) -> String 
                     hasher.update(&number.to_le_bytes());
                 }
                 if let Some(file) = packed.file() {
-                    let fence = file.fence();
-                    hasher.update(&fence.inode.to_le_bytes());
-                    hasher.update(&fence.size.to_le_bytes());
-                    for time in [fence.mtime_ns, fence.ctime_ns] {
-                        hasher.update(&time.to_le_bytes());
-                    }
+                    of_file(&mut hasher, file);
                 }
                 // Without a file there is a digest, which says all.
                 hasher.update(digest.as_ref().map_or("", Digest::digest).as_bytes());

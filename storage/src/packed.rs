@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
 use crate::reader::ReadOptions;
-use crate::source::SourceFile;
+use crate::source::{FileState, SourceFile};
 
 /// A gap of so many bytes or less is read over, where reading could begin anew behind it.
 const GAP: u64 = 1 << 20;
@@ -78,11 +78,19 @@ impl Packed {
         self.layer().is_none_or(|(layer, _)| layer.descriptor.digest() != layer.diff_id.as_digest())
     }
 
-    /// The same bytes for another process: the file if it is unchanged, or the layer from what `locate` finds.
-    pub(crate) fn renewed(&self, locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>) -> Result<Self> {
+    /// The same bytes for another process: the file as it is now, or the layer from what `locate` finds.
+    pub(crate) fn renewed(
+        &self,
+        locate: &dyn Fn(&str) -> Result<Arc<dyn ImageSource>>,
+    ) -> Result<(Self, FileState)> {
         match &*self.0 {
-            Origin::File(file) => file.renewed().map(Self::of_file),
-            Origin::Layer { layer, locator, .. } => Self::of_layer(locate(locator)?, Layer::clone(layer)),
+            Origin::File(file) => {
+                let (file, state) = file.renewed();
+                Ok((Self::of_file(file), state))
+            }
+            Origin::Layer { layer, locator, .. } => {
+                Ok((Self::of_layer(locate(locator)?, Layer::clone(layer))?, FileState::Same))
+            }
         }
     }
 
@@ -116,8 +124,8 @@ pub(crate) struct PackedReader {
     packed: Packed,
     inner: Box<dyn Read + Send>,
     position: u64,
-    /// The open file, whose fence was checked.
-    file: Option<File>,
+    /// The open file, with the fence that it had when it was opened.
+    file: Option<(File, SourceFile)>,
 }
 
 impl PackedReader {
@@ -148,11 +156,11 @@ impl PackedReader {
         let what = packed.name();
         match &*packed.0 {
             Origin::File(source) => {
-                let file = source.open()?;
+                let (file, source) = source.open()?;
                 let again = |error| Error::Open { path: source.path().to_path_buf(), source: error };
                 let counted = Counted { file: file.try_clone().map_err(again)?, options: options.clone() };
                 let inner = Box::new(decode::decoder(counted, source.size(), &what)?);
-                Ok(Self { packed: packed.clone(), inner, position: 0, file: Some(file) })
+                Ok(Self { packed: packed.clone(), inner, position: 0, file: Some((file, source)) })
             }
             Origin::Layer { layer, source, .. } => {
                 let Some((source, runtime)) = source.clone() else {
@@ -192,11 +200,11 @@ impl PackedReader {
         Ok(())
     }
 
-    /// Whether the file is still what the build looked at.
-    pub(crate) fn check(&self) -> Result<()> {
-        match (&self.file, self.packed.file()) {
-            (Some(file), Some(source)) => source.check_open(file),
-            _ => Ok(()),
+    /// Whether the file is still what it was when it was opened.
+    pub(crate) fn check(&self) -> Result<FileState> {
+        match &self.file {
+            Some((file, source)) => source.check_open(file),
+            None => Ok(FileState::Same),
         }
     }
 

@@ -220,6 +220,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "on its thread")]
     async fn a_panic_on_a_blocking_thread_is_one_here() {
-        blocking(|| panic!("on its thread")).await
+        blocking(|| panic!("on its thread")).await;
     }
 }

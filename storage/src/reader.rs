@@ -9,7 +9,7 @@ use oci_spec::image::Descriptor;
 use crate::cancel::Cancel;
 use crate::digest::{DiffId, Digest};
 use crate::encode::{Compression, PieceEncoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, FenceBreach, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::{Segment, VirtualLayer};
@@ -18,7 +18,7 @@ use crate::packed::{Packed, PackedReader};
 use crate::parallel::in_parallel;
 use crate::progress::{Counters, LayerWatch};
 use crate::resume::Checkpoint;
-use crate::source::{IoMode, SourceFile};
+use crate::source::{FileState, IoMode, SourceFile};
 use crate::windows::Windows;
 
 /// Bytes of a chunk at most: small enough to be in the processor's cache still when it is sent after it was hashed.
@@ -43,6 +43,10 @@ pub struct ReadOptions {
 
 /// Reads a layer once, from its first byte to its last.
 ///
+/// Where the change time of a file moves while it is read, and nothing else of its fence, that says nothing of its
+/// bytes: the layer is then read a second time, for its digest alone, which must come out the same. Where the digest is
+/// known already it need not be read, for that is the second time.
+///
 /// # Errors
 /// Of all its reading: [`Error::Changed`] where a file is not, or no longer, what the build looked at (checked on
 /// the open file before its first byte and after its last), [`Error::Open`], [`Error::Read`]; [`Error::Interrupted`] where
@@ -57,6 +61,8 @@ pub struct LayerReader {
     /// Where reading began, and where giving out begins.
     began: u64,
     give_from: u64,
+    /// What is known of the layer's tar.
+    expected: Option<DiffId>,
     complete: bool,
 }
 
@@ -93,6 +99,7 @@ impl LayerReader {
             stored: 0,
             began: 0,
             give_from: 0,
+            expected: None,
             complete: false,
         }
     }
@@ -110,6 +117,7 @@ impl LayerReader {
             stored: checkpoint.offset(),
             began: checkpoint.offset(),
             give_from: offset,
+            expected: None,
             complete: false,
         }
     }
@@ -118,6 +126,13 @@ impl LayerReader {
     #[must_use]
     pub const fn with_start(mut self, offset: u64) -> Self {
         self.give_from = offset;
+        self
+    }
+
+    /// A layer whose digests are known from another reading. Who asked for it compares them, in any case.
+    #[must_use]
+    pub fn with_known(mut self, known: Option<&Layer>) -> Self {
+        self.expected = known.map(|known| known.diff_id.clone());
         self
     }
 
@@ -150,8 +165,7 @@ impl LayerReader {
                 Encoder::Identity => {
                     let Some(chunk) = self.raw.next_hashed(&mut self.diff_id)? else {
                         self.raw.check_before(self.began)?;
-                        self.complete = true;
-                        return Ok(None);
+                        return self.end();
                     };
                     self.stored += chunk.len() as u64;
                     if let Some(chunk) = behind(self.give_from, self.stored, &chunk) {
@@ -168,8 +182,7 @@ impl LayerReader {
                         }
                     }
                     if pieces.input_ended {
-                        self.complete = true;
-                        return Ok(None);
+                        return self.end();
                     }
                     match self.raw.next_hashed(&mut self.diff_id)? {
                         Some(chunk) => pieces.encoder.push(&chunk),
@@ -178,6 +191,28 @@ impl LayerReader {
                 }
             }
         }
+    }
+
+    /// After the last byte: those of a file whose change time moved meanwhile must be the same another time.
+    fn end(&mut self) -> Result<Option<Bytes>> {
+        if let Some(touched) = self.raw.touched.take() {
+            let tar = self.diff_id.clone().finish();
+            let again = match &self.expected {
+                Some(expected) => expected.as_digest().clone(),
+                None => {
+                    tracing::info!(
+                        path = %touched.path().display(),
+                        "the change time of a file moved while it was read: its layer is read once more, to be sure"
+                    );
+                    self.raw.again()?
+                }
+            };
+            if again != tar {
+                return Err(touched.changed(FenceBreach::Rewritten));
+            }
+        }
+        self.complete = true;
+        Ok(None)
     }
 
     /// Reads to the end, for the digests alone; `watch` is told the position.
@@ -253,6 +288,8 @@ struct RawReader {
     /// The stream that was read from last, and what was hashed of the large file in it that is under way.
     stream: Option<PackedReader>,
     hashed: Option<(Hasher, u64)>,
+    /// A file whose change time alone moved while it was read.
+    touched: Option<SourceFile>,
 }
 
 /// A small extent, and its place in the chunk that it is a part of.
@@ -303,6 +340,21 @@ impl RawReader {
             open: None,
             stream: None,
             hashed: None,
+            touched: None,
+        }
+    }
+
+    /// The digest of the whole tar, read once more.
+    fn again(&self) -> Result<Digest> {
+        let mut raw = Self::new(&self.layer, 0, &self.options);
+        let mut hasher = Hasher::new();
+        while raw.next_hashed(&mut hasher)?.is_some() {}
+        Ok(hasher.finish())
+    }
+
+    fn note(&mut self, file: Option<&SourceFile>, state: FileState) {
+        if state == FileState::Touched && self.touched.is_none() {
+            self.touched = file.cloned();
         }
     }
 
@@ -394,7 +446,7 @@ impl RawReader {
                     gathered.resize(start + usize::try_from(*len).expect("small"), 0);
                     let mut stream = self.stream_at(&packed, offset)?;
                     stream.read(&mut gathered[start..])?;
-                    stream.check()?;
+                    self.note(packed.file(), stream.check()?);
                     if let Some(expected) = digest {
                         check_digest(&stream, &expected, Hasher::digest(&gathered[start..]))?;
                     }
@@ -440,7 +492,7 @@ impl RawReader {
             }
             done += size as u64;
             if done == len {
-                stream.check()?;
+                self.note(packed.file(), stream.check()?);
                 if let Some(expected) = digest {
                     check_digest(&stream, expected, std::mem::take(&mut hasher).finish())?;
                 }
@@ -483,11 +535,12 @@ impl RawReader {
 
     /// After the last byte of a large extent: is the file still what it was?
     fn close_if_done(&mut self) -> Result<()> {
-        if let (Some(open), Some(Segment::Extent { len, .. })) =
+        if let (Some(open), Some(Segment::Extent { file, len, .. })) =
             (&self.open, self.layer.segments().get(self.segment))
             && self.within == *len
         {
-            open.windows.check()?;
+            let (file, state) = (file.clone(), open.windows.check()?);
+            self.note(Some(&file), state);
             self.open = None;
             self.segment += 1;
             self.within = 0;
@@ -496,18 +549,17 @@ impl RawReader {
     }
 
     /// Checks the files whose bytes lie before `offset` and were read by somebody else.
-    fn check_before(&self, offset: u64) -> Result<()> {
+    fn check_before(&mut self, offset: u64) -> Result<()> {
         let mut at = 0;
         let before = self.layer.segments().iter().take_while(|segment| {
             let begins = at;
             at += segment.len();
             begins < offset
         });
-        SourceFile::check_all(before.filter_map(|segment| match segment {
-            Segment::Extent { file, .. } => Some(file),
-            Segment::Packed { packed, .. } => packed.file(),
-            Segment::Inline(_) | Segment::Zeros(_) => None,
-        }))
+        let files: Vec<_> = before.filter_map(Segment::file).cloned().collect();
+        let state = SourceFile::check_all(&files)?;
+        self.note(files.first(), state);
+        Ok(())
     }
 
     /// Whether the bytes given out last are the file's, once they were touched.

@@ -11,10 +11,8 @@ use crate::encode::{Compression, ManifestFormat};
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
 use crate::layer::VirtualLayer;
-use crate::parallel::blocking;
 use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::ReadOptions;
-use crate::source::SourceFile;
 
 /// A layer of the image that this build makes, not yet digested unless it is remembered.
 #[derive(Debug, Clone)]
@@ -38,30 +36,27 @@ impl NewLayer {
         crate::hash::hash_layer(self.layer.clone(), self.compression, read.clone(), watch.clone()).await
     }
 
-    /// Whether the files are still what the build looked at: of a digest that is known, nobody may read the bytes again.
-    ///
-    /// # Errors
-    /// As [`SourceFile::check_all`].
-    pub async fn check_files(&self) -> Result<()> {
-        let layer = self.layer.clone();
-        blocking(move || SourceFile::check_all(layer.files())).await
-    }
-
     /// Whether the layer came out as it was known: documents that are written already name it.
     ///
     /// # Errors
-    /// [`Error::DigestMismatch`].
+    /// [`Error::Altered`].
     pub fn check(&self, digested: &Layer) -> Result<()> {
-        match &self.known {
-            Some(known) if known.descriptor.digest() != digested.descriptor.digest() => {
-                Err(Error::DigestMismatch {
-                    what: format!("the layer {} is not what was remembered of it", self.title.trim()),
-                    expected: known.descriptor.digest().clone(),
-                    actual: digested.descriptor.digest().clone(),
-                })
-            }
-            _ => Ok(()),
+        self.known.as_ref().map_or(Ok(()), |known| self.compare(known, digested))
+    }
+
+    /// As [`check`](Self::check), with what is known from somewhere else.
+    ///
+    /// # Errors
+    /// [`Error::Altered`].
+    pub fn compare(&self, known: &Layer, digested: &Layer) -> Result<()> {
+        let (expected, actual) = (known.descriptor.digest(), digested.descriptor.digest());
+        // A docker-archive has no compressed layers, whatever they were.
+        let another_form = known.descriptor.media_type() != digested.descriptor.media_type();
+        if known.diff_id == digested.diff_id && (expected == actual || another_form) {
+            return Ok(());
         }
+        let what = self.layer.described(&self.title);
+        Err(Error::Altered { what, expected: Box::new(expected.clone()), actual: Box::new(actual.clone()) })
     }
 }
 

@@ -44,19 +44,33 @@ impl Fence {
         }
     }
 
-    /// How `now` differs from this fence, if it does.
+    /// How `now` differs from this fence, if it does: [`FenceBreach::Touched`] where the change time alone is another.
     #[must_use]
     pub fn breach(&self, now: &Self) -> Option<FenceBreach> {
         if (self.device, self.inode) != (now.device, now.inode) {
             Some(FenceBreach::Replaced)
         } else if self.size != now.size {
             Some(FenceBreach::Size { expected: self.size, actual: now.size })
-        } else if (self.mtime_ns, self.ctime_ns) != (now.mtime_ns, now.ctime_ns) {
+        } else if self.mtime_ns != now.mtime_ns {
             Some(FenceBreach::Modified)
+        } else if self.ctime_ns != now.ctime_ns {
+            Some(FenceBreach::Touched)
         } else {
             None
         }
     }
+}
+
+/// What a look at a file has found whose inode, size and modification time are what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub enum FileState {
+    /// Its change time is what it was too: the bytes are the same.
+    Same,
+    /// Its change time alone is another. That is what chown, chmod, ln, mv and setfattr leave behind, and also who
+    /// writes to a file and sets its modification time back: the bytes are most likely the same, and must be read
+    /// to know it.
+    Touched,
 }
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
@@ -110,25 +124,30 @@ impl SourceFile {
         self.fence.size
     }
 
-    /// The same file, where it is unchanged since another process looked at it; the device number may be another now.
-    ///
-    /// # Errors
-    /// As [`check_by_path`](Self::check_by_path).
-    pub fn renewed(&self) -> Result<Self> {
-        let metadata = std::fs::metadata(&self.path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
-            _ => Error::Open { path: self.path.to_path_buf(), source },
-        })?;
-        let fence = Fence { device: metadata.dev(), ..self.fence };
-        let renewed = Self { path: Arc::clone(&self.path), fence };
-        renewed.check(&metadata).map(|()| renewed)
+    /// The same file as this process sees it, where another one looked at it: on the device that it is on now, and with
+    /// the change time that it has now. A file that is another by now keeps the rest of its fence, so that who reads it
+    /// is told.
+    pub fn renewed(&self) -> (Self, FileState) {
+        let Ok(metadata) = std::fs::metadata(&self.path) else { return (self.clone(), FileState::Touched) };
+        let now = Fence::of(&metadata);
+        let fence = Fence { device: now.device, ..self.fence };
+        let (fence, state) = match fence.breach(&now) {
+            None => (fence, FileState::Same),
+            Some(FenceBreach::Touched) => (now, FileState::Touched),
+            Some(_) => (fence, FileState::Touched),
+        };
+        (Self { path: Arc::clone(&self.path), fence }, state)
     }
 
-    /// Opens the file and checks the fence on the open descriptor.
-    pub(crate) fn open(&self) -> Result<File> {
+    /// Opens the file and checks the fence on the open descriptor. The file comes with the fence that it has now: its
+    /// change time may be another, for no byte was read yet.
+    pub(crate) fn open(&self) -> Result<(File, Self)> {
         let file = self.open_unchecked()?;
-        self.check_open(&file)?;
-        Ok(file)
+        let metadata = self.metadata_of(&file)?;
+        match self.check(&metadata) {
+            Ok(_) => Ok((file, Self { path: Arc::clone(&self.path), fence: Fence::of(&metadata) })),
+            Err(changed) => Err(self.check_by_path().err().unwrap_or(changed)),
+        }
     }
 
     fn open_unchecked(&self) -> Result<File> {
@@ -141,27 +160,38 @@ impl SourceFile {
     }
 
     /// Fills `buffer` with the bytes from `offset` on. The fence is checked once they are there, on the descriptor that
-    /// they came from: for a file that is read at once this says all that a check before could.
+    /// they came from: for a file that is read at once this says all that a check before could. Where the change time
+    /// alone has moved, the bytes are read twice and must be the same both times.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let file = self.open_unchecked()?;
         let read = file.read_exact_at(buffer, offset);
-        self.check_open(&file)?;
-        read.map_err(|error| read_error(self, offset, error.kind(), error))
+        let state = self.check_open(&file)?;
+        read.map_err(|error| read_error(self, offset, error.kind(), error))?;
+        if state == FileState::Same {
+            return Ok(());
+        }
+        let mut again = vec![0; buffer.len()];
+        let read = file.read_exact_at(&mut again, offset);
+        let _ = self.check_open(&file)?;
+        read.map_err(|error| read_error(self, offset, error.kind(), error))?;
+        if again == buffer { Ok(()) } else { Err(self.changed(FenceBreach::Rewritten)) }
     }
 
     /// Checks the fence on an open descriptor.
-    pub(crate) fn check_open(&self, file: &File) -> Result<()> {
-        let metadata =
-            file.metadata().map_err(|source| Error::Open { path: self.path.to_path_buf(), source })?;
+    pub(crate) fn check_open(&self, file: &File) -> Result<FileState> {
         // What stands at the path says more than the times of a file that was removed or replaced.
-        self.check(&metadata).map_err(|changed| self.check_by_path().err().unwrap_or(changed))
+        self.check(&self.metadata_of(file)?).map_err(|changed| self.check_by_path().err().unwrap_or(changed))
+    }
+
+    fn metadata_of(&self, file: &File) -> Result<Metadata> {
+        file.metadata().map_err(|source| Error::Open { path: self.path.to_path_buf(), source })
     }
 
     /// Checks the fence by path, without opening: for digests that are remembered.
     ///
     /// # Errors
     /// [`Error::Changed`] where the fence does not hold, [`Error::Open`] where the file cannot be looked at.
-    pub fn check_by_path(&self) -> Result<()> {
+    pub fn check_by_path(&self) -> Result<FileState> {
         match std::fs::metadata(&self.path) {
             Ok(metadata) => self.check(&metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.changed(FenceBreach::Removed)),
@@ -169,22 +199,28 @@ impl SourceFile {
         }
     }
 
-    /// As [`check_by_path`](Self::check_by_path), for many files: some of them side by side.
+    /// As [`check_by_path`](Self::check_by_path), for many files: some of them side by side. [`FileState::Touched`] where
+    /// one of them is.
     ///
     /// # Errors
     /// Of the first file in order that has one.
-    pub fn check_all<'a>(files: impl IntoIterator<Item = &'a Self>) -> Result<()> {
-        let mut files: Vec<_> = files.into_iter().collect();
-        in_parallel(&mut files, |file| file.check_by_path())
+    pub fn check_all<'a>(files: impl IntoIterator<Item = &'a Self>) -> Result<FileState> {
+        let mut files: Vec<_> = files.into_iter().map(|file| (file, FileState::Same)).collect();
+        in_parallel(&mut files, |(file, state)| {
+            *state = file.check_by_path()?;
+            Ok(())
+        })?;
+        Ok(files.into_iter().map(|(_, state)| state).max().unwrap_or(FileState::Same))
     }
 
     pub(crate) fn changed(&self, breach: FenceBreach) -> Error {
         Error::Changed { path: self.path.to_path_buf(), breach }
     }
 
-    fn check(&self, metadata: &Metadata) -> Result<()> {
+    fn check(&self, metadata: &Metadata) -> Result<FileState> {
         match self.fence.breach(&Fence::of(metadata)) {
-            None => Ok(()),
+            None => Ok(FileState::Same),
+            Some(FenceBreach::Touched) => Ok(FileState::Touched),
             Some(breach) => Err(self.changed(breach)),
         }
     }

@@ -10,12 +10,15 @@ use crate::cancel::Cancel;
 use crate::decode;
 use crate::entries::LayerArchive;
 use crate::entry::FileContent;
-use crate::error::{Error, Result};
+use crate::error::{Error, FenceBreach, Result};
 use crate::index::{IndexEntry, IndexKind, LayerIndex, List};
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
-use crate::source::SourceFile;
+use crate::source::{FileState, SourceFile};
 use crate::sparse::spread;
+
+/// How often an archive is looked through whose change time moves meanwhile: what is where in it must be known for sure.
+const READS: u32 = 3;
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: usize = 512;
@@ -37,8 +40,19 @@ impl SourceArchive {
     /// [`Error::Open`] and [`Error::Changed`]; [`Error::Unusable`] where the archive is damaged, and [`Error::Limit`] as
     /// [`LayerIndex::read`]; [`Error::Interrupted`] where `cancel` says so.
     pub fn read(file: &SourceFile, cancel: &Cancel) -> Result<Option<Self>> {
+        for _ in 0..READS {
+            let (archive, state) = Self::read_once(file, cancel)?;
+            if state == FileState::Same {
+                return Ok(archive);
+            }
+        }
+        Err(file.changed(FenceBreach::Touched))
+    }
+
+    fn read_once(file: &SourceFile, cancel: &Cancel) -> Result<(Option<Self>, FileState)> {
         let what = file.path().display().to_string();
-        let opened = file.open()?;
+        let (opened, file) = file.open()?;
+        let file = &file;
         let again =
             || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
         let mut plain = Checked { file: again()?, cancel: cancel.clone() };
@@ -57,17 +71,15 @@ impl SourceArchive {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
             let mut unpacked = decode::decoder(plain, file.size(), &what)?;
             // What cannot be decompressed is no archive that ADD would know.
-            let Ok(head) = head_of(&mut unpacked) else { return cancel.check().map(|()| None) };
-            if !is_header(&head) {
-                return Ok(None);
-            }
+            let head = head_of(&mut unpacked).ok().filter(|head| is_header(head));
+            let Some(head) = head else { return cancel.check().map(|()| (None, FileState::Same)) };
             let whole = io::Cursor::new(head).chain(unpacked);
             LayerArchive::new(whole, &what).confined().walk(|entry, _| add(entry))?;
             Some(Packed::of_file(file.clone()))
         };
-        file.check_open(&opened)?;
+        let state = file.check_open(&opened)?;
         let LayerIndex { entries } = list.into_index();
-        Ok(Some(Self { file: file.clone(), packed, entries }))
+        Ok((Some(Self { file: file.clone(), packed, entries }), state))
     }
 
     /// The bytes of an entry that is a file; `None` where they cannot be told.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use crate::error::{Error, FenceBreach, Result};
 use crate::map::{self, READ_WINDOW, WINDOW, Window};
 use crate::parallel::pool;
-use crate::source::{IoMode, SourceFile};
+use crate::source::{FileState, IoMode, SourceFile};
 
 /// The windows of an extent, in order.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ type Made = (Option<io::Result<(Window, u64)>>, Cursor);
 #[derive(Debug)]
 struct Extent {
     file: File,
+    /// With the fence that it had when it was opened.
     source: SourceFile,
     io: IoMode,
     end: u64,
@@ -50,9 +51,9 @@ struct Cursor {
 impl Windows {
     /// Opens the file, checks its fence, and begins at `offset`; `end` is where the extent ends in the file.
     pub(crate) fn open(source: &SourceFile, offset: u64, end: u64, io: IoMode) -> Result<Self> {
-        let file = source.open()?;
+        let (file, source) = source.open()?;
         let cursor = Cursor { offset, read: map::prefers_read(&file, io) };
-        let extent = Arc::new(Extent { file, source: source.clone(), io, end });
+        let extent = Arc::new(Extent { file, source, io, end });
         let several = end - offset > extent.size(cursor) as u64;
         let ahead = if several { Ahead::of(&extent, cursor) } else { Ahead::Inline(cursor) };
         Ok(Self { extent, ahead })
@@ -77,8 +78,8 @@ impl Windows {
         .map_err(|error| self.extent.error(error))
     }
 
-    /// Whether the file is still what the build looked at.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether the file is still what it was when it was opened.
+    pub(crate) fn check(&self) -> Result<FileState> {
         self.extent.source.check_open(&self.extent.file)
     }
 

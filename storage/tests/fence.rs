@@ -3,13 +3,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crossdock_storage::{
-    Cancel, Compression, Entry, EntryKind, Error, FenceBreach, FileContent, Hasher, IoMode, Layer, LayerPath,
-    LayerReader, LayerWatch, MemoStore, NewLayer, ReadOptions, SourceFile, VirtualLayer, encode_entries,
-    in_lanes,
+    Cancel, Compression, Entry, EntryKind, Error, FenceBreach, FileContent, FileState, Hasher, IoMode, Layer,
+    LayerPath, LayerReader, LayerWatch, MemoStore, NewLayer, ReadOptions, Recalled, SourceFile, VirtualLayer,
+    encode_entries, in_lanes,
 };
 
 const MIB: usize = 1 << 20;
@@ -212,13 +213,175 @@ fn a_memo_holds_as_long_as_its_fence_and_not_for_files_written_just_now() {
 
     let later = now + Duration::from_secs(5);
     assert!(memos.remember(&layer, Compression::None, &digested, later).unwrap());
-    assert_eq!(memos.recall(&layer, Compression::None), Some(digested.clone()));
+    let same = Some(Recalled { layer: digested, state: FileState::Same });
+    assert_eq!(memos.recall(&layer, Compression::None), same);
     assert_eq!(memos.recall(&layer, Compression::Zstd { level: 3 }), None, "another way to store it");
-    assert_eq!(memos.recall(&layer_of(&file), Compression::None), Some(digested), "looked at again");
+    assert_eq!(memos.recall(&layer_of(&file), Compression::None), same, "looked at again");
 
     std::thread::sleep(Duration::from_millis(30));
     fs::write(&file, vec![8; MIB]).unwrap();
     assert_eq!(memos.recall(&layer_of(&file), Compression::None), None, "the file is another now");
+}
+
+/// Moves the change time of a file, and nothing else of its fence.
+fn touch(file: &Path) {
+    let before = fs::metadata(file).unwrap();
+    // The file system's clock has ticks: let one pass.
+    std::thread::sleep(Duration::from_millis(30));
+    fs::set_permissions(file, before.permissions()).unwrap();
+    let after = fs::metadata(file).unwrap();
+    assert_eq!((before.ino(), before.size(), before.modified().unwrap()), {
+        (after.ino(), after.size(), after.modified().unwrap())
+    });
+    assert_ne!((before.ctime(), before.ctime_nsec()), (after.ctime(), after.ctime_nsec()));
+}
+
+/// Writes to a file and sets its modification time back.
+fn rewrite(file: &Path, offset: u64) {
+    let modified = fs::metadata(file).unwrap().modified().unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(b"other bytes", offset).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+fn digest(layer: &VirtualLayer) -> Layer {
+    LayerReader::new(layer, Compression::None, &ReadOptions::default()).drain(&LayerWatch::silent()).unwrap()
+}
+
+const LEN: u64 = 16 * MIB as u64;
+
+/// Reads six mebibytes of a file of sixteen, lets `change` do its work, and reads to the end.
+fn read_while(
+    compression: Compression,
+    known: bool,
+    change: impl FnOnce(&Path),
+) -> (Layer, Result<Layer, Error>, u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weights");
+    fs::write(&file, vec![7; 16 * MIB]).unwrap();
+    let layer = layer_of(&file);
+    let before = LayerReader::new(&layer, compression, &ReadOptions::default());
+    let before = before.drain(&LayerWatch::silent()).unwrap();
+    let options = ReadOptions::default();
+    let mut reader =
+        LayerReader::new(&layer, compression, &options).with_known(Some(&before).filter(|_| known));
+    while reader.position() < 6 * MIB as u64 {
+        reader.next_chunk().unwrap().unwrap();
+    }
+    change(&file);
+    let after = reader.drain(&LayerWatch::silent());
+    (before, after, options.counters.read())
+}
+
+#[test]
+fn a_change_time_that_moves_while_a_file_is_read_costs_another_reading_and_is_no_error() {
+    for compression in [Compression::None, Compression::Gzip { level: 1 }] {
+        let (before, after, read) = read_while(compression, false, touch);
+        assert_eq!((after.unwrap(), read), (before, 2 * LEN), "{compression:?}");
+        // A digest that is known is the other reading.
+        let (before, after, read) = read_while(compression, true, touch);
+        assert_eq!((after.unwrap(), read), (before, LEN), "{compression:?}");
+    }
+}
+
+#[test]
+fn bytes_written_while_a_file_is_read_are_found_though_its_modification_time_is_set_back() {
+    for (known, offset) in [(false, 100), (true, LEN - 100)] {
+        let (_, after, _) = read_while(Compression::None, known, |file| rewrite(file, offset));
+        let error = after.unwrap_err();
+        assert!(matches!(error, Error::Changed { breach: FenceBreach::Rewritten, .. }), "{known} {error}");
+    }
+}
+
+#[test]
+fn a_change_time_that_moves_before_a_file_is_read_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for len in [100, MIB] {
+        let file = directory.path().join("weights");
+        fs::write(&file, vec![7; len]).unwrap();
+        let layer = layer_of(&file);
+        let before = digest(&layer);
+        touch(&file);
+        assert_eq!(digest(&layer), before);
+        // What is hashed is what the file is now.
+        rewrite(&file, 10);
+        assert_ne!(digest(&layer), before);
+        assert_eq!(digest(&layer), digest(&layer_of(&file)));
+    }
+}
+
+#[test]
+fn reading_that_goes_on_after_a_chown_reads_the_beginning_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weights");
+    fs::write(&file, vec![7; 16 * MIB]).unwrap();
+    let layer = layer_of(&file);
+    let whole = digest(&layer);
+    let mut reader = LayerReader::new(&layer, Compression::None, &ReadOptions::default());
+    while reader.position() < 6 * MIB as u64 {
+        reader.next_chunk().unwrap().unwrap();
+    }
+    let checkpoint = reader.checkpoint().unwrap();
+    let resumed = || {
+        let options = ReadOptions::default();
+        let reader = LayerReader::resume(&layer, &checkpoint, checkpoint.offset(), &options);
+        (reader.drain(&LayerWatch::silent()), options.counters.read())
+    };
+    let (layer_again, read) = resumed();
+    assert_eq!(layer_again.unwrap(), whole);
+    assert!(read < LEN, "{read}");
+    touch(&file);
+    let (layer_again, read) = resumed();
+    assert_eq!(layer_again.unwrap(), whole);
+    assert!(read > LEN, "{read}");
+    rewrite(&file, 100);
+    let error = resumed().0.unwrap_err();
+    assert!(matches!(error, Error::Changed { breach: FenceBreach::Rewritten, .. }), "{error}");
+}
+
+#[test]
+fn a_memo_says_whether_the_change_times_are_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weights");
+    fs::write(&file, vec![7; MIB]).unwrap();
+    let layer = layer_of(&file);
+    let digested = digest(&layer);
+    let memos = MemoStore::new(directory.path());
+    let later = SystemTime::now() + Duration::from_secs(5);
+    let recalled = |state| Some(Recalled { layer: digested.clone(), state });
+    assert!(memos.remember(&layer, Compression::None, &digested, later).unwrap());
+    assert_eq!(memos.recall(&layer, Compression::None), recalled(FileState::Same));
+    touch(&file);
+    assert_eq!(memos.recall(&layer_of(&file), Compression::None), recalled(FileState::Touched));
+
+    // A change time of just now may hide a further change; a modification time that is old hides no writing.
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    fs::File::open(&file).unwrap().set_modified(old).unwrap();
+    let layer = layer_of(&file);
+    assert_eq!(memos.recall(&layer, Compression::None), None, "another modification time, another layer");
+    assert!(memos.remember(&layer, Compression::None, &digested, SystemTime::now()).unwrap());
+    assert_eq!(memos.recall(&layer, Compression::None), recalled(FileState::Touched));
+    assert!(memos.remember(&layer, Compression::None, &digested, later).unwrap());
+    assert_eq!(memos.recall(&layer, Compression::None), recalled(FileState::Same));
+}
+
+#[test]
+fn a_memo_of_another_version_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let layer = VirtualLayer::new([crossdock_storage::Segment::Inline("x".into())]);
+    let memos = MemoStore::new(directory.path());
+    assert!(memos.remember(&layer, Compression::None, &digest(&layer), SystemTime::now()).unwrap());
+    for group in fs::read_dir(directory.path().join("memo")).unwrap() {
+        for memo in fs::read_dir(group.unwrap().path()).unwrap() {
+            let path = memo.unwrap().path();
+            let mut memo: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            memo["version"] = 1.into();
+            memo.as_object_mut().unwrap().remove("change_times");
+            fs::write(&path, memo.to_string()).unwrap();
+        }
+    }
+    assert_eq!(memos.recall(&layer, Compression::None), None);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, DiffId, Error, FenceBreach, Hasher, ImageRecord, Layer, LayerReader, MediaType, ReadOptions,
-    RecordStore, RecordedLayer, RecordedOrigin, Segment, SourceFile, VirtualLayer,
+    Compression, DiffId, Error, FenceBreach, FileState, Hasher, ImageRecord, Layer, LayerReader, MediaType,
+    ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Segment, SourceFile, VirtualLayer,
 };
 use serde_json::json;
 
@@ -187,14 +187,15 @@ fn a_damaged_record_is_named_and_stands_in_nobodys_way() {
 }
 
 #[test]
-fn a_layer_is_renewed_only_while_its_files_are_what_they_were() {
+fn a_layer_is_renewed_and_its_files_are_what_they_were_or_the_reader_is_told() {
     let place = Place::new();
     let path = place.file("w");
     let (image, layers) = image(&path, "me");
     place.store.put(&image, &layers, []).unwrap();
     let recorded = place.store.layers(&image).unwrap().remove(1).origin;
     let RecordedOrigin::Files { layer, .. } = recorded else { panic!("{recorded:?}") };
-    assert_eq!(layer.renewed(&nowhere).unwrap().segments(), layer.segments());
+    let (renewed, state) = layer.renewed(&nowhere).unwrap();
+    assert_eq!((renewed.segments(), state), (layer.segments(), FileState::Same));
 
     // Another mount of the same volume.
     let moved = VirtualLayer::new(layer.segments().iter().map(|segment| match segment {
@@ -204,9 +205,17 @@ fn a_layer_is_renewed_only_while_its_files_are_what_they_were() {
         }
         other => other.clone(),
     }));
-    assert_eq!(moved.renewed(&nowhere).unwrap().segments(), layer.segments());
+    let (renewed, state) = moved.renewed(&nowhere).unwrap();
+    assert_eq!((renewed.segments(), state), (layer.segments(), FileState::Same));
 
-    let breach = || match layer.renewed(&nowhere) {
+    // Nothing but its change time is another.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    fs::set_permissions(&path, fs::metadata(&path).unwrap().permissions()).unwrap();
+    let (renewed, state) = moved.renewed(&nowhere).unwrap();
+    assert_eq!(state, FileState::Touched);
+    assert_eq!(SourceFile::check_all(renewed.files()).unwrap(), FileState::Same);
+
+    let breach = || match SourceFile::check_all(moved.renewed(&nowhere).unwrap().0.files()) {
         Err(Error::Changed { path: at, breach }) => {
             assert_eq!(at, path);
             breach

@@ -3,20 +3,47 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::image::{Image, Kind, Node, is_root};
 use crate::support::sandbox::Sandbox;
-use crate::support::tool;
+use crate::support::{skopeo_copy, tool};
 
 #[test]
 fn the_builder_image_has_what_a_tekton_step_needs_for_any_user() {
     let sandbox = Sandbox::new();
-    let layout = sandbox.path("image").display().to_string();
+    let target = sandbox.path("target");
     let mut make = sandbox.command_of("bash");
     make.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/image"))
         .env("CROSSDOCK", env!("CARGO_BIN_EXE_crossdock"))
-        .env("OUTPUT", format!("oci:{layout}:latest"));
+        .env("CARGO_TARGET_DIR", &target);
     sandbox.finish(make.output().unwrap(), &["image"]).done();
 
+    // The archive has the name that it is loaded as.
+    let version = env!("CARGO_PKG_VERSION");
+    let archive = target.join("image/crossdock.tar").display().to_string();
+    let inspected = tool("skopeo", &["inspect", &format!("oci-archive:{archive}:crossdock:{version}")]);
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let labels = &inspected["Labels"];
+    let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default();
+    assert_eq!(
+        (label("title"), label("version"), label("licenses")),
+        ("crossdock", version, env!("CARGO_PKG_LICENSE"))
+    );
+    assert_eq!(label("source"), env!("CARGO_PKG_REPOSITORY"));
+    // A checkout with changes has no revision.
+    assert!(matches!(label("revision").len(), 0 | 40), "{labels}");
+    if is_root() {
+        let store = sandbox.path("store").display().to_string();
+        let podman = ["--root", &store, "--runroot", &store, "--storage-driver", "vfs"];
+        let loaded =
+            sandbox.command_of("podman").args(podman).args(["load", "-q", "-i", &archive]).output().unwrap();
+        let loaded = String::from_utf8_lossy(&loaded.stdout).into_owned();
+        assert!(loaded.contains(&format!("localhost/crossdock:{version}")), "{loaded}");
+    }
+
+    let layout = sandbox.path("image").display().to_string();
+    skopeo_copy(&[], &format!("oci-archive:{archive}"), &format!("oci:{layout}:latest"));
     let image = Image::read(&format!("oci:{layout}:latest"));
     for program in ["bash", "cat", "find", "mkdir", "printf", "tee", "xargs"] {
         let node = image.node(&format!("usr/bin/{program}"));

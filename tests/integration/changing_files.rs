@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -94,7 +94,39 @@ fn a_file_that_is_written_over_is_named() {
         let file: File = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(b"other bytes", LEN - 100).unwrap();
     });
-    run.says(&["its modification or change time is another"]);
+    run.says(&["its modification time is another"]);
+}
+
+#[test]
+fn a_file_that_is_written_to_and_its_modification_time_set_back_is_named() {
+    let run = push_while("mmap", "3", |path| {
+        let modified = fs::metadata(path).unwrap().modified().unwrap();
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        // Sent already.
+        file.write_all_at(b"other bytes", 100).unwrap();
+        file.set_modified(modified).unwrap();
+    });
+    run.says(&["it was written to, and its modification time set back"]);
+}
+
+#[test]
+fn a_chown_while_a_file_is_sent_is_no_change() {
+    let registry = Registry::start();
+    let proxy = registry.proxy();
+    let sandbox = Sandbox::small();
+    let file = sandbox.file("model/weights.safetensors");
+    write_large(&file, LEN, 1);
+    let hook = Hook(Arc::new(move || {
+        thread::sleep(SETTLE);
+        let group = fs::metadata(&file).unwrap().gid();
+        chown(&file, None, Some(group)).unwrap();
+    }));
+    proxy.break_next("PATCH", "/blobs/uploads/", 1, Fault::Run(hook));
+    let name = format!("{}/model:1", proxy.addr());
+    let built = sandbox.pushed(&name, &["--jobs", "1", "--squash"]);
+    assert_eq!(built.number("bytes_read"), 2 * LEN + 2 * 2, "once more, to be sure");
+    assert!(built.number("bytes_sent") < LEN + (1 << 20), "and not sent again");
+    assert_eq!(sandbox.built(&["-o", "oci:layout", "--squash"]).layers(), built.layers());
 }
 
 #[test]

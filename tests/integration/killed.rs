@@ -1,5 +1,6 @@
 //! A push that ends in the middle, whatever the reason: the same command goes on where the registry keeps the upload.
 
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,6 +102,23 @@ fn a_killed_push_goes_on_where_the_registry_keeps_the_upload() {
         let read = built.number("bytes_read");
         assert!(lost > 0 || read <= LEN - 16 * MIB + REST, "{kind:?}: {read} read");
     }
+}
+
+#[test]
+fn a_killed_push_goes_on_after_a_chown_of_all_files() {
+    let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
+    let name = format!("{}/model:1", registry.addr());
+    let mut child = begun(&sandbox, &registry, &name);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for file in sandbox.files_below("context").keys() {
+        let group = std::fs::metadata(file).unwrap().gid();
+        chown(file, None, Some(group)).unwrap();
+    }
+    let built = again(&sandbox, &registry, &name);
+    let total = registry.received();
+    assert!((LEN..LEN + REST).contains(&total), "{total} of {LEN} sent");
+    assert!(built.number("bytes_read") >= LEN, "what the registry has is hashed again");
 }
 
 #[test]

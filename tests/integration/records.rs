@@ -60,25 +60,31 @@ fn an_image_is_built_by_one_process_and_pushed_by_another() {
 }
 
 #[test]
-fn a_file_that_changed_since_the_build_is_named_and_nothing_is_pushed() {
+fn a_file_that_changed_since_the_build_is_named_where_its_bytes_are_needed() {
     let registry = Registry::start();
     let sandbox = model(&registry);
     let name = registry.name("model:1");
-    sandbox.built(&[&SPLIT[..], &["-t", &name]].concat());
+    let built = sandbox.built(&[&SPLIT[..], &["-t", &name]].concat());
     push(&sandbox, &[&name]);
-    let before = registry.tag("model", "1");
 
     let weights = sandbox.file("model/weights");
     let bytes = fs::read(&weights).unwrap();
+    let elsewhere = Registry::start();
     let refused = |reason: &str| {
-        // Even though the registry has all of it: what the tag names must be what the files are.
-        let run = sandbox.run(&["push", "--tls-verify=false", &name]).failed(4);
+        let to = format!("docker://{}", elsewhere.name("model:1"));
+        let run = sandbox.run(&["push", "--tls-verify=false", &name, &to]).failed(4);
         run.says(&["model/weights changed since the build looked at it", reason]);
-        assert_eq!(registry.tag("model", "1"), before);
-        assert_eq!(registry.open_uploads("model"), 0);
+        assert_eq!(elsewhere.tag("model", "1"), None);
+        assert_eq!(elsewhere.open_uploads("model"), 0);
+        // Found before the other layer is sent.
+        sandbox.run(&["push", &name, "oci:layout"]).failed(4).says(&[reason]);
+        assert!(!sandbox.path("layout").exists());
+        // The registry has all of the image as it was built: no file is needed.
+        let again = push(&sandbox, &[&name, &format!("docker://{}", registry.name("model:2"))]);
+        assert_eq!((again.digest(), again.number("bytes_read")), (built.digest(), 0));
     };
     fs::write(&weights, &bytes).unwrap();
-    refused("modification or change time");
+    refused("its modification time is another");
     fs::write(&weights, &bytes[1..]).unwrap();
     refused("it shrank from 3145728 to 3145727 bytes");
     // Made while the old one has its inode, or it might get that.
@@ -90,7 +96,7 @@ fn a_file_that_changed_since_the_build_is_named_and_nothing_is_pushed() {
     refused("another file stands in its place");
     // Built again, it goes.
     sandbox.built(&[&SPLIT[..], &["-t", &name]].concat());
-    push(&sandbox, &[&name]);
+    push(&sandbox, &[&name, &format!("docker://{}", elsewhere.name("model:1"))]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod docker_registry;
 mod terminal;
 mod token_server;
+mod unprivileged;
 
 use std::fs;
 use std::io::Write as _;

@@ -17,6 +17,7 @@
 //! ```
 
 mod arguments;
+mod duration;
 mod error;
 mod expand;
 mod flags;
@@ -33,6 +34,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use self::duration::{DurationError, parse_duration};
 pub use self::error::{Diagnostic, ParseError};
 pub use self::expand::{Expanded, Expander};
 pub use self::instruction::{

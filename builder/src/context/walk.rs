@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crossdock_storage::{Fence, FileContent, SourceFile, Special, Xattrs, in_para
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::own::Present;
 use super::{Context, os_path, unreadable};
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
@@ -23,6 +24,7 @@ const BATCH: usize = 1024;
 
 pub(super) struct Walk<'a, 'v> {
     context: &'a Context,
+    own: &'a Present,
     exclude: &'a IgnoreFile,
     visit: &'a mut Visit<'v>,
     /// Files with several names, by device and inode.
@@ -44,6 +46,8 @@ pub(super) struct Seen {
     /// A symlink's.
     target: Bytes,
     xattrs: Xattrs,
+    /// What messages call it where this run writes it; then it is not copied.
+    own: Option<Arc<str>>,
 }
 
 /// What ignore file and `--exclude` say of a directory.
@@ -65,8 +69,13 @@ struct Entry {
 }
 
 impl<'a, 'v> Walk<'a, 'v> {
-    pub(super) fn new(context: &'a Context, exclude: &'a IgnoreFile, visit: &'a mut Visit<'v>) -> Self {
-        Self { context, exclude, visit, links: HashMap::new() }
+    pub(super) fn new(
+        context: &'a Context,
+        own: &'a Present,
+        exclude: &'a IgnoreFile,
+        visit: &'a mut Visit<'v>,
+    ) -> Self {
+        Self { context, own, exclude, visit, links: HashMap::new() }
     }
 
     /// All that is in a directory.
@@ -90,7 +99,7 @@ impl<'a, 'v> Walk<'a, 'v> {
             // On a network file system each look is a round trip.
             in_parallel(&mut batch, |entry| {
                 Problem::check(&self.context.cancel)?;
-                entry.seen = Some(entry.look(directory, self.context));
+                entry.seen = Some(entry.look(directory, self.context, self.own));
                 Ok(())
             })?;
             for entry in batch {
@@ -116,6 +125,12 @@ impl<'a, 'v> Walk<'a, 'v> {
         let Entry { entry, path, below, matched, left_out, seen } = entry;
         let (place, fail) = (Place { path: &path, below: &below }, |error| unreadable(&path, error));
         let Some(seen) = seen.transpose()? else { return Ok(()) };
+        if let (Some(what), false) = (&seen.own, left_out) {
+            self.context.leave_out(&path, what);
+        }
+        if seen.own.is_some() {
+            return Ok(());
+        }
         if !seen.metadata.is_dir() {
             return if left_out { Ok(()) } else { self.one(place, seen) };
         }
@@ -133,7 +148,7 @@ impl<'a, 'v> Walk<'a, 'v> {
 
     /// A file, a link, or a directory without what is in it.
     pub(super) fn one(&mut self, place: Place<'_>, seen: Seen) -> Result<(), Problem> {
-        let Seen { metadata, target, xattrs } = seen;
+        let Seen { metadata, target, xattrs, .. } = seen;
         let kind = if metadata.is_dir() {
             ItemKind::Directory
         } else if metadata.is_file() {
@@ -172,13 +187,15 @@ impl<'a, 'v> Walk<'a, 'v> {
 }
 
 impl Entry {
-    fn look(&self, directory: &Dir, context: &Context) -> Result<Seen, Problem> {
+    fn look(&self, directory: &Dir, context: &Context, own: &Present) -> Result<Seen, Problem> {
         let metadata = self.entry.metadata().map_err(|error| unreadable(&self.path, error))?;
-        if self.left_out {
+        let name = self.entry.file_name();
+        let own = own.what(&metadata, name.as_bytes()).cloned();
+        if self.left_out || own.is_some() {
             // Nothing of it is carried.
-            return Ok(Seen { metadata, target: Bytes::new(), xattrs: Xattrs::default() });
+            return Ok(Seen { metadata, target: Bytes::new(), xattrs: Xattrs::default(), own });
         }
-        Seen::of(context, directory, Path::new(&self.entry.file_name()), &self.path, metadata)
+        Seen::of(context, directory, Path::new(&name), &self.path, metadata)
     }
 }
 
@@ -200,14 +217,18 @@ impl Seen {
             }
             let xattrs = if metadata.is_file() || metadata.is_dir() {
                 // By path, as there is no other way; what is exchanged meanwhile fails its fence.
-                Xattrs::of_path(&context.root.join(os_path(path)))?
+                let found = Xattrs::of_path(&context.root.join(os_path(path)))?;
+                if let Some(error) = found.refused {
+                    context.refuse_xattrs(metadata.dev(), path, &error);
+                }
+                found.xattrs
             } else {
                 Xattrs::default()
             };
             Ok((target, xattrs))
         };
         let (target, xattrs) = look().map_err(|error| unreadable(path, error))?;
-        Ok(Self { metadata, target, xattrs })
+        Ok(Self { metadata, target, xattrs, own: None })
     }
 }
 

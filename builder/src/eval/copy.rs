@@ -9,6 +9,7 @@ use crossdock_storage::{Cancel, Entry, FileContent, LayerPath, SourceArchive, Xa
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
 use super::mode::Mode;
+use super::notes::{Added, Ignore, Modes};
 use super::owner::owner;
 use super::unpack::unpack;
 use crate::check::CopyFrom;
@@ -68,7 +69,8 @@ impl Stage<'_> {
             unpack: false,
         };
         let Some(from) = &copy.from else {
-            return self.transfer(&request, self.origins.context, true);
+            let ignore = Ignore::File(self.origins.context.ignore_file().to_owned());
+            return self.transfer(&request, self.origins.context, true, ignore);
         };
         let origins = self.origins;
         match self.checked.copied_from(self.index, (self.trigger, from.span)) {
@@ -79,16 +81,21 @@ impl Stage<'_> {
                     Some(name) => format!("stage {:?}", name.value),
                     None => format!("stage {source}"),
                 };
-                self.transfer(&request, &StageFiles { tree: &built.tree, name: &name }, false)
+                self.transfer(
+                    &request,
+                    &StageFiles { tree: &built.tree, name: &name },
+                    false,
+                    Ignore::Exclude,
+                )
             }
             Some(CopyFrom::Context(name)) => {
                 let context = origins.contexts.get(name).expect("it was opened before");
-                self.transfer(&request, context, false)
+                self.transfer(&request, context, false, Ignore::Exclude)
             }
             Some(CopyFrom::Image(key)) => {
                 let tree = origins.images.get(key).expect("it was read before");
                 let name = format!("the image {}", key.reference);
-                self.transfer(&request, &StageFiles { tree, name: &name }, false)
+                self.transfer(&request, &StageFiles { tree, name: &name }, false, Ignore::No)
             }
             None => unreachable!("the first pass looked at every COPY"),
         }
@@ -105,7 +112,8 @@ impl Stage<'_> {
             parents: false,
             unpack: add.unpack.is_none_or(|unpack| unpack.value),
         };
-        self.transfer(&request, self.origins.context, true)
+        let ignore = Ignore::File(self.origins.context.ignore_file().to_owned());
+        self.transfer(&request, self.origins.context, true, ignore)
     }
 
     fn transfer(
@@ -113,6 +121,7 @@ impl Stage<'_> {
         request: &Request<'_>,
         origin: &dyn Origin,
         from_context: bool,
+        ignore: Ignore,
     ) -> Result<Vec<Entry>, Error> {
         let change = self.change(request, from_context)?;
         let dest = self.word(request.dest)?;
@@ -182,6 +191,30 @@ impl Stage<'_> {
         }
         let dangling = dangling(writer.tree(), &copied.loose);
         let entries = writer.into_entries();
+        if !entries.is_empty() {
+            let archives = sources.iter().any(|source| matches!(source, Resolved::Archive(..)));
+            let written = request.sources.iter().filter_map(|source| match source {
+                CopySource::Path(path) => Some(&path.value),
+                CopySource::Heredoc(_) => None,
+            });
+            self.built.added.push(Added {
+                layer: self.built.layers.len(),
+                source: Arc::clone(self.source),
+                span: request.dest.span,
+                keyword: request.keyword,
+                into: match target {
+                    Target::Into(directory) => Some(directory),
+                    Target::As { .. } => None,
+                },
+                named: written.flat_map(|path| path.split('/')).map(str::to_owned).collect(),
+                modes: match change.mode {
+                    _ if archives => Modes::Archive,
+                    Some(Mode::Octal(_)) => Modes::Written,
+                    Some(Mode::Symbolic(_)) | None => Modes::Files,
+                },
+                ignore: if archives { Ignore::No } else { ignore },
+            });
+        }
         if !copied.sockets.is_empty() {
             let count = copied.sockets.len();
             let (named, rest) = copied.sockets.split_at(count.min(MAX_NAMED));

@@ -4,6 +4,7 @@ mod config;
 mod copy;
 mod destination;
 mod mode;
+mod notes;
 mod owner;
 mod ports;
 mod unpack;
@@ -30,6 +31,11 @@ const MAX_ENTRIES: usize = if cfg!(test) { 1000 } else { 2 << 20 };
 /// What buildah puts before an instruction in the history.
 const CREATED_BY: &str = "/bin/sh -c #(nop) ";
 
+/// Whether `--chmod` takes this.
+pub(crate) fn is_mode(text: &str) -> bool {
+    mode::Mode::parse(text).is_some()
+}
+
 /// A stage with all its instructions carried out.
 #[derive(Debug, Clone)]
 pub(crate) struct Built {
@@ -37,6 +43,8 @@ pub(crate) struct Built {
     pub(crate) layers: Vec<Arc<PlannedLayer>>,
     pub(crate) config: ImageConfig,
     pub(crate) steps: Vec<PlannedStep>,
+    /// What made its layers, to tell what is in them when they are all there.
+    added: Vec<notes::Added>,
     tree: FileTree,
 }
 
@@ -140,6 +148,7 @@ impl<'a> Evaluation<'a> {
     /// The target, and what was found on the way.
     pub(crate) fn finish(mut self) -> (Built, Vec<Warning>) {
         let target = self.built.remove(&self.checked.target).expect("the target is evaluated last");
+        self.warnings.extend(notes::warnings(&target));
         (target, self.warnings)
     }
 }
@@ -151,7 +160,14 @@ fn from_scratch(platform: Platform) -> Built {
         variant: platform.variant,
         ..ImageConfig::default()
     };
-    Built { base: None, layers: Vec::new(), config, steps: Vec::new(), tree: FileTree::empty() }
+    Built {
+        base: None,
+        layers: Vec::new(),
+        config,
+        steps: Vec::new(),
+        added: Vec::new(),
+        tree: FileTree::empty(),
+    }
 }
 
 fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built {
@@ -162,7 +178,7 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
         config.variant.clone_from(&options.platform.variant);
     }
     config.config.labels.retain(|name, _| options.inherit_labels && !options.unset_labels.contains(name));
-    Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), tree }
+    Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), added: Vec::new(), tree }
 }
 
 impl Built {

@@ -31,6 +31,19 @@ pub(super) fn owner(tree: &FileTree, spec: &str) -> Result<(u32, u32), Problem> 
     Ok((uid, gid))
 }
 
+/// The numbers that a process of an image's `USER` has; `None` where they cannot be told, or nothing is said. A number alone
+/// is in the group that the image's `/etc/passwd` has for it, else in group 0: container runtimes have it so.
+pub(super) fn ids_of_user(tree: &FileTree, user: &str) -> Option<(u32, u32)> {
+    let Some(uid) = number(user) else { return owner(tree, user).ok() };
+    let Database::Text(text) = read(tree, "/etc/passwd") else { return Some((uid, 0)) };
+    let text = String::from_utf8_lossy(&text);
+    let gid = text.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        (number(fields.next()?) == Some(uid)).then(|| number(fields.next()?)).flatten()
+    });
+    Some((uid, gid.unwrap_or(0)))
+}
+
 fn user_ids(tree: &FileTree, user: &str) -> Result<(u32, u32), Problem> {
     if let Some(uid) = number(user) {
         return Ok((uid, uid));
@@ -143,6 +156,17 @@ mod tests {
         ] {
             assert_eq!(owner(&tree, spec).ok(), expected, "{spec}");
         }
+        for (user, expected) in [
+            ("", None),
+            ("7", Some((7, 0))),
+            ("100", Some((100, 200))),
+            ("100:5", Some((100, 5))),
+            ("app", Some((100, 200))),
+            ("nobody", None),
+        ] {
+            assert_eq!(ids_of_user(&tree, user), expected, "{user}");
+        }
+        assert_eq!(ids_of_user(&FileTree::unknown(), "7"), Some((7, 0)));
         assert_eq!(owner(&FileTree::unknown(), "root:root").ok(), Some((0, 0)));
         assert_eq!(owner(&FileTree::unknown(), "app").ok(), None);
     }

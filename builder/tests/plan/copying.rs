@@ -300,7 +300,10 @@ fn directories_of_the_base_are_not_written_again() {
     COPY a.txt /etc:
       f 0640 0:0 /etc = a.txt
     ");
-    assert_snapshot!(setup.warnings(&image), @"Containerfile:8:12: /etc is written as a file, though the base image might have a directory there, end the destination with / to copy into a directory");
+    assert_snapshot!(setup.warnings(&image), @"
+    Containerfile:8:12: /etc is written as a file, though the base image might have a directory there, end the destination with / to copy into a directory
+    Containerfile:7:10: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /opt/sub, /opt/sub/d.txt, write COPY --chmod=a+rX
+    ");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use crossdock_builder::{
-    BaseResolver, Containerfile, Context, Error, FileTree, IgnoreFile, PlanOptions, PlannedBase,
+    BaseResolver, Containerfile, Context, Error, FileTree, IgnoreFile, OwnPaths, PlanOptions, PlannedBase,
     PlannedImage, TreeOf, plan,
 };
 use crossdock_storage::{
@@ -21,6 +21,7 @@ pub(crate) struct Setup {
     dir: tempfile::TempDir,
     pub(crate) options: PlanOptions,
     pub(crate) bases: Bases,
+    pub(crate) own: OwnPaths,
 }
 
 #[derive(Default)]
@@ -35,7 +36,7 @@ impl Setup {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("ctx")).unwrap();
         let options = PlanOptions::new("linux/amd64".parse::<Platform>().unwrap());
-        let setup = Self { dir, options, bases: Bases::default() };
+        let setup = Self { dir, options, bases: Bases::default(), own: OwnPaths::none() };
         setup
             .file("a.txt", "a", 0o640)
             .file("b.txt", "b", 0o644)
@@ -89,7 +90,7 @@ impl Setup {
     pub(crate) fn try_plan(&self, containerfile: &str) -> Result<PlannedImage, Error> {
         let file = Containerfile::parse("Containerfile", containerfile.as_bytes())?.into();
         let ignore = IgnoreFile::find(&self.context(), None, None)?;
-        let context = Context::open(&self.context(), ignore)?.into();
+        let context = Context::open(&self.context(), ignore)?.without(self.own.clone()).into();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(plan(&file, &context, &self.options, &self.bases))
     }

@@ -18,11 +18,17 @@ pub struct ServiceAccountOptions {
     pub dir: PathBuf,
     /// Hosts (with or without port) that count as in-cluster besides `*.svc` and `*.svc.cluster.local`.
     pub registries: Vec<String>,
+    /// `HOST:PORT` of the cluster's API, as the environment of a pod has it.
+    pub api: Option<String>,
 }
 
 impl Default for ServiceAccountOptions {
     fn default() -> Self {
-        Self { dir: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"), registries: Vec::new() }
+        Self {
+            dir: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
+            registries: Vec::new(),
+            api: None,
+        }
     }
 }
 
@@ -39,6 +45,11 @@ impl ServiceAccountOptions {
     /// The authorities mounted beside the token.
     pub(crate) fn authorities(&self) -> [PathBuf; 2] {
         [self.dir.join("service-ca.crt"), self.dir.join("ca.crt")]
+    }
+
+    /// The token, where there is one that can be read.
+    pub(crate) fn own_token(&self) -> Option<Secret> {
+        self.read().ok().flatten().map(|(token, _)| token)
     }
 
     /// The token and its file, where there is one.

@@ -4,7 +4,7 @@
 //! `KEY=USER` is an entry with a password, `KEY=!USER` one with an identity token, `KEY=` an empty one; `?KEY=NAME` is a
 //! credHelper, `*=NAME` the credsStore; `^` before all is `.dockercfg`'s format; `{` begins the text of the file itself.
 //! A file `PATH@N` is written at the time N. A file that is no file but `NAME=VALUE` sets a variable of the environment,
-//! `--authfile` or `--creds`. All paths are below a directory of the row's own.
+//! `--authfile` or `--creds`; `NAME=` unsets one. All paths are below a directory of the row's own.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -25,8 +25,12 @@ const RUNTIME: &str = "run/containers/auth.json";
 const CONFIG: &str = "home/.config/containers/auth.json";
 const DOCKER: &str = "home/.docker/config.json";
 const LEGACY: &str = "home/.dockercfg";
+const CREDS: &str = "creds/.docker/config.json";
 const SECRET: &str = "tekton/a/.dockerconfigjson";
 const INTERNAL: &str = "image-registry.openshift-image-registry.svc:5000/ns/m";
+
+/// A user's number that nobody has: whatever the tests make belongs to somebody else.
+const NOBODYS: u32 = 4_294_967_294;
 
 const ROWS: &[Row] = &[
     // Nothing anywhere.
@@ -59,6 +63,37 @@ const ROWS: &[Row] = &[
         "x xdg/containers/auth.json quay.io",
     ),
     (&[("XDG_CONFIG_HOME=xdg", ""), (CONFIG, "quay.io=c")], "quay.io/a", "-"),
+    // Without a session: where buildah keeps a login, then where skopeo does.
+    (
+        &[
+            ("XDG_RUNTIME_DIR=", ""),
+            ("TMPDIR=tmp", ""),
+            ("run/containers/4294967294/auth.json", "quay.io=s"),
+            (CONFIG, "quay.io=c"),
+        ],
+        "quay.io/a",
+        "s run/containers/4294967294/auth.json quay.io",
+    ),
+    (
+        &[
+            ("XDG_RUNTIME_DIR=", ""),
+            ("TMPDIR=tmp", ""),
+            ("home/rundir/containers/containers/auth.json", "quay.io=h"),
+        ],
+        "quay.io/a",
+        "-",
+    ),
+    (
+        &[
+            ("XDG_RUNTIME_DIR=", ""),
+            ("TMPDIR=tmp", ""),
+            // Of the user who runs the tests, and so of another than the one who is asked for.
+            ("tmp/containers-user-4294967294/containers/containers/auth.json", "quay.io=planted"),
+            ("home/rundir/containers/containers/auth.json", "quay.io=h"),
+        ],
+        "quay.io/a",
+        "h home/rundir/containers/containers/auth.json quay.io",
+    ),
     // One file that is named.
     (&[("REGISTRY_AUTH_FILE=n", ""), ("n", "quay.io=n"), (RUNTIME, "quay.io=r")], "quay.io/a", "n n quay.io"),
     (&[("REGISTRY_AUTH_FILE=n", ""), ("n", "other.io=n"), (RUNTIME, "quay.io=r")], "quay.io/a", "-"),
@@ -267,6 +302,48 @@ const ROWS: &[Row] = &[
         "live tekton/a/.dockerconfigjson quay.io",
     ),
     (&[("tekton/a/username", "{u"), ("tekton/a/password", "{p")], "quay.io/a", "-"),
+    // What Tekton makes of the secrets, where it cannot copy it to the home.
+    (&[(CREDS, "https://quay.io=basic")], "quay.io/a", "basic creds/.docker/config.json https://quay.io"),
+    (&[("HOME=", ""), (CREDS, "quay.io=basic")], "quay.io/a", "basic creds/.docker/config.json quay.io"),
+    (
+        &[
+            ("home/.docker/config.json@1000", "quay.io=copy"),
+            ("creds/.docker/config.json@1000", "quay.io=made"),
+        ],
+        "quay.io/a",
+        "copy home/.docker/config.json quay.io",
+    ),
+    (
+        &[
+            ("home/.docker/config.json@1000", "quay.io=baked"),
+            ("creds/.docker/config.json@2000", "quay.io=made"),
+        ],
+        "quay.io/a",
+        "made creds/.docker/config.json quay.io",
+    ),
+    (
+        &[
+            ("home/.docker/config.json@2000", "other.io=d"),
+            ("creds/.docker/config.json@1000", "quay.io=made"),
+        ],
+        "quay.io/a",
+        "made creds/.docker/config.json quay.io",
+    ),
+    (
+        &[
+            ("tekton/a/.dockerconfigjson@2000", "quay.io=live"),
+            ("creds/.docker/config.json@1000", "quay.io=made"),
+        ],
+        "quay.io/a",
+        "live tekton/a/.dockerconfigjson quay.io",
+    ),
+    (
+        &[(CREDS, "quay.io=made"), (LEGACY, "^quay.io=l")],
+        "quay.io/a",
+        "made creds/.docker/config.json quay.io",
+    ),
+    (&[(CREDS, "quay.io=made"), (RUNTIME, "quay.io=r")], "quay.io/a", "r run/containers/auth.json quay.io"),
+    (&[(CREDS, "quay.io=made"), ("DOCKER_CONFIG=d", ""), ("d/config.json", "{}")], "quay.io/a", "-"),
     (&[(SECRET, "quay.io=live"), ("--authfile=f", ""), ("f", "other.io=f")], "quay.io/a", "-"),
     (
         &[(SECRET, "image-registry.openshift-image-registry.svc:5000=<token>"), ("sa/token", "{jwt")],
@@ -371,6 +448,7 @@ async fn all_places_that_were_looked_at_are_named() {
             "home/.config/containers/auth.json: absent",
             "tekton/a/.dockerconfigjson: quay.io",
             "home/.docker/config.json: unreadable",
+            "creds/.docker/config.json: absent",
         ]
     );
 }
@@ -411,6 +489,9 @@ fn set_up(root: &Path, files: &[(&str, &str)], bin: &Path) -> CredentialOptions 
                 options.explicit = Some((user.to_owned(), Secret::new("secret")));
             }
             Some(("--authfile", file)) => options.authfile = Some(root.join(file)),
+            Some((variable, "")) => {
+                variables.remove(variable);
+            }
             Some((variable, path)) => {
                 variables.insert(variable, root.join(path).into());
             }
@@ -420,8 +501,10 @@ fn set_up(root: &Path, files: &[(&str, &str)], bin: &Path) -> CredentialOptions 
             }
         }
     }
-    options.env = CredentialEnv::from_lookup(|name| variables.get(name).cloned(), 1);
+    options.env = CredentialEnv::from_lookup(|name| variables.get(name).cloned(), NOBODYS);
+    options.env.run_dir = Some(root.join("run"));
     options.env.tekton_secrets = Some(root.join("tekton"));
+    options.env.tekton_creds = Some(root.join("creds"));
     options.service_account.dir = root.join("sa");
     options
 }

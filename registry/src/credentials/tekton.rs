@@ -1,8 +1,9 @@
 //! Tekton's secrets: `/tekton/creds-secrets/SECRET/`, which the kubelet keeps up to date.
 //!
-//! When a step starts, Tekton merges them into `$HOME/.docker/config.json` and never again; a token that expires during
-//! the step is then good in the secret only. A basic-auth secret (files `username` and `password`) is not used: the
-//! registry that it is for stands in an annotation, which is not mounted.
+//! When a step starts, Tekton merges them into `/tekton/creds/.docker/config.json`, copies that to `$HOME` if it can, and
+//! never does so again; a token that expires during the step is then good in the secret only. A basic-auth secret (files
+//! `username` and `password`) is not read here: the registry that it is for stands in an annotation, which is not
+//! mounted, so what Tekton made of it is all there is.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crossdock_storage::{
     BlobStream, Checkpoints, Compression, Descriptor, Digest, Error as StorageError, Layer, LayerWatch,
-    NewLayer, is_settled, layer_identity,
+    NewLayer, change_times, is_settled, layer_identity,
 };
 use url::Url;
 
@@ -34,6 +34,11 @@ impl Noted {
     pub(super) fn done(&self) -> Option<&Layer> {
         self.partial.as_ref()?.done.as_ref()
     }
+
+    /// As [`done`](Self::done), where the change time of a file is another since: the bytes must be hashed again.
+    pub(super) fn touched(&self) -> Option<&Layer> {
+        self.partial.as_ref()?.touched.as_ref()
+    }
 }
 
 /// The attempts at one blob.
@@ -57,10 +62,12 @@ pub(super) struct Course<'a> {
 impl RegistrySink {
     /// The place in the journal of a new layer, and what an earlier process noted there; `None` where nothing can be noted.
     pub(super) fn noted_layer(&self, new: &NewLayer) -> Option<Noted> {
-        if !self.is_resumable() || !is_settled(&new.layer, SystemTime::now()) {
+        let now = SystemTime::now();
+        if !self.is_resumable() || !is_settled(&new.layer, now) {
             return None;
         }
-        Some(Noted::new(self.journal(layer_identity(&new.layer, new.compression))?))
+        let made_of = (layer_identity(&new.layer, new.compression), change_times(&new.layer, now));
+        Some(Noted::new(self.journal(made_of)?))
     }
 
     /// The course of a new layer.
@@ -91,7 +98,7 @@ impl RegistrySink {
         if !self.is_resumable() {
             return None;
         }
-        Some(Noted::new(self.journal(blob.digest().to_string())?))
+        Some(Noted::new(self.journal((blob.digest().to_string(), None))?))
     }
 
     /// Whether the registry keeps what an upload has, as far as is known before one breaks.
@@ -99,7 +106,7 @@ impl RegistrySink {
         self.repository.profile().upload != UploadStyle::Monolithic
     }
 
-    fn journal(&self, identity: String) -> Option<Arc<Journal>> {
+    fn journal(&self, identity: (String, Option<String>)) -> Option<Arc<Journal>> {
         let place = (self.host().registry(), self.repository.access.repository.as_str());
         let total = self.planned.get().copied().unwrap_or_default();
         Journal::open(&self.host().shared().options, place, identity, total).map(Arc::new)

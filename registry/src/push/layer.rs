@@ -7,7 +7,7 @@ use crossdock_storage::{
 
 use super::RegistrySink;
 use super::course::{Course, Noted};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::resume::Partial;
 use crate::retry::Attempts;
 use crate::upload::Sent;
@@ -101,24 +101,14 @@ impl RegistrySink {
         let layer = match (pending.layer().await, sent) {
             (Err(StorageError::Interrupted), Err(error)) => {
                 // A file that was truncated under its map breaks the request before its reader comes to see it.
-                new.check_files().await?;
+                let _ = new.layer.check_files().await?;
                 return Err(error);
             }
             (Err(error), _) => return Err(error.into()),
             (Ok(layer), sent) => (sent, layer),
         };
-        if let Some(known) = known
-            && known.descriptor.digest() != layer.1.descriptor.digest()
-        {
-            return Err(Error::Digest {
-                what: format!(
-                    "the layer {} is not what an earlier build remembered of it, and nothing was tagged; build again \
-                     without the remembered digests",
-                    new.title
-                ),
-                expected: known.descriptor.digest().clone(),
-                actual: layer.1.descriptor.digest().to_string(),
-            });
+        if let Some(known) = known {
+            new.compare(known, &layer.1)?;
         }
         Ok((layer.0?, layer.1))
     }
@@ -154,11 +144,12 @@ impl Job<'_> {
     /// read and compressed again, to the same bytes, and not sent again.
     fn reader(&self, partial: &Partial) -> LayerReader {
         let (layer, from) = (&self.new.layer, partial.offset);
-        match (from, self.new.compression) {
+        let reader = match (from, self.new.compression) {
             (1.., Compression::None) => {
                 LayerReader::resume(layer, &partial.checkpoints.before(from), from, self.read)
             }
             (_, compression) => LayerReader::new(layer, compression, self.read).with_start(from),
-        }
+        };
+        reader.with_known(self.known)
     }
 }

@@ -1,7 +1,7 @@
 //! A registry on https that leads to plain http: what is followed, what is not, and where a credential never goes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,16 +15,17 @@ use crate::docker_registry::{DockerRegistry, Setup};
 use crate::fault_proxy::FaultProxy;
 use crate::harness::{Files, chain, options, push, reference, sink, verified, with_password};
 
-/// A server on https that answers each request as it is told, and keeps their heads.
-struct Front {
-    addr: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    files: Files,
+/// A server on https that answers each request as it is told, and keeps them.
+pub(crate) struct Front {
+    pub(crate) addr: SocketAddr,
+    pub(crate) seen: Arc<Mutex<Vec<String>>>,
+    pub(crate) files: Files,
 }
 
 impl Front {
-    /// `answer` gets the head of a request, and gives the head of the answer without what is always in it.
-    fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+    /// `answer` gets a request, and gives the head of the answer without what is always in it; behind an empty line, its
+    /// body.
+    pub(crate) fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let files = Files::new();
         fs::create_dir(files.path("certs")).unwrap();
@@ -55,8 +56,19 @@ impl Front {
                             return;
                         }
                     }
-                    let text =
-                        format!("HTTP/1.1 {}content-length: 0\r\nconnection: close\r\n\r\n", answer(&head));
+                    let length = head
+                        .to_lowercase()
+                        .lines()
+                        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+                    let mut body = vec![0; length.unwrap_or_default()];
+                    reader.read_exact(&mut body).unwrap_or_default();
+                    head.push_str(&String::from_utf8_lossy(&body));
+                    let answer = answer(&head);
+                    let (lines, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.trim_end(), ""));
+                    let text = format!(
+                        "HTTP/1.1 {lines}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
                     kept.lock().unwrap().push(head);
                     let _ = tls.write_all(text.as_bytes());
                     tls.conn.send_close_notify();

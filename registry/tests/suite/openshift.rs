@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use crossdock_registry::{Error as RegistryError, Permission, Registry, RegistryOptions};
+use crossdock_registry::{
+    AccessReport, Error as RegistryError, Permission, Registry, RegistryOptions, Secret,
+};
 use crossdock_storage::{Error, ImageSink as _};
 
 use crate::docker_registry::DockerRegistry;
 use crate::fault_proxy::{Fault, FaultProxy, Seen};
 use crate::harness::{Files, chain, options, push, reference, sink, with_password};
+use crate::https::Front;
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +130,7 @@ impl Cluster {
         let path = path.strip_prefix("/v2/").filter(|path| !path.is_empty())?;
         let repository = path.split("/blobs/").next().unwrap_or_default();
         let repository = repository.split("/manifests/").next().unwrap_or_default();
+        let repository = repository.strip_suffix("/tags/list").unwrap_or(repository);
         if repository.split('/').count() != 2 {
             return Some(plain(400, ""));
         }
@@ -377,8 +381,142 @@ async fn trouble_of_the_api_server_passes() {
     assert!(openshift.registry.tag("team/m", "1").is_some());
 }
 
+/// The cluster's API, for what it says of a project and of the right to make an ImageStream there; `None` for what it
+/// refuses to say. Its authority lies beside the token.
+fn api(files: &Files, has_project: Option<bool>, may_make_streams: Option<bool>) -> Front {
+    let front = Front::start(move |request| {
+        let answer = match (request.split(' ').nth(1), has_project, may_make_streams) {
+            (Some("/api/v1/namespaces/team"), Some(true), _) => "200 OK\r\n\r\n{}",
+            (Some("/api/v1/namespaces/team"), Some(false), _) => "404 Not Found\r\n\r\n{}",
+            (Some("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"), _, Some(allowed)) => {
+                return format!("201 Created\r\n\r\n{{\"status\":{{\"allowed\":{allowed}}}}}");
+            }
+            _ => "403 Forbidden\r\n\r\n{}",
+        };
+        answer.to_owned()
+    });
+    fs::copy(front.files.path("certs/ca.crt"), files.path("ca.crt")).unwrap();
+    front
+}
+
+fn unknown_of(report: &AccessReport) -> String {
+    report.unknown.join("\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_manifest_names_quota_and_role() {
+async fn what_an_upload_does_not_tell_is_asked_of_the_clusters_api() {
+    for (has_project, may_make_streams, rights, refusal) in [
+        (Some(true), Some(true), Rights::Push, None),
+        (None, Some(true), Rights::Push, None),
+        (
+            Some(false),
+            Some(true),
+            Rights::Update,
+            Some("there is no project team; make it with `oc new-project team`"),
+        ),
+        (None, Some(false), Rights::Update, Some("oc create imagestream m -n team")),
+    ] {
+        let (openshift, files) = (OpenShift::start(), Files::new());
+        let mut options = openshift.service_account(&files, &token("team", 1));
+        openshift.allow(&token("team", 1), rights);
+        let api = api(&files, has_project, may_make_streams);
+        options.credentials.service_account.api = Some(api.addr.to_string());
+        let to = reference(openshift.proxy.addr(), "team/m:1");
+        let admitted = sink(options.clone(), &to).admit().await;
+        let report = Registry::new(options).explain(&to, true).await.unwrap();
+        assert!(unknown_of(&report).contains("quota") == refusal.is_none(), "{report:?}");
+        assert!(!unknown_of(&report).contains("create"), "{report:?}");
+        match (refusal, admitted, report.push) {
+            (None, Ok(()), Some(Permission::Allowed(_))) => {}
+            (Some(part), Err(error), Some(Permission::Refused(explained))) => {
+                for text in [chain(&error), chain(&explained)] {
+                    assert!(text.contains(part) && text.contains("/team/m"), "{text}");
+                }
+                assert_eq!(is_credentials(&error), may_make_streams == Some(false), "{error:?}");
+            }
+            other => panic!("{has_project:?} {may_make_streams:?}: {other:?}"),
+        }
+        let seen = api.seen.lock().unwrap();
+        let review = seen.iter().find(|request| request.starts_with("POST")).unwrap();
+        assert!(
+            review.contains(r#""resource":"imagestreams""#) && review.contains(r#""verb":"create""#),
+            "{review}"
+        );
+        assert_eq!(openshift.proxy.count("PATCH", ""), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_there_needs_no_right_to_be_made() {
+    let (openshift, files) = (OpenShift::start(), Files::new());
+    let mut options = openshift.service_account(&files, &token("team", 1));
+    openshift.allow(&token("team", 1), Rights::Push);
+    let to = reference(openshift.proxy.addr(), "team/m:1");
+    push(&sink(options.clone(), &to), &[files.layer("a", 10, 1)]).await.unwrap();
+    let api = api(&files, None, Some(false));
+    options.credentials.service_account.api = Some(api.addr.to_string());
+    sink(options, &to).admit().await.unwrap();
+    assert!(api.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_be_asked_is_told_to_be_unknown() {
+    let (openshift, files) = (OpenShift::start(), Files::new());
+    openshift.allow(&token("team", 1), Rights::Push);
+    let to = reference(openshift.proxy.addr(), "team/m:1");
+    // No cluster, one that does not say, and one that does not answer.
+    let silent = api(&files, None, None);
+    for api in [None, Some(silent.addr.to_string()), Some("127.0.0.1:1".to_owned())] {
+        let mut options = openshift.service_account(&files, &token("team", 1));
+        options.credentials.service_account.api = api;
+        sink(options.clone(), &to).admit().await.unwrap();
+        let report = Registry::new(options).explain(&to, true).await.unwrap();
+        for part in ["the right `create` on imagestreams", "whether the project team is there", "LimitRange"]
+        {
+            assert!(unknown_of(&report).contains(part), "{part}: {report:?}");
+        }
+    }
+    // Other registries.
+    let registry = DockerRegistry::start();
+    let to = reference(registry.addr(), "team/m:1");
+    let report = Registry::new(options()).explain(&to, true).await.unwrap();
+    assert!(unknown_of(&report).contains("quota") && report.unknown.len() == 1, "{report:?}");
+    assert!(Registry::new(options()).explain(&to, false).await.unwrap().unknown.is_empty());
+}
+
+/// Another credential than the ServiceAccount's stays away from the API, and so does the token from an API that its own
+/// authority does not vouch for.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_service_accounts_token_goes_to_the_api_and_only_to_a_trusted_one() {
+    let (openshift, files) = (OpenShift::start(), Files::new());
+    openshift.allow("sha256~other", Rights::Push);
+    openshift.allow(&token("team", 1), Rights::Push);
+    let to = reference(openshift.proxy.addr(), "team/m:1");
+    let front = api(&files, Some(true), Some(true));
+    let mut account = openshift.service_account(&files, &token("team", 1));
+    account.credentials.service_account.api = Some(front.addr.to_string());
+
+    let mut other = account.clone();
+    other.credentials.explicit = Some(("x".to_owned(), Secret::new("sha256~other")));
+    sink(other, &to).admit().await.unwrap();
+    assert!(front.seen.lock().unwrap().is_empty());
+
+    // The token is the ServiceAccount's, whichever way it came.
+    let mut same = account.clone();
+    same.credentials.explicit = Some(("x".to_owned(), Secret::new(token("team", 1))));
+    sink(same, &to).admit().await.unwrap();
+    assert_eq!(front.seen.lock().unwrap().len(), 2);
+
+    // With certificates unverified otherwise, as in these options.
+    let stranger = Front::start(|_| "200 OK\r\n".to_owned());
+    account.credentials.service_account.api = Some(stranger.addr.to_string());
+    assert!(!account.tls_verify);
+    sink(account, &to).admit().await.unwrap();
+    assert!(stranger.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_manifest_names_project_quota_limits_and_role() {
     let openshift = OpenShift::start();
     let files = Files::new();
     let options = openshift.service_account(&files, &token("team", 1));
@@ -386,7 +524,25 @@ async fn a_refused_manifest_names_quota_and_role() {
     let to = reference(openshift.proxy.addr(), "team/m:1");
     let error = push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("403") && text.contains("quota") && text.contains("image-builder"), "{text}");
+    for part in
+        ["403", "oc get project team", "quota", "LimitRange", "oc create imagestream m", "image-builder"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     assert!(is_credentials(&error));
     assert!(openshift.registry.tag("team/m", "1").is_none());
+}
+
+/// What the API says leaves one reason of several.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_manifest_has_the_reason_that_is_left() {
+    let (openshift, files) = (OpenShift::start(), Files::new());
+    let mut options = openshift.service_account(&files, &token("team", 1));
+    openshift.allow(&token("team", 1), Rights::Update);
+    let api = api(&files, Some(true), Some(true));
+    options.credentials.service_account.api = Some(api.addr.to_string());
+    let to = reference(openshift.proxy.addr(), "team/m:1");
+    let text = chain(&push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap_err());
+    assert!(text.contains("quota") && text.contains("LimitRange"), "{text}");
+    assert!(!text.contains("create imagestream") && !text.contains("new-project"), "{text}");
 }

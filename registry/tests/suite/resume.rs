@@ -1,5 +1,6 @@
 //! What goes on where it broke beside plain layers: compressed ones, a base's blobs, and the other lanes of a failed push.
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use bytes::Bytes;
 use crossdock_registry::{RegistryOptions, RegistrySink};
 use crossdock_storage::{
     Abort, BlobStream, Compression, Descriptor, Hasher, ImageSink as _, ImageSource, LayerWatch, MediaType,
-    NewLayer, Outcome, Platform, ReadOptions, ResolvedImage, Result, SinkPlan,
+    NewLayer, Outcome, Platform, ReadOptions, ResolvedImage, Result, SinkPlan, SourceFile,
 };
 use futures_util::stream;
 
-use crate::harness::{Files, Recorder, options, push, reference, sink};
+use crate::harness::{Files, Recorder, layer_of, options, push, reference, sink};
 use crate::quirks::{Kind, Quirks};
 use crate::uploads::{bytes_of, killed, pushed};
 
@@ -77,6 +78,57 @@ async fn a_killed_push_of_a_compressed_layer_goes_on_in_another_process() {
         let again = registry.received().saturating_sub(bytes_of(&layer).len() as u64);
         assert!(again < 1000, "{again} sent again");
     }
+}
+
+/// Bytes that were read from files for this push.
+async fn read_by_push(registry: &Quirks, root: &tempfile::TempDir, layer: &NewLayer) -> u64 {
+    let sink = sink(with_root(root), &reference(registry.addr(), "a/b:1"));
+    sink.prepare(&SinkPlan::default()).await.unwrap();
+    let read = ReadOptions::default();
+    sink.put_layer(layer, &read, &LayerWatch::silent()).await.unwrap();
+    read.counters.read()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_push_goes_on_after_a_chown_and_hashes_again_what_the_registry_has() {
+    let files = Files::new();
+    let layer = files.layer("a", LEN, 7);
+    let path = files.path("a");
+    tokio::time::sleep(RACY).await;
+    for touched in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let registry = Quirks::start(Kind::Distribution3);
+        killed(&registry, &with_root(&root), &layer, 3_000_000).await;
+        if touched {
+            std::fs::set_permissions(&path, std::fs::metadata(&path).unwrap().permissions()).unwrap();
+        }
+        let now = layer_of(&SourceFile::stat(&path).unwrap());
+        let read = read_by_push(&registry, &root, &now).await;
+        assert_eq!(read == LEN as u64, touched, "{read}");
+        assert!(registry.received() < now.layer.len() + 1000, "{} sent", registry.received());
+        let digest = Hasher::digest(&bytes_of(&now)).to_string();
+        assert!(registry.blob("a/b", &digest).unwrap() == bytes_of(&now), "byte for byte");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_push_of_a_file_written_to_meanwhile_becomes_the_blob_of_the_new_bytes() {
+    let files = Files::new();
+    let layer = files.layer("a", LEN, 7);
+    let path = files.path("a");
+    tokio::time::sleep(RACY).await;
+    let root = tempfile::tempdir().unwrap();
+    let registry = Quirks::start(Kind::Distribution3);
+    killed(&registry, &with_root(&root), &layer, 3_000_000).await;
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    // In what the registry has.
+    file.write_all_at(b"other bytes", 100).unwrap();
+    file.set_modified(modified).unwrap();
+    let now = layer_of(&SourceFile::stat(&path).unwrap());
+    let (again, retries) = pushed(&registry, with_root(&root), &now).await;
+    assert_eq!(retries.len(), 1, "the registry refuses what came together: {retries:?}");
+    assert!(again > 0, "all goes once more");
 }
 
 /// A blob in memory that writes down from where it was read.

@@ -1,0 +1,73 @@
+//! What is most likely not meant: leftovers of clones and downloads, and files that no pod may read.
+
+use insta::assert_snapshot;
+
+use crate::harness::Setup;
+
+#[test]
+fn what_a_clone_left_is_told_with_the_line_that_keeps_it_out() {
+    let setup = Setup::new()
+        .mode("dir/sub", 0o755)
+        .mode("dir/sub/d.txt", 0o644)
+        .file("m/.git/HEAD", "ref", 0o644)
+        .file("m/.git/lfs/ab", &"x".repeat(2048), 0o644)
+        .hard_link("m/.git/lfs/ab", "m/model.bin")
+        .file("m/.git/only", &"y".repeat(1536), 0o644)
+        .file("m/sub/.git", "gitdir: x", 0o644)
+        .file("m/.cache/huggingface/x.lock", "", 0o644)
+        .file("m/.gitignore", "", 0o644);
+    let warnings = |instructions: &str| setup.warnings(&setup.plan(&format!("FROM scratch\n{instructions}")));
+    assert_snapshot!(warnings("COPY . /x/"), @"
+    Containerfile:2:8: COPY takes the history of a git clone into the image: /x/m/.git, /x/m/sub/.git, 4 files of 1.5 KiB, add the line **/.git to .containerignore
+    Containerfile:2:8: COPY takes the notes of a download into the image: /x/m/.cache, 1 file of 0 bytes, add the line **/.cache to .containerignore
+    ");
+    // What is named is meant, and so is what only the destination calls so.
+    for meant in [
+        "COPY m/.git /x/",
+        "COPY --parents m/.git /x/",
+        "COPY m/.git/lfs /x/.git/",
+        "COPY dir /root/.cache/hub/",
+    ] {
+        assert_eq!(warnings(&format!("{meant}\nCOPY a.txt /x/")), "", "{meant}");
+    }
+    // What is not in the image is nobody's concern.
+    assert_eq!(warnings("COPY m /x/\nFROM scratch\nCOPY --from=0 /x/model.bin /x/"), "");
+    assert_snapshot!(warnings("COPY m /x/\nFROM scratch\nCOPY --from=0 /x /y"), @"
+    Containerfile:4:18: COPY takes the history of a git clone into the image: /y/.git, /y/sub/.git, 4 files of 1.5 KiB, write COPY --exclude=**/.git
+    Containerfile:4:18: COPY takes the notes of a download into the image: /y/.cache, 1 file of 0 bytes, write COPY --exclude=**/.cache
+    ");
+    assert_eq!(warnings("COPY --exclude=**/.git --exclude=**/.cache m /x/"), "");
+    let setup = setup.file(".dockerignore", "# nothing\nb.txt\n", 0o644);
+    let told = setup.warnings(&setup.plan("FROM scratch\nCOPY m /x/"));
+    assert!(told.contains("add the line **/.git to .dockerignore"), "{told}");
+    let setup = setup.file(".dockerignore", "**/.git\n**/.cache\n", 0o644);
+    assert_eq!(setup.warnings(&setup.plan("FROM scratch\nCOPY m /x/")), "");
+}
+
+#[test]
+fn files_that_no_pod_may_read_are_told_with_the_mode_that_mends_it() {
+    let setup = Setup::new()
+        .mode("dir/sub", 0o755)
+        .mode("dir/sub/d.txt", 0o644)
+        .file("m/a", "", 0o600)
+        .file("m/b", "", 0o600)
+        .file("m/c", "", 0o644)
+        .file("m/d", "", 0o640)
+        .file("m/e/f", "", 0o600)
+        .mode("m/e", 0o700);
+    let warnings = |instructions: &str| setup.warnings(&setup.plan(&format!("FROM scratch\n{instructions}")));
+    assert_snapshot!(warnings("COPY m /m"), @"Containerfile:2:8: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/a, /m/b, /m/e and 1 more, write COPY --chmod=a+rX");
+    // Group 0 may read /m/d, whichever user is in it; group 7 may not.
+    assert_snapshot!(warnings("COPY m/d /m/\nUSER 1001"), @"");
+    assert_snapshot!(warnings("COPY m/d /m/\nUSER 1001:7"), @"Containerfile:2:10: USER 1001:7 cannot read what COPY adds: /m/d, write COPY --chmod=a+rX");
+    assert_snapshot!(warnings("COPY --chown=1001 m/a /m/\nUSER 1001"), @"Containerfile:2:23: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/a, write COPY --chmod=a+rX");
+    // A mode that is written is meant; one that changes what was there is looked at.
+    assert_eq!(warnings("COPY --chmod=0600 m /m"), "");
+    assert_eq!(warnings("COPY --chmod=a+rX m /m"), "");
+    assert!(warnings("COPY --chmod=u+x m /m").contains("/m/a, /m/b, /m/e and 1 more"));
+    // What the next instruction puts in its place counts, and what other stages hold does not.
+    assert_eq!(warnings("COPY m/a /m/\nCOPY --chmod=0644 m/a /m/"), "");
+    assert_eq!(warnings("COPY m /m\nFROM scratch\nCOPY --from=0 /m/c /m/"), "");
+    let image = setup.plan("FROM scratch AS one\nCOPY m /m\nFROM one\nUSER 7");
+    assert!(setup.warnings(&image).starts_with("Containerfile:2:8: USER 7 cannot read what COPY adds"));
+}

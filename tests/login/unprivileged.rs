@@ -1,0 +1,120 @@
+//! A login by a user without a session (`XDG_RUNTIME_DIR`), for whom `/run` is not writable, as in a pod: buildah and this
+//! program find each other's.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{Home, PASSWORD, Run, USER, locked};
+
+/// Nobody's number; who is not root is somebody of this kind already.
+const NOBODY: u32 = 65534;
+
+struct Stranger {
+    home: Home,
+    root: bool,
+}
+
+impl Stranger {
+    fn new() -> Self {
+        let home = Home::new();
+        let root = fs::metadata(home.path("")).unwrap().uid() == 0;
+        fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        // Nobody may go where it was built.
+        fs::copy(env!("CARGO_BIN_EXE_crossdock"), home.path("crossdock")).unwrap();
+        for name in ["home", "tmp"] {
+            fs::create_dir(home.path(name)).unwrap();
+            if root {
+                chown(home.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        Self { home, root }
+    }
+
+    fn uid(&self) -> u32 {
+        if self.root { NOBODY } else { fs::metadata(self.home.path("")).unwrap().uid() }
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Run {
+        let mut command = Command::new(if self.root { "setpriv" } else { "env" });
+        if self.root {
+            let id = NOBODY.to_string();
+            command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+        }
+        let output = command
+            .arg(program)
+            .args(args)
+            .current_dir(self.home.path(""))
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.home.path("home"))
+            .env("TMPDIR", self.home.path("tmp"))
+            .env("CONTAINERS_REGISTRIES_CONF", self.home.path("registries.conf"))
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    fn crossdock(&self, args: &[&str]) -> Run {
+        self.run(self.home.path("crossdock").to_str().unwrap(), args)
+    }
+
+    /// The files of logins that there are.
+    fn auth_files(&self) -> Vec<PathBuf> {
+        let find =
+            Command::new("find").arg(self.home.path("")).args(["-name", "auth.json"]).output().unwrap();
+        String::from_utf8(find.stdout).unwrap().lines().map(PathBuf::from).collect()
+    }
+}
+
+#[test]
+fn a_login_lies_where_buildahs_does() {
+    let (registry, stranger) = (locked(), Stranger::new());
+    let host = registry.addr().to_string();
+    let session = PathBuf::from(format!("/run/user/{}", stranger.uid()));
+    assert!(!session.exists(), "this test is for users without a session, as its files would go there");
+    let login = ["login", "--tls-verify=false", "-u", USER, "-p", PASSWORD, &host];
+
+    // Nobody has been here before.
+    stranger.crossdock(&login).succeeds("Login Succeeded!\n");
+    let by_default = format!("tmp/containers-user-{}/containers/containers/auth.json", stranger.uid());
+    assert_eq!(stranger.auth_files(), [stranger.home.path(&by_default)]);
+    for directory in stranger.home.path(&by_default).ancestors().skip(1).take(3) {
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o777, 0o700, "{}", directory.display());
+    }
+    stranger.crossdock(&["login", "--get-login", &host]).succeeds(&format!("{USER}\n"));
+    let name = format!("{host}/team/m");
+    let auth = stranger.crossdock(&["auth", "--tls-verify=false", &name]);
+    assert!(auth.stdout.contains(&format!("{by_default}: matched by {host}")), "{}", auth.stdout);
+    stranger.crossdock(&["logout", &host]).succeeds(&format!("Removed login credentials for {host}\n"));
+
+    // A login of buildah's is found, and one of ours by buildah, whichever of its places buildah has.
+    fs::remove_dir_all(stranger.home.path(&format!("tmp/containers-user-{}", stranger.uid()))).unwrap();
+    let by_buildah = stranger.run("buildah", &login);
+    assert_eq!(by_buildah.code, Some(0), "{}", by_buildah.stderr);
+    let of_buildah = stranger.auth_files();
+    assert_eq!(of_buildah.len(), 1, "{of_buildah:?}");
+    stranger.crossdock(&["login", "--get-login", &host]).succeeds(&format!("{USER}\n"));
+    stranger.crossdock(&["logout", &host]).succeeds(&format!("Removed login credentials for {host}\n"));
+    assert_ne!(stranger.run("buildah", &["login", "--get-login", &host]).code, Some(0));
+    stranger.crossdock(&login).succeeds("Login Succeeded!\n");
+    assert_eq!(stranger.auth_files(), of_buildah);
+    let told = stranger.run("buildah", &["login", "--get-login", &host]);
+    assert_eq!((told.code, told.stdout.trim()), (Some(0), USER), "{}", told.stderr);
+}
+
+#[test]
+fn a_directory_that_somebody_else_made_gets_no_login() {
+    let (registry, stranger) = (locked(), Stranger::new());
+    let host = registry.addr().to_string();
+    let planted = stranger.home.path(&format!("tmp/containers-user-{}", stranger.uid()));
+    fs::create_dir(&planted).unwrap();
+    // Others may enter it, and whoever is root here made it.
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o777)).unwrap();
+    let login = ["login", "--tls-verify=false", "-u", USER, "-p", PASSWORD, &host];
+    stranger.crossdock(&login).succeeds("Login Succeeded!\n");
+    assert_eq!(stranger.auth_files(), [stranger.home.path("home/rundir/containers/containers/auth.json")]);
+    stranger.crossdock(&["login", "--get-login", &host]).succeeds(&format!("{USER}\n"));
+}
