@@ -2,6 +2,7 @@
 //! upload that is begun and cancelled; and whether the image keeps within what the registry is known to take.
 
 use crossdock_storage::{Compression, SinkPlan};
+use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
 
@@ -11,7 +12,7 @@ use crate::credentials::{Credential, Found, Origin};
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
 use crate::expiry::{self, claims};
-use crate::host::Host;
+use crate::host::{Call, Host};
 use crate::profile::LayerLimit;
 use crate::upload::Repository;
 

@@ -51,14 +51,11 @@ enabled() {
     } | sort
 }
 
-# disable LINK: by Debian's own tools, so that a later upgrade does not enable it again.
+# disable LINK: a later upgrade does not enable it again. Debian's scripts take a missing link of systemd for the administrator's
+# word (deb-systemd-helper, "was-enabled"); sysvinit keeps that word as a link with another name.
 disable() {
     local name=${1##*/}
-    case $1 in
-        /etc/systemd/user/*) deb-systemd-helper --user disable "$name" >/dev/null || true ;;
-        /etc/systemd/*) deb-systemd-helper disable "$name" >/dev/null || true ;;
-        *) update-rc.d "${name#S[0-9][0-9]}" disable >/dev/null || true ;;
-    esac
+    if [[ $1 == /etc/rc* ]]; then update-rc.d "${name#S[0-9][0-9]}" disable >/dev/null 2>&1 || true; fi
     rm -f "$1"
 }
 

@@ -186,7 +186,8 @@ fn more_compressed_layers_than_threads_come_to_an_end() {
 fn reading_ends_at_the_word_to_stop() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("weights");
-    fs::write(&file, vec![7; 3 * MIB]).unwrap();
+    // More than a compressor takes in before it gives something out.
+    fs::write(&file, vec![7; 64 * MIB]).unwrap();
     for compression in [Compression::None, Compression::Zstd { level: 1 }] {
         let options = ReadOptions::default();
         let mut reader = LayerReader::new(&layer_of(&file), compression, &options);
