@@ -6,8 +6,9 @@ use reqwest::Method;
 
 use crate::auth::Challenge;
 use crate::client::Registry;
-use crate::credentials::CredentialSource;
+use crate::credentials::{CredentialSource, Found};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::host::{Access, Call, Host};
 use crate::preflight;
 use crate::reference::Reference;
@@ -73,7 +74,10 @@ impl Registry {
             Ok(found) => (found.origin.to_string(), found.credential.user().map(str::to_owned)),
             Err(_) => ("none that can be used".to_owned(), None),
         };
-        let pull = Permission::of(try_pull(&host, reference).await, "a manifest was asked for");
+        let found = found.ok();
+        let result = try_pull(&host, reference).await;
+        let result = dated(&host, Access::pull(reference.repository()), found.as_ref(), result).await;
+        let pull = Permission::of(result, "a manifest was asked for");
         let (mut permission, mut unknown) = (None, Vec::new());
         if push {
             let repository = Repository::new(host.clone(), reference.repository());
@@ -81,6 +85,7 @@ impl Registry {
                 Ok(()) => preflight::foresee(&repository).await.map(|notes| unknown = notes),
                 Err(error) => Err(error),
             };
+            let result = dated(&host, repository.access.clone(), found.as_ref(), result).await;
             permission = Some(Permission::of(result, "an upload was begun and cancelled"));
         }
         let challenge = words(&host);
@@ -103,6 +108,21 @@ async fn try_push(repository: &Repository) -> Result<()> {
     repository.host.attempts().run(|| repository.begin_upload()).await?;
     repository.leave(Abort::Failed).await;
     Ok(())
+}
+
+/// Says of a refusal that the credential has died, where it has.
+async fn dated(host: &Host, access: Access, found: Option<&Found>, result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error::Denied { host: registry, action, repository, status, detail, mut tried }) => {
+            if let Some(found) = found
+                && let Some(died) = expiry::died(host, &access, found).await
+            {
+                tried = format!("{}; {died}", found.origin);
+            }
+            Err(Error::Denied { host: registry, action, repository, status, detail, tried })
+        }
+        result => result,
+    }
 }
 
 fn accept() -> reqwest::header::HeaderValue {

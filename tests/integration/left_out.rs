@@ -208,6 +208,6 @@ fn a_file_system_of_a_program_that_has_no_attributes_is_copied_from() {
 }
 
 #[expect(clippy::print_stderr, reason = "nobody shall believe that it was tried")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     eprintln!("not tried: {why}");
 }

@@ -175,7 +175,7 @@ fn a_device_stays_a_device() {
     if mknod(&device, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)).is_err()
         || File::options().write(true).open(&device).is_err()
     {
-        eprintln!("not tried: devices cannot be made here");
+        crate::left_out::skip("devices cannot be made here");
         return;
     }
     symlink("null", sandbox.path("link")).unwrap();
@@ -199,7 +199,7 @@ fn a_file_that_is_mounted_by_itself_is_written_into() {
     fs::write(sandbox.path("inner of it.tar"), "").unwrap();
     let mount = "mount --bind outer.tar 'inner of it.tar'\n";
     if !mounts(mount).is_ok_and(|output| output.status.success()) {
-        eprintln!("not tried: nothing can be mounted here");
+        crate::left_out::skip("nothing can be mounted here");
         return;
     }
     let inode = fs::metadata(sandbox.path("outer.tar")).unwrap().ino();

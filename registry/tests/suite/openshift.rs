@@ -283,6 +283,24 @@ async fn a_token_that_dies_under_a_push_is_said_to_have_been_taken_before() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn auth_says_of_a_dead_token_when_it_expired() {
+    for (expiry, dated) in [(784_111_777, true), (4_102_444_800, false)] {
+        let openshift = OpenShift::start();
+        let files = Files::new();
+        let options = openshift.service_account(&files, &token("team", expiry));
+        let to = reference(openshift.proxy.addr(), "team/m:1");
+        let report = Registry::new(options).explain(&to, true).await.unwrap();
+        for permission in [report.pull, report.push.unwrap()] {
+            let Permission::Refused(error) = permission else { panic!("{permission:?}") };
+            let text = chain(&error);
+            let says = "the token says that it expired at 1994-11-06 08:49:37 UTC";
+            assert_eq!(text.contains(says), dated, "{text}");
+            assert!(!text.contains(&token("team", expiry)), "{text}");
+        }
+    }
+}
+
 /// The same of a registry that is not OpenShift's, whose password is withdrawn.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_withdrawn_under_a_push_is_told_from_a_missing_right() {
