@@ -32,7 +32,9 @@ fn an_image_that_was_pushed_has_its_names_here_too() {
 
     // Where they are gone, from the first registry.
     fs::remove_dir_all(sandbox.context()).unwrap();
-    let third = second.name("third:3");
+    // A third one has no blob of it.
+    let elsewhere = Registry::start();
+    let third = elsewhere.name("third:3");
     sandbox.run(&["push", "-q", INSECURE, &name, &third]).failed(4).says(&["model/config.json"]);
     sandbox.run(&["pull", "-q", "--policy=always", INSECURE, &name]).done();
     sandbox.run(&["push", "-q", INSECURE, &name, &third]).done();
