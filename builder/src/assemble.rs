@@ -50,7 +50,10 @@ impl Assembly {
     /// Takes over the digests that came out at one sink, so that the next one need not read what it has.
     pub fn learn(&mut self, assembled: &Assembled) {
         for (layer, done) in self.layers.iter_mut().zip(&assembled.layers) {
-            if let LayerContent::Files { known, .. } = &mut layer.content {
+            // A sink with a form of its own says nothing of what the next one stores.
+            if let LayerContent::Files { known, compression, .. } = &mut layer.content
+                && done.layer.is_stored_as(*compression)
+            {
                 *known = Some(done.layer.clone());
             }
         }

@@ -337,7 +337,12 @@ impl Credentials {
     /// The helper that keeps the credential of a host, by the word of the file that a login is kept in, with the name
     /// by which it knows the host.
     pub(crate) fn helper_for_login(&self, registry: &str) -> Result<Option<(String, String)>> {
-        let file = Authfile::read_if_there(&self.login_file())?;
+        let path = self.login_file();
+        if !path.is_file() {
+            // Nothing there yet, or a FIFO that a login shall be written into: reading it would wait in vain.
+            return Ok(None);
+        }
+        let file = Authfile::read_if_there(&path)?;
         let found = file.as_ref().and_then(|file| file.helper_of(registry));
         Ok(found.map(|(key, helper)| (key.to_owned(), helper.to_owned())))
     }

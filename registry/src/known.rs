@@ -59,3 +59,28 @@ impl KnownBlobs {
 fn parse(bytes: Option<Vec<u8>>) -> Known {
     serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use crossdock_storage::Hasher;
+
+    use super::*;
+
+    #[test]
+    fn pushes_at_once_are_all_remembered() {
+        let root = tempfile::tempdir().unwrap();
+        let options = RegistryOptions { root: Some(root.path().to_owned()), ..RegistryOptions::default() };
+        let digests: Vec<_> = (0..12_u8).map(|n| Hasher::digest(&[n])).collect();
+        std::thread::scope(|scope| {
+            for digest in &digests {
+                let known = KnownBlobs::new(&options, "registry.example").unwrap();
+                scope.spawn(move || known.remember("a/b", std::iter::once(digest)));
+            }
+        });
+        let known = KnownBlobs::new(&options, "registry.example").unwrap();
+        for digest in &digests {
+            assert_eq!(known.elsewhere(digest, "c/d").as_deref(), Some("a/b"));
+        }
+        assert_eq!(std::fs::read_dir(root.path().join("blobs")).unwrap().count(), 1, "no lock stays");
+    }
+}

@@ -33,6 +33,21 @@ pub struct Layer {
     pub diff_id: DiffId,
 }
 
+impl Layer {
+    /// Whether the stored blob is the tar itself.
+    #[must_use]
+    pub fn is_uncompressed(&self) -> bool {
+        self.descriptor.digest() == self.diff_id.as_digest()
+    }
+
+    /// Whether the blob is stored as `compression` says. A docker-archive, for one, has no compressed layers, whatever was
+    /// asked for.
+    #[must_use]
+    pub fn is_stored_as(&self, compression: Compression) -> bool {
+        self.is_uncompressed() == (compression == Compression::None)
+    }
+}
+
 /// A repository on a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepositoryName {

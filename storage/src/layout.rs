@@ -610,7 +610,7 @@ impl ImageSink for LayoutSink {
     }
 }
 
-/// An index may name only what is there.
+/// What is written may name only what is there: an index images, and a manifest blobs.
 pub(crate) fn check_children(
     manifest: &Descriptor,
     bytes: &[u8],
@@ -618,7 +618,15 @@ pub(crate) fn check_children(
     has: impl Fn(&Descriptor) -> bool,
 ) -> Result<()> {
     if !is_index(manifest.media_type()) {
-        return Ok(());
+        let manifest: ImageManifest = parse(bytes, || "the manifest to write".to_owned())?;
+        let mut blobs = std::iter::once(manifest.config()).chain(manifest.layers());
+        return match blobs.find(|blob| !has(blob)) {
+            None => Ok(()),
+            Some(blob) => Err(Error::Unusable(format!(
+                "the manifest names the blob {}, which did not come to {place}: build the image again",
+                blob.digest()
+            ))),
+        };
     }
     let index: ImageIndex = parse(bytes, || "the index to write".to_owned())?;
     match index.manifests().iter().find(|child| !has(child)) {

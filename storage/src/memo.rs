@@ -96,8 +96,8 @@ impl MemoStore {
         };
         match serde_json::from_slice::<Memo>(&bytes) {
             Ok(memo) if memo.version == VERSION => {
-                let plausible =
-                    compression != Compression::None || memo.layer.descriptor.size() == layer.len();
+                let plausible = memo.layer.is_stored_as(compression)
+                    && (compression != Compression::None || memo.layer.descriptor.size() == layer.len());
                 if plausible && self.writes {
                     used(&path);
                 }
@@ -116,7 +116,7 @@ impl MemoStore {
     /// Remembers what `layer`, whose reading began at `since`, was digested to.
     ///
     /// Not remembered, and `false`, where a file of it was written so shortly before `since` that a later write may
-    /// not show in its times.
+    /// not show in its times, and where the layer was stored in another form than `compression` says.
     ///
     /// # Errors
     /// [`Error::Write`] where the memo cannot be written: the build is right all the same.
@@ -127,7 +127,7 @@ impl MemoStore {
         digested: &Layer,
         since: SystemTime,
     ) -> Result<bool> {
-        if !self.writes || !is_settled(layer, since) {
+        if !self.writes || !digested.is_stored_as(compression) || !is_settled(layer, since) {
             return Ok(false);
         }
         let path = self.path(layer, compression);

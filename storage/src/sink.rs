@@ -51,7 +51,7 @@ impl NewLayer {
     pub fn compare(&self, known: &Layer, digested: &Layer) -> Result<()> {
         let (expected, actual) = (known.descriptor.digest(), digested.descriptor.digest());
         // A docker-archive has no compressed layers, whatever they were.
-        let another_form = known.descriptor.media_type() != digested.descriptor.media_type();
+        let another_form = digested.is_uncompressed() && !known.is_uncompressed();
         if known.diff_id == digested.diff_id && (expected == actual || another_form) {
             return Ok(());
         }

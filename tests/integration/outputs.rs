@@ -104,6 +104,26 @@ fn a_docker_archive_of_compressed_layers_is_not_compressed() {
     check_model(&read(&sandbox, "docker-archive", "docker.tar:model:v1"));
 }
 
+#[test]
+fn how_an_archive_stores_layers_says_nothing_of_other_places() {
+    let sandbox = model();
+    let gzip = ["--compression-format", "gzip", "--timestamp", "0"];
+    let archive = ["-o", "docker-archive:docker.tar:model:v1"];
+    // A file that was written within the last two seconds is not remembered.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    sandbox.built(&[&gzip[..], &archive].concat());
+    sandbox.built(&[&gzip[..], &archive, &["-o", "oci:both:v1"]].concat());
+    sandbox.built(&[&gzip[..], &["-t", "m"]].concat());
+    sandbox.run(&["push", "m", "oci:pushed:v1"]).done();
+    let both = read(&sandbox, "oci", "both:v1");
+    assert_eq!(read(&sandbox, "oci", "pushed:v1").digest, both.digest);
+    check_model(&both);
+    for layer in &both.layers {
+        assert_eq!(layer.media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+    }
+    check_layout(&sandbox.path("pushed"));
+}
+
 /// Everything outside the context, so that nothing can be left over unseen.
 fn outside(sandbox: &Sandbox) -> BTreeMap<String, u64> {
     let mut files = sandbox.files_below("");

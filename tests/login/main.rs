@@ -11,13 +11,15 @@ mod unprivileged;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use docker_registry::{DockerRegistry, PASSWORD, Setup, USER};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use token_server::TokenServer;
@@ -198,7 +200,7 @@ fn logins_and_logouts_at_once_are_all_kept() {
 }
 
 #[test]
-fn a_login_is_written_to_what_a_link_leads_to() {
+fn a_login_is_written_to_what_a_link_leads_to_or_into_what_is_no_file() {
     let (registry, home) = (locked(), Home::new());
     let host = registry.addr().to_string();
     let login = |authfile: &Path| {
@@ -219,6 +221,16 @@ fn a_login_is_written_to_what_a_link_leads_to() {
         assert_eq!(fs::metadata(home.path(target)).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_file(&link).unwrap();
     }
+    let fifo = home.path("fifo");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::read(fifo).unwrap()
+    });
+    login(&fifo);
+    let written: Value = serde_json::from_slice(&reader.join().unwrap()).unwrap();
+    assert!(written["auths"][&host]["auth"].is_string());
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
 }
 
 #[test]
