@@ -348,8 +348,9 @@ pub(crate) async fn plan_images(
         }
         let stages = std::mem::take(&mut image.stages);
         let layer_options = layer_options.clone();
-        let assembly = blocking(move || to_assembly(image, &layer_options)).await?;
+        let mut assembly = blocking(move || to_assembly(image, &layer_options)).await?;
         cancel.check()?;
+        planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
         planned.push(PlannedPlatform { platform, stages, assembly });
     }
     Ok(planned)

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, IndexEntry, IndexKind, IndexStore, MemoStore, Platform};
+use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform};
 use indicatif::HumanBytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::args::ProgressStyle;
@@ -22,7 +23,7 @@ use crate::local::LocalImages;
 use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
-use crate::session::print;
+use crate::session::{print, print_json};
 use crate::signals;
 use disk::BuildahDisk;
 
@@ -111,11 +112,7 @@ pub(crate) async fn run(
             .collect(),
         received: counters.received(),
     };
-    print(&if options.progress == ProgressStyle::Json {
-        format!("{}\n", dry_run.json())
-    } else {
-        dry_run.text()
-    })
+    if options.progress == ProgressStyle::Json { print_json(&dry_run.json()) } else { print(&dry_run.text()) }
 }
 
 /// Bytes, over all images.
@@ -165,7 +162,7 @@ impl DryRun {
             for layer in layers {
                 let _ = writeln!(text, "layer    {}", layer.title.trim());
                 let _ = writeln!(text, "  {}", layer_line(layer));
-                let entries = &layer.entries.entries;
+                let entries = entries(layer);
                 for entry in entries.iter().take(PATHS) {
                     let _ = writeln!(text, "  {}", entry_line(entry));
                 }
@@ -204,8 +201,8 @@ impl DryRun {
         text
     }
 
-    /// For machines: one object, documented in docs/progress.md.
-    fn json(&self) -> Value {
+    /// For machines: one object, documented in docs/progress.md. What it says of each file is made as it is written.
+    fn json(&self) -> PlanJson<'_> {
         let images = self.images.iter().map(|image| {
             json!({
                 "platform": image.platform.to_string(),
@@ -214,29 +211,71 @@ impl DryRun {
         });
         let destinations = self.destinations.iter().map(|destination| {
             let sums = destination.sums();
-            let layers =
-                destination.layers.iter().map(|image| image.iter().map(layer_json).collect::<Vec<_>>());
-            json!({
-                "name": destination.name,
-                "layers": layers.collect::<Vec<_>>(),
-                "bytes_read": sums.read,
-                "bytes_sent": sums.sent,
-                "bytes_mounted": sums.mounted,
-                "bytes_present": sums.present,
-                "bytes_received": sums.received,
-                "bytes_written": sums.written,
-            })
+            DestinationJson {
+                name: &destination.name,
+                layers: destination
+                    .layers
+                    .iter()
+                    .map(|image| image.iter().map(layer_json).collect())
+                    .collect(),
+                bytes_read: sums.read,
+                bytes_sent: sums.sent,
+                bytes_mounted: sums.mounted,
+                bytes_present: sums.present,
+                bytes_received: sums.received,
+                bytes_written: sums.written,
+            }
         });
-        json!({
-            "event": "plan",
-            "list": self.listed,
-            "images": images.collect::<Vec<_>>(),
-            "destinations": destinations.collect::<Vec<_>>(),
-            "buildah_disk_bytes": self.buildah.peak,
-            "buildah_written_bytes": self.buildah.written,
-            "bytes_received": self.received,
-        })
+        PlanJson {
+            event: "plan",
+            list: self.listed,
+            images: images.collect(),
+            destinations: destinations.collect(),
+            buildah_disk_bytes: self.buildah.peak,
+            buildah_written_bytes: self.buildah.written,
+            bytes_received: self.received,
+        }
     }
+}
+
+#[derive(Serialize)]
+struct PlanJson<'a> {
+    event: &'static str,
+    list: bool,
+    images: Vec<Value>,
+    destinations: Vec<DestinationJson<'a>>,
+    buildah_disk_bytes: u64,
+    buildah_written_bytes: u64,
+    bytes_received: u64,
+}
+
+#[derive(Serialize)]
+struct DestinationJson<'a> {
+    name: &'a str,
+    layers: Vec<Vec<LayerJson<'a>>>,
+    bytes_read: u64,
+    bytes_sent: u64,
+    bytes_mounted: u64,
+    bytes_present: u64,
+    bytes_received: u64,
+    bytes_written: u64,
+}
+
+#[derive(Serialize)]
+struct LayerJson<'a> {
+    #[serde(flatten)]
+    layer: Value,
+    #[serde(serialize_with = "entries_json")]
+    entries: &'a [Entry],
+}
+
+fn entries_json<S: Serializer>(entries: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(entries.iter().map(entry_json))
+}
+
+/// What a layer holds, where that is at hand.
+fn entries(layer: &ForeseenLayer) -> &[Entry] {
+    layer.files.as_ref().and_then(|files| files.entries()).unwrap_or_default()
 }
 
 fn stage_line(stage: &PlannedStage) -> String {
@@ -289,8 +328,8 @@ fn would_be(layer: &ForeseenLayer) -> String {
     }
 }
 
-fn layer_json(layer: &ForeseenLayer) -> Value {
-    json!({
+fn layer_json(layer: &ForeseenLayer) -> LayerJson<'_> {
+    let told = json!({
         "title": layer.title.trim(),
         "from_base": layer.from_base,
         "media_type": layer.media_type.to_string(),
@@ -300,29 +339,31 @@ fn layer_json(layer: &ForeseenLayer) -> Value {
         "shared": layer.shared,
         "bytes_read": layer.read,
         "bytes_received": layer.received,
-        "entries": layer.entries.entries.iter().map(entry_json).collect::<Vec<_>>(),
-    })
+    });
+    LayerJson { layer: told, entries: entries(layer) }
 }
 
-fn entry_line(entry: &IndexEntry) -> String {
+fn entry_line(entry: &Entry) -> String {
     match &entry.kind {
-        IndexKind::File(bytes) => format!("{:>11}  {}", HumanBytes(*bytes).to_string(), entry.path),
-        IndexKind::Directory => format!("{:>11}  {}/", "", entry.path),
-        IndexKind::Symlink(target) => {
+        EntryKind::File(content) => {
+            format!("{:>11}  {}", HumanBytes(content.len()).to_string(), entry.path)
+        }
+        EntryKind::Directory => format!("{:>11}  {}/", "", entry.path),
+        EntryKind::Symlink { target } => {
             format!("{:>11}  {} -> {}", "", entry.path, String::from_utf8_lossy(target))
         }
-        IndexKind::HardLink(target) => format!("{:>11}  {} = {target}", "", entry.path),
-        _ => format!("{:>11}  {}", "", entry.path),
+        EntryKind::HardLink { target } => format!("{:>11}  {} = {target}", "", entry.path),
+        EntryKind::Special(_) => format!("{:>11}  {}", "", entry.path),
     }
 }
 
-fn entry_json(entry: &IndexEntry) -> Value {
+fn entry_json(entry: &Entry) -> Value {
     let (kind, bytes) = match &entry.kind {
-        IndexKind::File(bytes) => ("file", Some(*bytes)),
-        IndexKind::Directory => ("directory", None),
-        IndexKind::Symlink(_) => ("symlink", None),
-        IndexKind::HardLink(_) => ("hardlink", None),
-        _ => ("special", None),
+        EntryKind::File(content) => ("file", Some(content.len())),
+        EntryKind::Directory => ("directory", None),
+        EntryKind::Symlink { .. } => ("symlink", None),
+        EntryKind::HardLink { .. } => ("hardlink", None),
+        EntryKind::Special(_) => ("special", None),
     };
     json!({"path": entry.path.to_string(), "kind": kind, "bytes": bytes, "mode": format!("{:04o}", entry.mode)})
 }

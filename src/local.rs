@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed, Sealed};
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, LayerOrigin, LayerStream,
-    LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore, RecordedLayer,
-    RecordedOrigin, Records, ResolvedImage, blocking,
+    BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin,
+    LayerStream, LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore,
+    RecordedLayer, RecordedOrigin, Records, ResolvedImage, blocking,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -270,12 +270,15 @@ impl LocalImages {
     /// # Errors
     /// A damaged record, or one with layers in a place that cannot be had. Files are looked at when they are needed.
     pub(crate) fn sealed(&self, image: &ImageRecord, registry: &Registry) -> Result<Sealed> {
-        let source: Arc<dyn ImageSource> = Arc::new(self.source(image, image.id().to_string(), registry)?);
         let manifest = image.manifest()?;
-        let layers = self.store.layers(image)?.into_iter().map(|layer| AssemblyLayer {
-            from_base: matches!(layer.origin, RecordedOrigin::Image(_)),
-            title: layer.title,
-            content: LayerContent::of(layer.layer, &source),
+        let layers = self.located(image, registry)?.into_iter().map(|Located { title, layer, origin }| {
+            let (from_base, content) = match origin {
+                LayerOrigin::Blob(source) => (true, LayerContent::Blob { layer, source }),
+                LayerOrigin::Files { layer: files, compression, .. } => {
+                    (false, LayerContent::Files { layer: files, compression, known: Some(layer) })
+                }
+            };
+            AssemblyLayer { title, from_base, content }
         });
         Ok(Sealed {
             manifest: image.manifest.clone(),
@@ -297,20 +300,33 @@ impl LocalImages {
         name: String,
         registry: &Registry,
     ) -> Result<RecordSource> {
-        let located =
-            |name: &str| locate(name, registry).map_err(|error| Error::Unusable(format!("{error:#}")));
-        let origins = self.store.layers(image)?.into_iter().map(|layer| {
-            let origin = match layer.origin {
+        let layers = self.located(image, registry)?.into_iter();
+        let origins = layers.map(|layer| (layer.layer.descriptor, layer.origin)).collect();
+        Ok(RecordSource { name, record: image.clone(), origins })
+    }
+
+    /// The layers of an image, its files looked at again.
+    fn located(&self, image: &ImageRecord, registry: &Registry) -> Result<Vec<Located>> {
+        let find = |name: &str| locate(name, registry).map_err(|error| Error::Unusable(format!("{error:#}")));
+        let layers = self.store.layers(image)?.into_iter().map(|recorded| {
+            let origin = match recorded.origin {
                 RecordedOrigin::Image(name) => LayerOrigin::Blob(locate(&name, registry)?),
                 RecordedOrigin::Files { layer, compression } => {
-                    let (layer, state) = layer.renewed(&located)?;
+                    let (layer, state) = layer.renewed(&find)?;
                     LayerOrigin::Files { layer, compression, state }
                 }
             };
-            Ok((layer.layer.descriptor, origin))
+            Ok(Located { title: recorded.title, layer: recorded.layer, origin })
         });
-        Ok(RecordSource { name, record: image.clone(), origins: origins.collect::<Result<_>>()? })
+        layers.collect()
     }
+}
+
+/// A layer of a remembered image, and where its bytes are now.
+struct Located {
+    title: String,
+    layer: Layer,
+    origin: LayerOrigin,
 }
 
 fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>> {

@@ -41,7 +41,23 @@ pub(crate) fn print(text: &str) -> Result<()> {
     if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
         return print_aside(text);
     }
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    told(std::io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Writes what a command has to say to machines, on one line, as it is made; where [`print`] does.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let out: Box<dyn Write> = if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        Box::new(std::io::stderr().lock())
+    } else {
+        Box::new(std::io::stdout().lock())
+    };
+    let mut out = std::io::BufWriter::new(out);
+    let written = serde_json::to_writer(&mut out, value).map_err(std::io::Error::from);
+    told(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+}
+
+fn told(written: std::io::Result<()>) -> Result<()> {
+    match written {
         // Who closed the pipe has read what it wanted; what was done is done.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),

@@ -9,7 +9,7 @@ use crossdock_storage::{
     Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes, spread,
 };
 
-use crate::tree::{FileNode, FileTree, Node, NodeKind};
+use crate::tree::{FileNode, FileTree, Node, NodeKind, draining};
 
 /// Where the bytes of a layer's files are.
 enum Contents {
@@ -67,7 +67,7 @@ pub async fn base_tree(
         let mut tree = FileTree::empty();
         for (index, contents) in layers {
             let contents = if detail == Detail::Contents { contents } else { Contents::Unknown };
-            apply(&mut tree, &index, &contents, &cancel)?;
+            apply(&mut tree, index, &contents, &cancel)?;
         }
         Ok(tree)
     })
@@ -165,7 +165,7 @@ fn remember(store: Option<&IndexStore>, layer: &Layer, index: LayerIndex) -> Lay
 
 /// Puts a layer upon the tree: what it takes away goes first, for a whiteout is for lower layers only
 /// (OCI image-spec, layer.md, "Whiteouts").
-fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents, cancel: &Cancel) -> Result<()> {
+fn apply(tree: &mut FileTree, index: LayerIndex, contents: &Contents, cancel: &Cancel) -> Result<()> {
     for entry in &index.entries {
         match entry.kind {
             IndexKind::Whiteout => tree.remove(&entry.path),
@@ -173,17 +173,18 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents, cancel: &
             _ => {}
         }
     }
-    for entry in &index.entries {
+    // An entry goes as it becomes a node.
+    for mut entry in draining(index.entries) {
         cancel.check()?;
         let kind = match &entry.kind {
             IndexKind::Directory => Node::directory(entry.mode).kind,
-            IndexKind::File(size) => NodeKind::File(Arc::new(file(entry, *size, contents)?)),
-            IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+            IndexKind::File(size) => NodeKind::File(file(&entry, *size, contents)?),
+            IndexKind::Symlink(target) => NodeKind::Symlink(Arc::new(Bytes::clone(target))),
             IndexKind::HardLink(target) => {
                 // A link to a link is that link; a target that is not there is a file all the same. So is a directory:
                 // no system links one, and a tree that is put into itself again and again has no end.
                 match tree.get(target).map(|node| &node.kind) {
-                    None | Some(NodeKind::Directory(_)) => NodeKind::File(Arc::new(FileNode::InBase)),
+                    None | Some(NodeKind::Directory(_)) => NodeKind::File(FileNode::InBase),
                     Some(kind) => kind.clone(),
                 }
             }
@@ -192,7 +193,13 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents, cancel: &
         };
         tree.insert(
             &entry.path,
-            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
+            Node {
+                kind,
+                mode: entry.mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                xattrs: std::mem::take(&mut entry.xattrs),
+            },
         );
     }
     Ok(())
@@ -201,13 +208,16 @@ fn apply(tree: &mut FileTree, index: &LayerIndex, contents: &Contents, cancel: &
 /// A file of a layer, whose bytes are at hand where they were asked for and stand in one piece.
 fn file(entry: &IndexEntry, size: u64, contents: &Contents) -> Result<FileNode> {
     if let Some(content) = &entry.content {
-        return Ok(FileNode::Known(FileContent::Inline(content.clone())));
+        return Ok(FileNode::Inline(Arc::new(Bytes::clone(content))));
     }
     // A file that is stored in one piece is no other thing.
-    let whole = |offset| vec![Piece { at: 0, offset, len: size, digest: entry.digest.clone() }];
-    let Some(pieces) = entry.pieces.clone().or_else(|| entry.offset.map(whole)) else {
-        return Ok(FileNode::InBase);
+    let digest = || entry.digest.as_deref().cloned();
+    let whole = |offset| vec![Piece { at: 0, offset, len: size, digest: digest() }];
+    let known = match contents {
+        Contents::Unknown => None,
+        _ => entry.pieces.as_deref().map(<[Piece]>::to_vec).or_else(|| entry.offset.map(whole)),
     };
+    let Some(pieces) = known else { return Ok(FileNode::InBase) };
     let digested = pieces.iter().all(|piece| piece.digest.is_some());
     let known = match contents {
         Contents::Unknown => false,
@@ -216,9 +226,9 @@ fn file(entry: &IndexEntry, size: u64, contents: &Contents) -> Result<FileNode> 
     };
     Ok(match known {
         false => FileNode::InBase,
-        true if size == 0 => FileNode::Known(FileContent::Inline(Bytes::new())),
-        true => FileNode::Known(FileContent::Parts(spread(size, &pieces, |piece| match contents {
-            Contents::Files(files) => Ok(files.part(piece.offset, piece.len)?.segments().to_vec()),
+        true if size == 0 => FileNode::Inline(Arc::default()),
+        true => FileNode::from(FileContent::of_parts(spread(size, &pieces, |piece| match contents {
+            Contents::Files(files) => Ok(files.part(piece.offset, piece.len)?.segments().collect()),
             Contents::Packed(packed) => {
                 let &Piece { offset, len, ref digest, .. } = piece;
                 Ok(vec![Segment::Packed { packed: packed.clone(), offset, len, digest: digest.clone() }])
@@ -262,7 +272,7 @@ mod tests {
         let mut tree = FileTree::empty();
         apply(
             &mut tree,
-            &index(&[
+            index(&[
                 ("tmp", IndexKind::Directory),
                 ("a/x", IndexKind::File(1)),
                 ("b/x", IndexKind::File(1)),
@@ -274,7 +284,7 @@ mod tests {
         .unwrap();
         apply(
             &mut tree,
-            &index(&[
+            index(&[
                 ("a/y", IndexKind::File(1)),
                 ("a", IndexKind::Opaque),
                 ("b/x", IndexKind::Whiteout),
@@ -300,7 +310,7 @@ mod tests {
             entries.push((&deep, IndexKind::HardLink(LayerPath::clean("d").unwrap())));
         }
         let mut tree = FileTree::empty();
-        apply(&mut tree, &index(&entries), &Contents::Unknown, &Cancel::default()).unwrap();
+        apply(&mut tree, index(&entries), &Contents::Unknown, &Cancel::default()).unwrap();
         assert!(matches!(tree.get(&LayerPath::clean(&deep).unwrap()).unwrap().kind, NodeKind::File(_)));
         assert!(!has(&tree, &deep.repeat(2)));
     }

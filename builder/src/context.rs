@@ -21,9 +21,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirEntry, Metadata};
-use crossdock_storage::{Cancel, SourceFile};
+use crossdock_storage::{Cancel, SourceDirectory, SourceFile};
 pub use own::OwnPaths;
 use own::Present;
+pub(crate) use walk::Stat;
 use walk::{Matched, Place, Seen, Walk};
 
 use crate::error::{Error, Problem};
@@ -39,6 +40,8 @@ pub struct Context {
     /// As the user gave it.
     given: String,
     ignore: IgnoreFile,
+    /// The directory of the file that was found last, with its path from the root on: files found one by one share it.
+    last: Mutex<Option<(Vec<u8>, SourceDirectory)>>,
     own: OwnPaths,
     /// What was left out of what is copied, as this run writes it.
     left_out: Mutex<BTreeMap<Vec<u8>, Arc<str>>>,
@@ -92,8 +95,8 @@ impl Context {
         }
         let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
         let (given, own) = (path.display().to_string(), OwnPaths::none());
-        let (left_out, refused) = (Mutex::default(), Mutex::default());
-        Ok(Self { dir, root, given, ignore, own, left_out, refused, cancel: Cancel::default() })
+        let (last, left_out, refused) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { dir, root, given, ignore, last, own, left_out, refused, cancel: Cancel::default() })
     }
 
     /// The directory, in which nobody looks around any more once `cancel` says so.
@@ -177,8 +180,24 @@ impl Context {
 
     /// A regular file that was found, with the fence of what was seen; `None` for all else.
     pub(crate) fn source_file(&self, found: &Found) -> Option<SourceFile> {
-        let metadata = found.metadata.as_ref().filter(|metadata| metadata.is_file())?;
-        Some(SourceFile::new(self.root.join(os_path(&found.path)), walk::fence(metadata)))
+        let stat = found.stat.as_ref().filter(|stat| stat.is_file())?;
+        let (here, name) = self.source_place(&found.path);
+        Some(here.file(name, stat.fence))
+    }
+
+    /// The directory of a path without links, and the name in it.
+    fn source_place(&self, path: &[u8]) -> (SourceDirectory, Arc<[u8]>) {
+        let (parent, name) = split_last(path);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = match &*last {
+            Some((known, here)) if known == parent => here.clone(),
+            _ => {
+                let here = SourceDirectory::new(self.root.join(os_path(parent)));
+                *last = Some((parent.to_vec(), here.clone()));
+                here
+            }
+        };
+        (here, name.into())
     }
 
     /// Follows the links of a path.
@@ -294,8 +313,11 @@ impl Context {
         opened.map_err(|error| unreadable(path, error))
     }
 
-    fn seen(&self, path: &[u8], metadata: Metadata) -> Result<Seen, Problem> {
-        Seen::of(self, &self.dir, os_path(path), path, metadata)
+    /// Shows what is at a path without links to `walk`.
+    fn show(&self, walk: &mut Walk<'_, '_>, place: Place<'_>, stat: Stat) -> Result<(), Problem> {
+        let seen = Seen::of(self, &self.dir, os_path(place.path), place.path, stat)?;
+        let (here, name) = self.source_place(place.path);
+        walk.one(place, name, &here, seen)
     }
 
     fn missing(&self, source: &str, miss: Miss) -> Problem {
@@ -381,15 +403,16 @@ impl Origin for Context {
                 ignored.get_or_insert((path, line));
                 continue;
             }
-            let ignored_by = line.map(|line| self.ignored(line));
+            let ignored_by = line.map(|line| self.ignored(line).into());
+            let named: Arc<[u8]> = path.into();
             found.push(Found {
-                kept: wanted.kept(&path, directory),
-                named: path,
-                path: located.path,
+                kept: wanted.kept(&named, directory),
+                path: if located.path == *named { Arc::clone(&named) } else { located.path.into() },
+                named,
                 directory,
                 special: !directory && !located.metadata.is_file(),
                 ignored_by,
-                metadata: Some(located.metadata),
+                stat: Some(Box::new(Stat::of(&located.metadata))),
             });
         }
         match (found.is_empty(), ignored) {
@@ -422,21 +445,21 @@ impl Origin for Context {
             let ignored = self.ignore.verdict(&found.path).matched;
             if excluded.ignored_by.is_none() && found.ignored_by.is_none() && !place.below.is_empty() {
                 let metadata = directory.dir_metadata().map_err(|error| unreadable(&found.path, error))?;
-                walk.one(place, self.seen(&found.path, metadata)?)?;
+                self.show(&mut walk, place, Stat::of(&metadata))?;
             }
             return walk.directory(&directory, place, &Matched { ignored, excluded: excluded.matched });
         }
         if excluded.ignored_by.is_some() {
             return Ok(());
         }
-        let metadata = match &found.metadata {
-            Some(metadata) => metadata.clone(),
-            None => self
-                .dir
-                .symlink_metadata(os_path(&found.path))
-                .map_err(|error| unreadable(&found.path, error))?,
+        let stat = match &found.stat {
+            Some(stat) => Stat::clone(stat),
+            None => {
+                let metadata = self.dir.symlink_metadata(os_path(&found.path));
+                Stat::of(&metadata.map_err(|error| unreadable(&found.path, error))?)
+            }
         };
-        walk.one(place, self.seen(&found.path, metadata)?)
+        self.show(&mut walk, place, stat)
     }
 
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
@@ -445,8 +468,8 @@ impl Origin for Context {
         match self.locate(&parts, &own) {
             Ok(located) if self.ignore.verdict(&located.path).ignored_by.is_none() => {
                 let none = IgnoreFile::none();
-                let seen = self.seen(&located.path, located.metadata)?;
-                Walk::new(self, &own, &none, visit).one(Place { path: &located.path, below }, seen)
+                let place = Place { path: &located.path, below };
+                self.show(&mut Walk::new(self, &own, &none, visit), place, Stat::of(&located.metadata))
             }
             _ => Ok(()),
         }

@@ -1,10 +1,7 @@
 //! What putting images into a sink would come to, found out without reading a file or writing anything.
 
-use std::sync::Arc;
-
 use crossdock_storage::{
-    Descriptor, Digest, FileState, ImageSink, LayerIndex, MediaType, MemoStore, Outcome, Result, Segment,
-    blocking,
+    Descriptor, Digest, FileState, ImageSink, MediaType, MemoStore, Outcome, Result, VirtualLayer, blocking,
 };
 
 use crate::assemble::Assembly;
@@ -34,8 +31,8 @@ pub struct ForeseenLayer {
     pub read: u64,
     /// Bytes that would come from the base's registry.
     pub received: u64,
-    /// What it holds, where that is at hand.
-    pub entries: Arc<LayerIndex>,
+    /// Its bytes, where they lie in files.
+    pub files: Option<VirtualLayer>,
 }
 
 /// Foresees what becomes of each layer of each image.
@@ -119,25 +116,19 @@ async fn foresee_layer(
         let _ = layer.check_files().await?;
     }
     let moved = matches!(outcome, Outcome::Sent | Outcome::Written);
-    let (bytes, archive, media_type, entries) = match &layer.content {
+    let (bytes, archive, media_type, files) = match &layer.content {
         LayerContent::Blob { layer, .. } => {
             let descriptor = &layer.descriptor;
-            (descriptor.size(), None, descriptor.media_type().clone(), LayerIndex::default())
+            (descriptor.size(), None, descriptor.media_type().clone(), None)
         }
-        LayerContent::Files { layer, compression, .. } => {
-            let files = layer.clone();
-            (
-                descriptor.map_or(layer.len(), Descriptor::size),
-                Some(layer.len()),
-                compression.media_type(),
-                blocking(move || LayerIndex::of_files(&files)).await?,
-            )
-        }
+        LayerContent::Files { layer, compression, .. } => (
+            descriptor.map_or(layer.len(), Descriptor::size),
+            Some(layer.len()),
+            compression.media_type(),
+            Some(layer.clone()),
+        ),
     };
-    let file_bytes = match &layer.content {
-        LayerContent::Files { layer, .. } => layer.segments().iter().filter_map(in_file).sum(),
-        LayerContent::Blob { .. } => 0,
-    };
+    let file_bytes = files.as_ref().map_or(0, VirtualLayer::bytes_in_files);
     Ok(ForeseenLayer {
         title: layer.title.clone(),
         from_base: layer.from_base,
@@ -149,10 +140,6 @@ async fn foresee_layer(
         received: if moved && archive.is_none() { bytes } else { 0 },
         outcome,
         shared: false,
-        entries: Arc::new(entries),
+        files,
     })
-}
-
-fn in_file(segment: &Segment) -> Option<u64> {
-    matches!(segment, Segment::Extent { .. }).then(|| segment.len())
 }

@@ -59,15 +59,10 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         spare -= shards.len().saturating_sub(1);
         shards_of.push(shards.len());
         for entries in shards {
-            layers.push(AssemblyLayer {
-                title: title_of(&title, &entries, options.layer_file_size),
-                from_base: false,
-                content: LayerContent::Files {
-                    layer: encode_entries(&entries, options.mtime)?,
-                    compression: options.compression,
-                    known: None,
-                },
-            });
+            let title = title_of(&title, &entries, options.layer_file_size);
+            let layer = encode_entries(entries, options.mtime)?;
+            let content = LayerContent::Files { layer, compression: options.compression, known: None };
+            layers.push(AssemblyLayer { title, from_base: false, content });
         }
     }
     if options.omit_history {

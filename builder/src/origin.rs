@@ -3,31 +3,31 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cap_std::fs::Metadata;
 use crossdock_storage::{Special, Xattrs};
 
+use crate::context::Stat;
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
 use crate::pattern::{Dialect, Pattern, has_meta};
-use crate::tree::FileNode;
+use crate::tree::{FileNode, Leaf};
 
 /// What a source named or matched, its links followed.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     /// The path as it was named or matched, relative to the origin's root.
-    pub(crate) named: Vec<u8>,
+    pub(crate) named: Arc<[u8]>,
     /// From which byte on that path is kept below the destination, see [`Found::below`].
     pub(crate) kept: usize,
     /// The path without links, relative to the origin's root.
-    pub(crate) path: Vec<u8>,
+    pub(crate) path: Arc<[u8]>,
     /// Whether it is a directory.
     pub(crate) directory: bool,
     /// Whether it is a FIFO, device or socket.
     pub(crate) special: bool,
     /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
-    pub(crate) ignored_by: Option<String>,
+    pub(crate) ignored_by: Option<Box<str>>,
     /// What the context saw there; a file is not looked at twice.
-    pub(crate) metadata: Option<Metadata>,
+    pub(crate) stat: Option<Box<Stat>>,
 }
 
 impl Found {
@@ -55,14 +55,15 @@ pub(crate) struct Item<'a> {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) xattrs: Xattrs,
+    /// Where it is in another tree.
+    pub(crate) leaf: Option<Leaf>,
 }
 
 #[derive(Debug)]
 pub(crate) enum ItemKind {
     Directory,
-    /// Names of one file share the `Arc`.
-    File(Arc<FileNode>),
-    Symlink(Bytes),
+    File(FileNode),
+    Symlink(Arc<Bytes>),
     Special(Special),
     /// Nothing that an image can have.
     Socket,

@@ -19,8 +19,8 @@ use crate::check::{Checked, CopyFrom, ImageKey, Place, StageBase, Triggers, chec
 use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
-use crate::eval::{Built, Evaluation};
-use crate::tree::FileTree;
+use crate::eval::{Built, BuiltLayer, Evaluation};
+use crate::tree::{FileTree, draining};
 
 /// What the command line says about a build.
 #[derive(Debug, Clone)]
@@ -249,7 +249,7 @@ pub async fn plan(
     let (bases, copied) = images.trees(&checked).await?;
     let (file, context, options) = (Arc::clone(file), Arc::clone(context), options.clone());
     let stop = options.cancel.clone();
-    let evaluated = blocking(move || evaluate(&file, &context, &options, &checked, &bases, &copied));
+    let evaluated = blocking(move || evaluate(&file, &context, &options, &checked, bases, copied));
     // A file system that does not answer is not waited for.
     let evaluated = stop.or(async { Ok(evaluated.await) }).await;
     evaluated.unwrap_or_else(|_: crossdock_storage::Error| Err(Error::Interrupted))
@@ -261,11 +261,11 @@ fn evaluate(
     context: &Context,
     options: &PlanOptions,
     checked: &Checked,
-    bases: &Bases,
-    copied: &BTreeMap<ImageKey, FileTree>,
+    bases: Bases,
+    copied: BTreeMap<ImageKey, FileTree>,
 ) -> Result<PlannedImage, Error> {
     let contexts = open_contexts(checked, context, options)?;
-    let origins = Origins { context, contexts: &contexts, images: copied };
+    let origins = Origins { context, contexts: &contexts, images: &copied };
     let mut evaluation = Evaluation::new(file, origins, options, checked)?;
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
@@ -291,6 +291,8 @@ fn evaluate(
         }
     });
     let stages = stages.collect();
+    // Their trees are in nobody's way while what is new becomes entries.
+    drop((bases, copied));
     Ok(PlannedImage { stages, ..finish(built, options, warnings) })
 }
 
@@ -443,7 +445,8 @@ impl Images<'_> {
 }
 
 fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> PlannedImage {
-    let Built { base, layers, mut config, steps, .. } = built;
+    let Built { base, layers, mut config, steps, tree, .. } = built;
+    drop(tree);
     config.created.clone_from(&options.created);
     for (name, value) in &options.labels {
         config.config.labels.insert(name.clone(), value.clone());
@@ -452,22 +455,28 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
         set_env(&mut config.config.env, name, value);
     }
     config.config.env.retain(|line| !options.unset_env.iter().any(|name| name_of(line) == name));
-    let layers: Vec<PlannedLayer> = layers.into_iter().map(Arc::unwrap_or_clone).collect();
+    let layers: Vec<BuiltLayer> = layers.into_iter().map(Arc::unwrap_or_clone).collect();
     let (layers, steps) = if options.squash { squash(layers, steps) } else { (layers, steps) };
+    // Here and now: an allocator that has a heap for each thread gives the room of the trees to this one alone.
+    let planned = |BuiltLayer { title, created_by, files }| PlannedLayer {
+        title,
+        created_by,
+        entries: files.into_entries(),
+    };
+    let layers = layers.into_iter().map(planned).collect();
     PlannedImage { base, layers, config, steps, warnings, stages: Vec::new() }
 }
 
 /// One layer of all: a later entry takes the place of an earlier one, and a hard link whose target is gone becomes
 /// the file.
-fn squash(layers: Vec<PlannedLayer>, mut steps: Vec<PlannedStep>) -> (Vec<PlannedLayer>, Vec<PlannedStep>) {
+fn squash(layers: Vec<BuiltLayer>, mut steps: Vec<PlannedStep>) -> (Vec<BuiltLayer>, Vec<PlannedStep>) {
     if layers.len() < 2 {
         return (layers, steps);
     }
-    let mut all = FileTree::empty();
-    for layer in &layers {
-        for entry in &layer.entries {
-            all.apply(entry);
-        }
+    let mut layers = layers.into_iter().map(|layer| layer.files);
+    let mut all = layers.next().unwrap_or_else(FileTree::empty);
+    for layer in layers {
+        draining(layer.into_entries()).for_each(|entry| all.apply(entry));
     }
     // The line of the last instruction that made a layer stands for the one there is now.
     let last = steps.iter().rposition(|step| step.layer.is_some());
@@ -479,7 +488,7 @@ fn squash(layers: Vec<PlannedLayer>, mut steps: Vec<PlannedStep>) -> (Vec<Planne
             created_by = step.history.created_by.clone().unwrap_or_default();
         }
     }
-    let layer = PlannedLayer { title: "squashed layers".to_owned(), created_by, entries: all.into_entries() };
+    let layer = BuiltLayer { title: "squashed layers".to_owned(), created_by, files: all };
     (vec![layer], steps)
 }
 

@@ -1,13 +1,11 @@
 //! An earlier stage, or an image, as what `COPY --from` copies from: its [`FileTree`], links followed inside its root.
 
-use std::sync::Arc;
-
 use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
 use crate::origin::{Found, Item, ItemKind, Origin, SourcePath, Visit, glob, join, shown};
-use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
+use crate::tree::{FileNode, FileTree, Leaf, Node, NodeKind, State, layer_path};
 
 /// The files of an earlier stage or an image.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +31,7 @@ impl StageFiles<'_> {
         else {
             return Vec::new();
         };
-        let children = node.children().into_iter().flatten();
-        children.map(|(name, child)| (name.to_vec(), child.is_directory())).collect()
+        node.children().map(|(name, child)| (name.to_vec(), child.is_directory())).collect()
     }
 
     /// What is in a directory.
@@ -46,7 +43,7 @@ impl StageFiles<'_> {
         matched: &ParentMatch,
     ) -> Result<(), Problem> {
         let len = walk.below.len();
-        for (name, child) in node.children().into_iter().flatten() {
+        for (name, child, leaf) in node.children_and_leaves() {
             if len > 0 {
                 walk.below.push(b'/');
             }
@@ -55,7 +52,7 @@ impl StageFiles<'_> {
             let verdict = walk.exclude.child(&walk.below, matched);
             let left_out = verdict.ignored_by.is_some();
             if !left_out {
-                self.one(child, walk, &path)?;
+                self.one(child, walk, &path, leaf)?;
             }
             if child.is_directory() && (!left_out || walk.exclude.may_except_below(&walk.below)) {
                 self.inside(child, walk, &path, &verdict.matched)?;
@@ -65,16 +62,23 @@ impl StageFiles<'_> {
         Ok(())
     }
 
-    fn one(&self, node: &Node, walk: &mut Walk<'_, '_>, path: &[u8]) -> Result<(), Problem> {
+    fn one(
+        &self,
+        node: &Node,
+        walk: &mut Walk<'_, '_>,
+        path: &[u8],
+        leaf: Option<&Leaf>,
+    ) -> Result<(), Problem> {
         let kind = match &node.kind {
             NodeKind::Directory(_) => ItemKind::Directory,
-            NodeKind::File(file) if **file == FileNode::InBase => return Err(self.in_base(path)),
+            NodeKind::File(FileNode::InBase) => return Err(self.in_base(path)),
             NodeKind::File(file) => ItemKind::File(file.clone()),
             NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
             NodeKind::Special(special) => ItemKind::Special(**special),
         };
-        let xattrs = node.xattrs.clone();
-        (walk.visit)(Item { path: &walk.below, kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs })
+        let &Node { mode, uid, gid, ref xattrs, .. } = node;
+        let (xattrs, leaf) = (xattrs.clone(), leaf.cloned());
+        (walk.visit)(Item { path: &walk.below, kind, mode, uid, gid, xattrs, leaf })
     }
 }
 
@@ -111,12 +115,12 @@ impl Origin for StageFiles<'_> {
             match lookup.state {
                 State::Found(node) => found.push(Found {
                     kept: wanted.kept(path.as_bytes(), node.is_directory()),
-                    named: path.as_bytes().to_vec(),
-                    path: lookup.path.as_bytes().to_vec(),
+                    named: path.as_bytes().into(),
+                    path: lookup.path.as_bytes().into(),
                     directory: node.is_directory(),
                     special: matches!(node.kind, NodeKind::Special(_)),
                     ignored_by: None,
-                    metadata: None,
+                    stat: None,
                 }),
                 State::Unknown if !pattern => return Err(self.in_base(lookup.path.as_bytes())),
                 State::Missing if !pattern => {
@@ -148,7 +152,7 @@ impl Origin for StageFiles<'_> {
                 return Err(self.in_base(&found.path));
             }
             if !left_out && !found.below().is_empty() {
-                self.one(node, &mut walk, &found.path)?;
+                self.one(node, &mut walk, &found.path, None)?;
             }
             return self.inside(node, &mut walk, &found.path, &verdict.matched);
         }
@@ -157,17 +161,17 @@ impl Origin for StageFiles<'_> {
         }
         // Names of one file that are copied one by one are files of their own, as from the context.
         let apart = match &node.kind {
-            NodeKind::File(file) => Node { kind: NodeKind::File(Arc::new((**file).clone())), ..node.clone() },
+            NodeKind::File(file) => Node { kind: NodeKind::File(file.clone().apart()), ..node.clone() },
             _ => node.clone(),
         };
-        self.one(&apart, &mut walk, &found.path)
+        self.one(&apart, &mut walk, &found.path, None)
     }
 
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
         match self.tree.lookup(&layer_path(named), true).map(|lookup| lookup.state) {
             Ok(State::Found(node)) => {
                 let mut walk = Walk { exclude: &IgnoreFile::none(), visit, below: below.to_vec() };
-                self.one(node, &mut walk, named)
+                self.one(node, &mut walk, named, None)
             }
             _ => Ok(()),
         }

@@ -4,16 +4,22 @@
 //! entry that an instruction makes. Trees share what they have in common: a clone costs nothing, and a change
 //! copies only the directories on its way. Two names of one file (a hard link) share one [`FileNode`].
 //!
+//! A build may have some hundred thousand files in several trees at once. So what is no directory is a [`Leaf`], which the
+//! trees share: a further tree takes some 20 bytes for it.
+//!
 //! **When the base is unknown** a path that no instruction made may or may not be there. Then no entry is made
 //! for a directory that the base could have: writing `/tmp` again as 0755 root would be wrong content, and the
 //! unpacker makes what is missing. What an instruction itself brings is written as always.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as MapEntry;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Entry, EntryKind, FileContent, LayerPath, Special, Xattrs};
+use crossdock_storage::{
+    Entry, EntryKind, FileContent, LayerPath, SourceFile, Special, VirtualLayer, Xattrs,
+};
 
 /// Symbolic links followed in one lookup, as in Linux.
 pub(crate) const MAX_LINKS: usize = 40;
@@ -45,27 +51,58 @@ pub struct Node {
 pub enum NodeKind {
     /// A directory.
     Directory(Directory),
-    /// A regular file; nodes that share the `Arc` are names of one file.
-    File(Arc<FileNode>),
+    /// A regular file.
+    File(FileNode),
     /// A symbolic link.
-    Symlink(Bytes),
+    Symlink(Arc<Bytes>),
     /// A FIFO or device; nodes that share the `Arc` are names of one.
     Special(Arc<Special>),
 }
 
 /// The contents of a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Directory {
-    children: Arc<BTreeMap<Box<[u8]>, Node>>,
-    /// No entry says so: it was made because something is below it.
+pub struct Directory(Arc<Children>);
+
+#[derive(Debug, Clone, Default)]
+struct Children {
+    directories: BTreeMap<Arc<[u8]>, Node>,
+    leaves: BTreeSet<Leaf>,
+    /// No entry says that the directory is there: it was made because something is below it.
     implied: bool,
 }
 
-/// A regular file's content.
+impl PartialEq for Children {
+    fn eq(&self, other: &Self) -> bool {
+        // Leaves are told apart by their names alone.
+        let same = |(a, b): (&Leaf, &Leaf)| a == b && a.0.node == b.0.node;
+        self.implied == other.implied
+            && self.directories == other.directories
+            && self.leaves.len() == other.leaves.len()
+            && self.leaves.iter().zip(&other.leaves).all(same)
+    }
+}
+
+impl Eq for Children {}
+
+/// What is no directory, with its name. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaf(Arc<Named>);
+
+#[derive(Debug, Clone)]
+struct Named {
+    name: Arc<[u8]>,
+    node: Node,
+}
+
+/// A regular file's content. Clones are names of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileNode {
-    /// At hand, or in a file that the build can read.
-    Known(FileContent),
+    /// A whole file that the build can read.
+    Source(SourceFile),
+    /// At hand.
+    Inline(Arc<Bytes>),
+    /// In parts of files, or in streams.
+    Parts(VirtualLayer),
     /// In a layer of the base image, that the build does not unpack.
     InBase,
 }
@@ -132,7 +169,7 @@ impl FileTree {
     pub fn get(&self, path: &LayerPath) -> Option<&Node> {
         let mut node = &self.root;
         for part in parts(path) {
-            node = node.children()?.get(part)?;
+            node = node.child(part)?;
         }
         Some(node)
     }
@@ -164,10 +201,10 @@ impl FileTree {
                 done.push(part);
                 continue;
             };
-            let Some(children) = here.children() else {
+            if !here.is_directory() {
                 return Err(LookupError::NotADirectory(joined(&done)));
-            };
-            let Some(node) = children.get(part.as_slice()) else {
+            }
+            let Some(node) = here.child(&part) else {
                 done.push(part);
                 continue;
             };
@@ -202,16 +239,26 @@ impl FileTree {
     ///
     /// Links are not followed: resolve `path` first.
     pub fn insert(&mut self, path: &LayerPath, node: Node) {
-        let mut at = &mut self.root;
-        for part in parts(path) {
-            at = at.make_children().entry(part.into()).or_insert_with(Node::implied);
+        let Some((parent, name)) = split(path) else {
+            return if node.is_directory() { self.root.renew(node) } else { self.root = node };
+        };
+        if !node.is_directory() {
+            return self.insert_leaf(path, Leaf::new(name, node));
         }
-        let old = std::mem::replace(at, node);
-        if let (NodeKind::Directory(now), NodeKind::Directory(before)) = (&mut at.kind, old.kind)
-            && now.children.is_empty()
-        {
-            now.children = before.children;
+        let children = self.root.make_directories(parent).make_children();
+        children.leaves.remove(name);
+        match children.directories.get_mut(name) {
+            Some(there) => there.renew(node),
+            None => drop(children.directories.insert(name.into(), node)),
         }
+    }
+
+    /// As [`insert`](Self::insert), of a leaf that has the name at the end of `path`; not for the root.
+    pub(crate) fn insert_leaf(&mut self, path: &LayerPath, leaf: Leaf) {
+        let Some((parent, name)) = split(path) else { return };
+        let children = self.root.make_directories(parent).make_children();
+        children.directories.remove(name);
+        children.leaves.replace(leaf);
     }
 
     /// Removes what is at `path`, as a whiteout does.
@@ -220,84 +267,201 @@ impl FileTree {
             return self.clear(path);
         };
         if let Some(directory) = self.existing(&parent) {
-            directory.make_children().remove(name);
+            let children = directory.make_children();
+            children.directories.remove(name);
+            children.leaves.remove(name);
         }
     }
 
     /// Removes all that is below `path`, as an opaque whiteout does.
     pub fn clear(&mut self, path: &LayerPath) {
         if let Some(directory) = self.existing(path) {
-            directory.make_children().clear();
+            let children = directory.make_children();
+            children.directories.clear();
+            children.leaves.clear();
         }
     }
 
     /// Takes in an entry of a layer. A hard link whose target is not there becomes a file in the base.
-    pub fn apply(&mut self, entry: &Entry) {
-        let kind = match &entry.kind {
+    pub fn apply(&mut self, entry: Entry) {
+        let kind = match entry.kind {
             EntryKind::Directory => NodeKind::Directory(Directory::default()),
-            EntryKind::File(content) => NodeKind::File(Arc::new(FileNode::Known(content.clone()))),
-            EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
-            EntryKind::Special(special) => NodeKind::Special(Arc::new(*special)),
-            EntryKind::HardLink { target } => self
-                .get(target)
-                .map_or_else(|| NodeKind::File(Arc::new(FileNode::InBase)), |node| node.kind.clone()),
+            // Entries of different layers are files of their own, wherever their bytes come from.
+            EntryKind::File(content) => NodeKind::File(FileNode::from(content).apart()),
+            EntryKind::Symlink { target } => NodeKind::Symlink(Arc::new(target)),
+            EntryKind::Special(special) => NodeKind::Special(Arc::new(special)),
+            EntryKind::HardLink { target } => {
+                self.get(&target).map_or(NodeKind::File(FileNode::InBase), |node| node.kind.clone())
+            }
         };
-        self.insert(
-            &entry.path,
-            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() },
-        );
+        let (mode, uid, gid, xattrs) = (entry.mode, entry.uid, entry.gid, entry.xattrs);
+        self.insert(&entry.path, Node { kind, mode, uid, gid, xattrs });
+    }
+
+    /// Whether nothing was put in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.children().next().is_none()
+    }
+
+    /// The number of entries that [`into_entries`](Self::into_entries) gives.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let mut todo = vec![&self.root];
+        let mut count = 0;
+        while let Some(node) = todo.pop() {
+            for (_, child) in node.children() {
+                count += usize::from(child.is_entry());
+                if child.is_directory() {
+                    todo.push(child);
+                }
+            }
+        }
+        count
+    }
+
+    /// Shows what [`into_entries`](Self::into_entries) gives: a directory before its contents, names sorted by bytes.
+    pub(crate) fn visit(&self, each: &mut impl FnMut(&LayerPath, &Node)) {
+        fn inside(node: &Node, path: &mut Vec<u8>, each: &mut impl FnMut(&LayerPath, &Node)) {
+            let len = path.len();
+            for (name, child) in node.children() {
+                if len > 0 {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+                if child.is_entry() {
+                    each(&layer_path(path), child);
+                }
+                inside(child, path, each);
+                path.truncate(len);
+            }
+        }
+        inside(&self.root, &mut Vec::new(), each);
     }
 
     /// All that was put in, as entries of one layer: sorted by path, and of each file's names the first is the
     /// file and the others are hard links to it. Directories that were only implied are left out.
     #[must_use]
     pub fn into_entries(self) -> Vec<Entry> {
-        let mut nodes = Vec::new();
-        collect(self.root, &mut Vec::new(), &mut nodes);
-        nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut first: BTreeMap<*const (), LayerPath> = BTreeMap::new();
-        let mut entries = Vec::with_capacity(nodes.len());
-        for (path, node) in nodes {
-            let kind = match node.kind {
-                NodeKind::Directory(_) => EntryKind::Directory,
-                NodeKind::Symlink(target) => EntryKind::Symlink { target },
-                NodeKind::File(file) => {
-                    let FileNode::Known(content) = &*file else { continue };
-                    match first.entry(Arc::as_ptr(&file).cast()) {
-                        MapEntry::Occupied(name) => EntryKind::HardLink { target: name.get().clone() },
-                        MapEntry::Vacant(slot) => {
-                            slot.insert(path.clone());
-                            EntryKind::File(content.clone())
-                        }
-                    }
+        let mut into = Collected { entries: Vec::with_capacity(self.count()), names: Vec::new() };
+        into.directory(self.root, &mut Vec::new());
+        let Collected { mut entries, mut names } = into;
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        names.sort_unstable_by(|(a, _, path), (b, _, other)| (a, path).cmp(&(b, other)));
+        for names in names.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some(((.., first), others)) = names.split_first() else { continue };
+            for (.., name) in others {
+                if let Ok(at) = entries.binary_search_by(|entry| entry.path.cmp(name)) {
+                    entries[at].kind = EntryKind::HardLink { target: first.clone() };
                 }
-                NodeKind::Special(special) => match first.entry(Arc::as_ptr(&special).cast()) {
-                    MapEntry::Occupied(name) => EntryKind::HardLink { target: name.get().clone() },
-                    MapEntry::Vacant(slot) => {
-                        slot.insert(path.clone());
-                        EntryKind::Special(*special)
-                    }
-                },
-            };
-            entries.push(Entry {
-                path,
-                kind,
-                mode: node.mode,
-                uid: node.uid,
-                gid: node.gid,
-                xattrs: node.xattrs,
-            });
+            }
         }
         entries
     }
 
     fn existing(&mut self, path: &LayerPath) -> Option<&mut Node> {
-        self.get(path)?.children()?;
+        if !self.get(path)?.is_directory() {
+            return None;
+        }
         let mut at = &mut self.root;
         for part in parts(path) {
-            at = at.make_children().get_mut(part)?;
+            at = at.make_children().directories.get_mut(part)?;
         }
         Some(at)
+    }
+}
+
+impl FileNode {
+    /// The same content as a file of its own.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        match self {
+            Self::Source(file) => Self::Source(file.apart()),
+            Self::Inline(bytes) => Self::Inline(Arc::new(Arc::unwrap_or_clone(bytes))),
+            Self::Parts(parts) => Self::Parts(parts.apart()),
+            Self::InBase => Self::InBase,
+        }
+    }
+
+    /// The content, where the build has it.
+    #[must_use]
+    pub fn content(&self) -> Option<FileContent> {
+        match self {
+            Self::Source(file) => Some(FileContent::Source(file.clone())),
+            Self::Inline(bytes) => Some(FileContent::Inline(Bytes::clone(bytes))),
+            Self::Parts(parts) => Some(FileContent::Parts(parts.clone())),
+            Self::InBase => None,
+        }
+    }
+
+    /// A number that all names of the file have and no other file has, and whether it may have another name.
+    pub(crate) fn id(&self) -> (usize, bool) {
+        match self {
+            Self::Source(file) => file.id(),
+            Self::Inline(bytes) => (Arc::as_ptr(bytes) as usize, Arc::strong_count(bytes) > 1),
+            Self::Parts(parts) => parts.id(),
+            Self::InBase => (0, false),
+        }
+    }
+}
+
+impl From<FileContent> for FileNode {
+    fn from(content: FileContent) -> Self {
+        match content {
+            FileContent::Source(file) => Self::Source(file),
+            FileContent::Inline(bytes) => Self::Inline(Arc::new(bytes)),
+            FileContent::Parts(parts) => Self::Parts(parts),
+        }
+    }
+}
+
+impl Leaf {
+    /// `node` is no directory.
+    pub(crate) fn new(name: &[u8], node: Node) -> Self {
+        // Mostly the image has the name that the file has.
+        let name = match &node.kind {
+            NodeKind::File(FileNode::Source(file)) if **file.name() == *name => Arc::clone(file.name()),
+            _ => name.into(),
+        };
+        Self(Arc::new(Named { name, node }))
+    }
+
+    /// Whether this is just `node` by this name: clones of one file, and the rest the same.
+    pub(crate) fn is(&self, name: &[u8], node: &Node) -> bool {
+        let Named { name: this, node: own } = &*self.0;
+        let same = match (&own.kind, &node.kind) {
+            (NodeKind::File(a), NodeKind::File(b)) => a.id().0 == b.id().0,
+            (NodeKind::Symlink(a), NodeKind::Symlink(b)) => Arc::ptr_eq(a, b),
+            (NodeKind::Special(a), NodeKind::Special(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        let rest = |node: &Node| (node.mode, node.uid, node.gid);
+        same && **this == *name && rest(own) == rest(node) && own.xattrs == node.xattrs
+    }
+}
+
+impl Borrow<[u8]> for Leaf {
+    fn borrow(&self) -> &[u8] {
+        &self.0.name
+    }
+}
+
+impl PartialEq for Leaf {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Leaf {}
+
+impl PartialOrd for Leaf {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Leaf {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name.cmp(&other.0.name)
     }
 }
 
@@ -320,27 +484,92 @@ impl Node {
         matches!(self.kind, NodeKind::Directory(_))
     }
 
-    /// The nodes of a directory by name, sorted; `None` where it is none.
+    /// What a directory has by this name.
     #[must_use]
-    pub fn children(&self) -> Option<&BTreeMap<Box<[u8]>, Self>> {
-        match &self.kind {
-            NodeKind::Directory(directory) => Some(&directory.children),
+    pub fn child(&self, name: &[u8]) -> Option<&Self> {
+        let NodeKind::Directory(Directory(children)) = &self.kind else { return None };
+        let leaf = || children.leaves.get(name).map(|leaf| &leaf.0.node);
+        children.directories.get(name).or_else(leaf)
+    }
+
+    /// The nodes of a directory by name, sorted; none where it is no directory.
+    pub fn children(&self) -> impl Iterator<Item = (&[u8], &Self)> {
+        self.children_and_leaves().map(|(name, child, _)| (name, child))
+    }
+
+    /// As [`children`](Self::children), with the leaf where the child is one.
+    pub(crate) fn children_and_leaves(&self) -> impl Iterator<Item = (&[u8], &Self, Option<&Leaf>)> {
+        let children = match &self.kind {
+            NodeKind::Directory(Directory(children)) => Some(children),
             NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special(_) => None,
+        };
+        let mut directories = children.into_iter().flat_map(|all| &all.directories).peekable();
+        let mut leaves = children.into_iter().flat_map(|all| &all.leaves).peekable();
+        std::iter::from_fn(move || {
+            let leaf_is_next = match (directories.peek(), leaves.peek()) {
+                (Some((name, _)), Some(leaf)) => leaf.0.name < **name,
+                (None, leaf) => leaf.is_some(),
+                (Some(_), None) => false,
+            };
+            if leaf_is_next {
+                leaves.next().map(|leaf| (&*leaf.0.name, &leaf.0.node, Some(leaf)))
+            } else {
+                directories.next().map(|(name, node)| (&**name, node, None))
+            }
+        })
+    }
+
+    /// Whether it becomes an entry of a layer.
+    fn is_entry(&self) -> bool {
+        match &self.kind {
+            NodeKind::Directory(Directory(children)) => !children.implied,
+            NodeKind::File(file) => *file != FileNode::InBase,
+            NodeKind::Symlink(_) | NodeKind::Special(_) => true,
         }
     }
 
     fn implied() -> Self {
-        let kind = NodeKind::Directory(Directory { implied: true, ..Directory::default() });
-        Self { kind, ..Self::directory(0o755) }
+        let children = Children { implied: true, ..Children::default() };
+        Self { kind: NodeKind::Directory(Directory(Arc::new(children))), ..Self::directory(0o755) }
+    }
+
+    /// Becomes `directory`; what is in this one stays, where that has nothing in it.
+    fn renew(&mut self, directory: Self) {
+        let before = std::mem::replace(self, directory);
+        if let (NodeKind::Directory(Directory(now)), NodeKind::Directory(Directory(before))) =
+            (&mut self.kind, before.kind)
+            && now.directories.is_empty()
+            && now.leaves.is_empty()
+        {
+            let implied = now.implied;
+            *now = before;
+            if now.implied != implied {
+                Arc::make_mut(now).implied = implied;
+            }
+        }
+    }
+
+    /// The directory at `path` below this one; what is missing on the way is made.
+    fn make_directories(&mut self, path: &[u8]) -> &mut Self {
+        let mut at = self;
+        for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            let children = at.make_children();
+            if !children.directories.contains_key(part) {
+                children.leaves.remove(part);
+                children.directories.insert(part.into(), Self::implied());
+            }
+            at = children.directories.get_mut(part).expect("it was made above");
+        }
+        at
     }
 
     /// The children, of a directory that it becomes where it is none.
-    fn make_children(&mut self) -> &mut BTreeMap<Box<[u8]>, Self> {
+    fn make_children(&mut self) -> &mut Children {
         if !self.is_directory() {
             *self = Self::implied();
         }
         match &mut self.kind {
-            NodeKind::Directory(directory) => Arc::make_mut(&mut directory.children),
+            NodeKind::Directory(Directory(children)) => Arc::make_mut(children),
             NodeKind::File(_) | NodeKind::Symlink(_) | NodeKind::Special(_) => {
                 unreachable!("made a directory above")
             }
@@ -348,27 +577,93 @@ impl Node {
     }
 }
 
-fn collect(node: Node, path: &mut Vec<u8>, nodes: &mut Vec<(LayerPath, Node)>) {
-    let Node { kind, mode, uid, gid, xattrs } = node;
-    let NodeKind::Directory(Directory { children, implied }) = kind else {
-        nodes.push((layer_path(path), Node { kind, mode, uid, gid, xattrs }));
-        return;
-    };
-    if !implied && !path.is_empty() {
-        nodes.push((
-            layer_path(path),
-            Node { kind: NodeKind::Directory(Directory::default()), mode, uid, gid, xattrs },
-        ));
-    }
-    let len = path.len();
-    for (name, child) in Arc::unwrap_or_clone(children) {
-        if len > 0 {
-            path.push(b'/');
+/// Leaves that become entries at a time. glibc keeps small pieces that were freed for requests of just their size, until one
+/// of a KiB or more comes: with one for each batch, the paths of entries take the room that leaves had.
+const BATCH: usize = 256;
+
+/// The entries of a tree that goes away meanwhile.
+struct Collected {
+    entries: Vec<Entry>,
+    /// What may have several names: the number that these share, what keeps it theirs, and the path.
+    names: Vec<(usize, NodeKind, LayerPath)>,
+}
+
+impl Collected {
+    fn directory(&mut self, node: Node, path: &mut Vec<u8>) {
+        let Node { kind, mode, uid, gid, xattrs } = node;
+        let NodeKind::Directory(Directory(children)) = kind else { return };
+        let Children { directories, leaves, implied } = Arc::unwrap_or_clone(children);
+        if !implied && !path.is_empty() {
+            let path = layer_path(path);
+            self.entries.push(Entry { path, kind: EntryKind::Directory, mode, uid, gid, xattrs });
         }
-        path.extend_from_slice(&name);
-        collect(child, path, nodes);
+        let len = path.len();
+        let enter = |path: &mut Vec<u8>, name: &[u8]| {
+            path.truncate(len);
+            if len > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        };
+        let mut leaves = leaves.into_iter();
+        while leaves.len() > 0 {
+            let mut batch = Vec::with_capacity(BATCH);
+            batch.extend(leaves.by_ref().take(BATCH));
+            for leaf in batch {
+                enter(path, &leaf.0.name);
+                self.leaf(leaf, path);
+            }
+        }
+        for (name, node) in directories {
+            enter(path, &name);
+            self.directory(node, path);
+        }
         path.truncate(len);
     }
+
+    fn leaf(&mut self, Leaf(leaf): Leaf, path: &[u8]) {
+        let path = layer_path(path);
+        let (id, shared) = match &leaf.node.kind {
+            NodeKind::File(file) => file.id(),
+            NodeKind::Special(special) => (Arc::as_ptr(special) as usize, Arc::strong_count(special) > 1),
+            NodeKind::Directory(_) | NodeKind::Symlink(_) => (0, false),
+        };
+        if id != 0 && (shared || Arc::strong_count(&leaf) > 1) {
+            self.names.push((id, leaf.node.kind.clone(), path.clone()));
+        }
+        let Node { kind, mode, uid, gid, xattrs } = Arc::unwrap_or_clone(leaf).node;
+        let kind = match kind {
+            NodeKind::File(file) => match file {
+                FileNode::Source(file) => EntryKind::File(FileContent::Source(file)),
+                FileNode::Inline(bytes) => EntryKind::File(FileContent::Inline(Arc::unwrap_or_clone(bytes))),
+                FileNode::Parts(parts) => EntryKind::File(FileContent::Parts(parts)),
+                FileNode::InBase => return,
+            },
+            NodeKind::Symlink(target) => EntryKind::Symlink { target: Arc::unwrap_or_clone(target) },
+            NodeKind::Special(special) => EntryKind::Special(*special),
+            NodeKind::Directory(_) => return,
+        };
+        self.entries.push(Entry { path, kind, mode, uid, gid, xattrs });
+    }
+}
+
+/// What is in `list`, which goes away meanwhile, in order.
+pub(crate) fn draining<T>(mut list: Vec<T>) -> impl Iterator<Item = T> {
+    const AT_ONCE: usize = 4096;
+    // A list gets shorter at its end without being copied.
+    list.reverse();
+    let lists = std::iter::from_fn(move || {
+        let next = list.split_off(list.len().saturating_sub(AT_ONCE));
+        list.shrink_to_fit();
+        (!next.is_empty()).then(|| next.into_iter().rev())
+    });
+    lists.flatten()
+}
+
+/// The path above the last part, and that part; `None` for the root.
+fn split(path: &LayerPath) -> Option<(&[u8], &[u8])> {
+    let (path, name) = (path.as_bytes(), path.file_name()?);
+    Some((&path[..path.len() - name.len()], name))
 }
 
 /// The parts of a path; none for the root.
@@ -394,12 +689,12 @@ mod tests {
     }
 
     fn file(text: &'static str) -> Node {
-        let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
-        Node { kind: NodeKind::File(Arc::new(content)), mode: 0o644, ..Node::directory(0) }
+        let content = FileNode::Inline(Arc::new(Bytes::from_static(text.as_bytes())));
+        Node { kind: NodeKind::File(content), mode: 0o644, ..Node::directory(0) }
     }
 
     fn link(target: &'static str) -> Node {
-        let kind = NodeKind::Symlink(Bytes::from_static(target.as_bytes()));
+        let kind = NodeKind::Symlink(Arc::new(Bytes::from_static(target.as_bytes())));
         Node { kind, mode: 0o777, ..Node::directory(0) }
     }
 
@@ -410,6 +705,12 @@ mod tests {
             Ok(Lookup { path, state: State::Unknown }) => format!("unknown {path}"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn a_leaf_is_small() {
+        assert!(size_of::<Named>() <= 56, "{}", size_of::<Named>());
+        assert_eq!(size_of::<Leaf>(), 8);
     }
 
     #[test]

@@ -123,17 +123,18 @@ pub(crate) fn checked(image: &PlannedImage) {
     }
     assert!(canonical_json(&image.config).len() <= MAX_CONFIG);
     for layer in &image.layers {
-        assert!(layer.entries.is_sorted_by(|a, b| a.path < b.path), "{:?}", layer.entries);
-        let tar = encode_entries(&layer.entries, 0).expect("entries of a plan make a layer");
+        let entries = &layer.entries;
+        assert!(entries.is_sorted_by(|a, b| a.path < b.path), "{entries:?}");
+        let tar = encode_entries(entries.clone(), 0).expect("entries of a plan make a layer");
         let index = LayerIndex::of_files(&tar).expect("a layer that was made here can be read");
-        let planned: BTreeMap<_, _> = layer.entries.iter().map(|entry| (&entry.path, entry)).collect();
+        let planned: BTreeMap<_, _> = entries.iter().map(|entry| (&entry.path, entry)).collect();
         assert_eq!(index.entries.len(), planned.len());
         for found in &index.entries {
             let entry = planned[&found.path];
             let same = match (&found.kind, &entry.kind) {
                 (IndexKind::Directory, EntryKind::Directory) => true,
                 (IndexKind::File(size), EntryKind::File(content)) => *size == content.len(),
-                (IndexKind::Symlink(found), EntryKind::Symlink { target }) => found == target,
+                (IndexKind::Symlink(found), EntryKind::Symlink { target }) => **found == *target,
                 (IndexKind::HardLink(found), EntryKind::HardLink { target }) => found == target,
                 (IndexKind::Special(found), EntryKind::Special(special)) => found == special,
                 _ => false,
@@ -202,7 +203,7 @@ fn tree() -> FileTree {
         ("up", link("../../.."), 0o777),
     ] {
         let path = LayerPath::clean(path).expect("a path");
-        tree.apply(&Entry { path, kind, mode, uid: 0, gid: 0, xattrs: Xattrs::default() });
+        tree.apply(Entry { path, kind, mode, uid: 0, gid: 0, xattrs: Xattrs::default() });
     }
     tree
 }

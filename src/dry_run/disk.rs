@@ -42,9 +42,7 @@ impl BuildahDisk {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use crossdock_storage::{LayerIndex, MediaType, Outcome};
+    use crossdock_storage::{MediaType, Outcome};
 
     use super::*;
 
@@ -60,7 +58,7 @@ mod tests {
             shared: false,
             read: 0,
             received: 0,
-            entries: Arc::new(LayerIndex::default()),
+            files: None,
         }
     }
 

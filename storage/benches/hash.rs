@@ -31,7 +31,7 @@ fn layer_against_memory(criterion: &mut Criterion) {
         gid: 0,
         xattrs: crossdock_storage::Xattrs::default(),
     };
-    let layer = encode_entries(&[entry], 0).expect("a layer");
+    let layer = encode_entries(vec![entry], 0).expect("a layer");
 
     let mut group = criterion.benchmark_group("sha256");
     group.throughput(Throughput::Bytes(SIZE as u64)).sample_size(20);

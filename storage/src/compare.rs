@@ -167,7 +167,7 @@ fn hold(
                 same => same,
             }))
         }
-        (IndexKind::Symlink(target), LocalKind::Symlink(here, _)) if target != here => differs(format!(
+        (IndexKind::Symlink(target), LocalKind::Symlink(here, _)) if **target != *here => differs(format!(
             "{image} leads to {} in the image, and to {} here",
             String::from_utf8_lossy(target),
             String::from_utf8_lossy(here)
@@ -367,12 +367,12 @@ mod tests {
             gid: 0,
             xattrs: crate::Xattrs::default(),
         };
-        let entries = [
+        let entries = vec![
             entry("null", Special::Character(1, 3)),
             entry("pipe", Special::Fifo),
             entry("socket", Special::Block(7, 0)),
         ];
-        let layer = crate::encode_entries(&entries, 0).unwrap();
+        let layer = crate::encode_entries(entries, 0).unwrap();
         let mut archive = Vec::new();
         for chunk in layer.bytes_from(0, &crate::ReadOptions::default()) {
             archive.extend_from_slice(&chunk.unwrap());

@@ -134,7 +134,7 @@ fn walk<'a, R: Read>(
                         "{what}: {path}: the target of the link has a NUL byte"
                     )));
                 }
-                target => IndexKind::Symlink(target.into()),
+                target => IndexKind::Symlink(Box::new(target.into())),
             },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -156,7 +156,7 @@ fn walk<'a, R: Read>(
         let (xattrs, all_told) = xattrs(&mut entry);
         let whole = sparse.is_none() && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
-        let pieces = sparse.map(|sparse| sparse.pieces).filter(|_| all_told);
+        let pieces = sparse.map(|sparse| sparse.pieces.into_boxed_slice()).filter(|_| all_told);
         let found =
             IndexEntry { path, kind, mode, uid, gid, offset, pieces, digest: None, xattrs, content: None };
         each(whiteout(found), &mut entry)?;

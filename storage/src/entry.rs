@@ -45,6 +45,9 @@ impl LayerPath {
         if path.contains(&0) {
             return Err(LayerPathError::Nul);
         }
+        if path.split(|b| *b == b'/').all(|part| !matches!(part, b"" | b"." | b"..")) {
+            return Ok(Self(path.into()));
+        }
         let mut parts: Vec<&[u8]> = Vec::new();
         for part in path.split(|b| *b == b'/') {
             match part {
@@ -153,6 +156,15 @@ pub enum FileContent {
 }
 
 impl FileContent {
+    /// What lies in `parts`; a whole source file is just that.
+    #[must_use]
+    pub fn of_parts(parts: VirtualLayer) -> Self {
+        match (parts.segment_count(), parts.segment(0)) {
+            (1, Some(Segment::Extent { file, offset: 0, len })) if len == file.size() => Self::Source(file),
+            _ => Self::Parts(parts),
+        }
+    }
+
     /// The length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -165,11 +177,10 @@ impl FileContent {
 
     /// The stream that the file comes out of and where it begins in it, if it does.
     pub(crate) fn packed(&self) -> Option<(&Packed, u64)> {
-        let Self::Parts(parts) = self else { return None };
-        parts.segments().iter().find_map(|segment| match segment {
-            Segment::Packed { packed, offset, .. } => Some((packed, *offset)),
-            Segment::Inline(_) | Segment::Extent { .. } | Segment::Zeros(_) => None,
-        })
+        match self {
+            Self::Parts(parts) => parts.packed(),
+            Self::Inline(_) | Self::Source(_) => None,
+        }
     }
 
     /// Whether the file is empty.

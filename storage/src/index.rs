@@ -29,7 +29,7 @@ use crate::sparse::Piece;
 use crate::xattrs::Xattrs;
 
 pub use store::IndexStore;
-use text::{bytes_text, optional_text, path_text};
+use text::{boxed_text, optional_box_text, path_text};
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
@@ -78,17 +78,17 @@ pub struct IndexEntry {
     pub offset: Option<u64>,
     /// What is stored of a sparse file, in order; the rest of it is zeros. `None` for all else.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
-    pub pieces: Option<Vec<Piece>>,
+    pub pieces: Option<Box<[Piece]>>,
     /// The SHA-256 of a regular file's content, where it was asked for.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
+    pub digest: Option<Box<Digest>>,
     /// Extended attributes.
     #[serde(rename = "x", default, skip_serializing_if = "Xattrs::is_empty")]
     pub xattrs: Xattrs,
     /// The content of a user database: a file `passwd` or `group` in a directory `etc`, of at most 1 MiB. Such a file may
     /// be a link's target, so they are kept wherever they are.
-    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_text")]
-    pub content: Option<Bytes>,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_box_text")]
+    pub content: Option<Box<Bytes>>,
 }
 
 /// What an entry is.
@@ -102,7 +102,7 @@ pub enum IndexKind {
     File(u64),
     /// A symbolic link and its target.
     #[serde(rename = "l")]
-    Symlink(#[serde(with = "bytes_text")] Bytes),
+    Symlink(#[serde(with = "boxed_text")] Box<Bytes>),
     /// Another name of a file.
     #[serde(rename = "h")]
     HardLink(#[serde(with = "path_text")] LayerPath),
@@ -166,7 +166,7 @@ impl LayerIndex {
         let mut list = List::new(what);
         LayerArchive::new(Headers { layer, position: 0 }, what).walk_seeking(|mut entry, _| {
             if let (Some(size), Some(offset)) = (database(&entry), entry.offset) {
-                entry.content = Some(bytes_of(layer, offset, size)?);
+                entry.content = Some(Box::new(bytes_of(layer, offset, size)?));
             }
             list.add(entry)
         })?;
@@ -200,16 +200,16 @@ fn read_entries(
         if let Some(size) = database(&entry) {
             let mut bytes = Vec::new();
             content.take(size).read_to_end(&mut bytes).map_err(|error| damaged(what, error))?;
-            entry.digest = Some(Hasher::digest(&bytes));
-            entry.content = Some(bytes.into());
+            entry.digest = Some(Box::new(Hasher::digest(&bytes)));
+            entry.content = Some(Box::new(bytes.into()));
         } else if detail == Detail::Contents && entry.offset.is_some() {
-            entry.digest = Some(digest(content).map_err(|error| damaged(what, error))?);
+            entry.digest = Some(Box::new(digest(content).map_err(|error| damaged(what, error))?));
         } else if detail == Detail::Contents {
             list.fill(&entry)?;
             // The tar crate fills the holes of the old form itself.
             let filled = content.header().entry_type() == EntryType::GNUSparse;
             let mut end = 0;
-            for piece in entry.pieces.iter_mut().flatten() {
+            for piece in entry.pieces.iter_mut().flat_map(|pieces| pieces.iter_mut()) {
                 let hole = if filled { piece.at - end } else { 0 };
                 end = piece.at + piece.len;
                 let read = io::copy(&mut content.by_ref().take(hole), &mut io::sink())
@@ -332,9 +332,9 @@ struct Headers<'a> {
 impl Read for Headers<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some((index, within)) = self.layer.locate(self.position) else { return Ok(0) };
-        let segment = &self.layer.segments()[index];
+        let Some(segment) = self.layer.segment(index) else { return Ok(0) };
         let len = usize::try_from(segment.len() - within).unwrap_or(usize::MAX).min(buffer.len());
-        match segment {
+        match &segment {
             Segment::Inline(bytes) => {
                 let from = usize::try_from(within).map_err(io::Error::other)?;
                 buffer[..len].copy_from_slice(&bytes[from..from + len]);
@@ -366,7 +366,7 @@ fn memory_of(entry: &IndexEntry) -> u64 {
         IndexKind::HardLink(target) => target.as_bytes().len(),
         _ => 0,
     };
-    let content = entry.content.as_ref().map_or(0, Bytes::len);
+    let content = entry.content.as_ref().map_or(0, |content| content.len());
     let digest = entry.digest.as_ref().map_or(0, |digest| 2 * digest.digest().len());
     let piece = size_of::<Piece>() + 128;
     let digest = digest + entry.pieces.as_ref().map_or(0, |pieces| pieces.len() * piece);

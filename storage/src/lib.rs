@@ -17,6 +17,7 @@ mod dir;
 mod encode;
 mod entries;
 mod entry;
+mod entry_list;
 mod error;
 mod hash;
 mod image;
@@ -85,7 +86,7 @@ pub use record::{
 pub use resume::{Checkpoint, Checkpoints};
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
 pub use sink::{Abort, DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
-pub use source::{Fence, FileState, IoMode, SourceFile};
+pub use source::{Fence, FileState, IoMode, SourceDirectory, SourceFile};
 pub use sparse::{Piece, spread};
 pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};

@@ -175,7 +175,7 @@ fn hash_of_change_times(layer: &VirtualLayer) -> String {
 fn settled(layer: &VirtualLayer, since: SystemTime, time: impl Fn(&Fence) -> i128) -> bool {
     let settled = since.checked_sub(RACY).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
     let settled = settled.map_or(0, |t| i128::try_from(t.as_nanos()).unwrap_or(i128::MAX));
-    layer.files().all(|file| time(file.fence()) <= settled)
+    layer.files().all(|file| time(&file.fence()) <= settled)
 }
 
 /// A name that no other layer has, in 64 hexadecimal digits, made of the layer's segments and not of its bytes. It is the
@@ -196,13 +196,13 @@ fn identity(layer: &VirtualLayer, compression: Compression, device: impl Fn(&Fen
     hasher.update(format!("crossdock layer {VERSION} {compression:?}\n").as_bytes());
     let of_file = |hasher: &mut Hasher, file: &SourceFile| {
         let fence = file.fence();
-        for number in [device(fence), fence.inode, fence.size] {
+        for number in [device(&fence), fence.inode, fence.size] {
             hasher.update(&number.to_le_bytes());
         }
         hasher.update(&fence.mtime_ns.to_le_bytes());
     };
     for segment in layer.segments() {
-        match segment {
+        match &segment {
             Segment::Inline(bytes) => {
                 hasher.update(b"i");
                 hasher.update(&(bytes.len() as u64).to_le_bytes());

@@ -157,7 +157,7 @@ impl PackedReader {
         match &*packed.0 {
             Origin::File(source) => {
                 let (file, source) = source.open()?;
-                let again = |error| Error::Open { path: source.path().to_path_buf(), source: error };
+                let again = |error| Error::Open { path: source.path(), source: error };
                 let counted = Counted { file: file.try_clone().map_err(again)?, options: options.clone() };
                 let inner = Box::new(decode::decoder(counted, source.size(), &what)?);
                 Ok(Self { packed: packed.clone(), inner, position: 0, file: Some((file, source)) })

@@ -330,7 +330,7 @@ struct OpenExtent {
 
 impl RawReader {
     fn new(layer: &VirtualLayer, offset: u64, options: &ReadOptions) -> Self {
-        let (segment, within) = layer.locate(offset).unwrap_or((layer.segments().len(), 0));
+        let (segment, within) = layer.locate(offset).unwrap_or((layer.segment_count(), 0));
         Self {
             layer: layer.clone(),
             options: options.clone(),
@@ -371,7 +371,7 @@ impl RawReader {
         self.options.cancel.check()?;
         // The last chunk of a large extent is followed by the check of its fence.
         self.close_if_done()?;
-        let chunk = match self.layer.segments().get(self.segment).cloned() {
+        let chunk = match self.layer.segment(self.segment) {
             None => return Ok(None),
             Some(Segment::Extent { file, offset, len }) if len >= SMALL => {
                 self.next_of_extent(&file, offset, len)?
@@ -401,8 +401,8 @@ impl RawReader {
         let mut gathered = BytesMut::new();
         let mut reads = Vec::new();
         while gathered.len() < CHUNK {
-            let Some(segment) = self.layer.segments().get(self.segment) else { break };
-            match segment {
+            let Some(segment) = self.layer.segment(self.segment) else { break };
+            match &segment {
                 Segment::Extent { len, .. } | Segment::Packed { len, .. } | Segment::Zeros(len)
                     if *len >= SMALL =>
                 {
@@ -536,10 +536,10 @@ impl RawReader {
     /// After the last byte of a large extent: is the file still what it was?
     fn close_if_done(&mut self) -> Result<()> {
         if let (Some(open), Some(Segment::Extent { file, len, .. })) =
-            (&self.open, self.layer.segments().get(self.segment))
-            && self.within == *len
+            (&self.open, self.open.as_ref().and_then(|_| self.layer.segment(self.segment)))
+            && self.within == len
         {
-            let (file, state) = (file.clone(), open.windows.check()?);
+            let state = open.windows.check()?;
             self.note(Some(&file), state);
             self.open = None;
             self.segment += 1;
@@ -550,15 +550,9 @@ impl RawReader {
 
     /// Checks the files whose bytes lie before `offset` and were read by somebody else.
     fn check_before(&mut self, offset: u64) -> Result<()> {
-        let mut at = 0;
-        let before = self.layer.segments().iter().take_while(|segment| {
-            let begins = at;
-            at += segment.len();
-            begins < offset
-        });
-        let files: Vec<_> = before.filter_map(Segment::file).cloned().collect();
-        let state = SourceFile::check_all(&files)?;
-        self.note(files.first(), state);
+        let state = SourceFile::check_all(self.layer.files_before(offset))?;
+        let first = self.layer.files_before(offset).next().cloned();
+        self.note(first.as_ref(), state);
         Ok(())
     }
 

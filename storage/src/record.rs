@@ -25,17 +25,18 @@ use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::layer::VirtualLayer;
 use crate::lock::FileLock;
-use crate::whole::write_whole;
+use crate::whole::{write_whole, write_whole_by};
 
 mod list;
 mod text;
 
 pub use list::{ImageList, ListEntry, ListedPlace};
 
-/// Goes up when a record of this version could not be read any more.
-const VERSION: u32 = 1;
+/// Goes up when a record of this version could not be read by who knows the one before. Version 1 had all headers and files of
+/// a layer in one line.
+const VERSION: u32 = 2;
 
-/// A line of a record has a manifest or the headers of a layer of some million files in it, and no more.
+/// A line of a record has a manifest in it, or in version 1 the headers of a layer of some million files, and no more.
 const MAX_LINE: u64 = 4 << 30;
 
 const RECORD: &str = ".jsonl.zst";
@@ -185,11 +186,13 @@ impl RecordStore {
     ) -> Result<()> {
         let path = self.record_path(image.manifest.digest());
         let write = || {
-            // JSON comes in crumbs.
-            let encoder = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
-            let mut bytes = BufWriter::new(encoder);
-            text::write(&mut bytes, image, layers)?;
-            write_whole(&path, &bytes.into_inner()?.finish()?)
+            write_whole_by(&path, |file| {
+                let encoder = zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+                // JSON comes in crumbs.
+                let mut bytes = BufWriter::new(encoder);
+                text::write(&mut bytes, image, layers)?;
+                bytes.into_inner()?.finish().map(drop)
+            })
         };
         let _lock = self.lock()?;
         write().map_err(|source| Error::Write { path: path.clone(), source })?;
@@ -349,7 +352,7 @@ impl RecordStore {
             Err(source) => return Err(Error::Load { path: path.to_owned(), source }),
         };
         let decoder = zstd::Decoder::new(file).map_err(|error| damaged(path, &error.to_string()))?;
-        let mut lines = Lines(BufReader::new(decoder));
+        let mut lines = Lines { from: BufReader::new(decoder), line: String::new() };
         let image = text::image(&mut lines).map_err(|reason| damaged(path, &reason))?;
         if self.record_path(image.manifest.digest()) != path {
             return Err(damaged(path, "it is another image than its file's name says"));
@@ -381,13 +384,17 @@ impl RecordStore {
 }
 
 /// The lines of a record, as they are decompressed.
-struct Lines(BufReader<zstd::Decoder<'static, BufReader<File>>>);
+struct Lines {
+    from: BufReader<zstd::Decoder<'static, BufReader<File>>>,
+    /// The line that was read last.
+    line: String,
+}
 
 impl Lines {
-    fn next(&mut self) -> io::Result<Option<String>> {
-        let mut line = String::new();
-        let read = io::Read::take(&mut self.0, MAX_LINE).read_line(&mut line)?;
-        Ok((read > 0).then_some(line))
+    fn next(&mut self) -> io::Result<Option<&str>> {
+        self.line.clear();
+        let read = io::Read::take(&mut self.from, MAX_LINE).read_line(&mut self.line)?;
+        Ok((read > 0).then_some(self.line.as_str()))
     }
 }
 

@@ -20,7 +20,7 @@ pub const MAX_LAYERS: usize = 100;
 /// Files of `layer_file_size` bytes or more are large. No more than `max_layers` layers come out (at least one, where
 /// there are entries): where there would be more, neighbouring large files share one.
 #[must_use]
-pub fn shard(entries: Vec<Entry>, layer_file_size: u64, max_layers: usize) -> Vec<Vec<Entry>> {
+pub fn shard(mut entries: Vec<Entry>, layer_file_size: u64, max_layers: usize) -> Vec<Vec<Entry>> {
     let large: Vec<LayerPath> =
         entries.iter().filter(|e| e.is_large(layer_file_size)).map(|e| e.path.clone()).collect();
     let small_room = usize::from(entries.iter().any(|e| !e.is_large(layer_file_size) && is_content(e)));
@@ -33,28 +33,29 @@ pub fn shard(entries: Vec<Entry>, layer_file_size: u64, max_layers: usize) -> Ve
     let layer_of: BTreeMap<&LayerPath, usize> =
         large.iter().enumerate().map(|(i, path)| (path, i * layers / large.len())).collect();
 
-    let directories: BTreeMap<LayerPath, Entry> = entries
-        .iter()
-        .filter(|e| matches!(e.kind, EntryKind::Directory))
-        .map(|e| (e.path.clone(), e.clone()))
-        .collect();
-    let mut small = Vec::new();
+    let home = |entry: &Entry| match &entry.kind {
+        EntryKind::HardLink { target } => layer_of.get(target).copied(),
+        _ => layer_of.get(&entry.path).copied(),
+    };
     let mut groups: Vec<Vec<Entry>> = vec![Vec::new(); layers];
-    for entry in entries {
-        let home = match &entry.kind {
-            EntryKind::HardLink { target } => layer_of.get(target),
-            _ => layer_of.get(&entry.path),
-        };
-        match home {
-            Some(&layer) => groups[layer].push(entry),
-            None => small.push(entry),
+    // What is small stays where it is: there may be very many of them.
+    for entry in entries.extract_if(.., |entry| home(entry).is_some()) {
+        if let Some(layer) = home(&entry) {
+            groups[layer].push(entry);
+        }
+    }
+    let small = entries;
+    let mut parents: BTreeMap<LayerPath, Option<Entry>> =
+        groups.iter().flatten().flat_map(|entry| entry.path.ancestors()).map(|path| (path, None)).collect();
+    for entry in small.iter().filter(|entry| matches!(entry.kind, EntryKind::Directory)) {
+        if let Some(parent) = parents.get_mut(&entry.path) {
+            *parent = Some(entry.clone());
         }
     }
     for group in &mut groups {
-        let parents: BTreeSet<LayerPath> =
-            group.iter().flat_map(|entry| entry.path.ancestors().collect::<Vec<_>>()).collect();
+        let above: BTreeSet<LayerPath> = group.iter().flat_map(|entry| entry.path.ancestors()).collect();
         let mut whole: Vec<Entry> =
-            parents.iter().filter_map(|path| directories.get(path).cloned()).collect();
+            above.iter().filter_map(|path| parents.get(path).cloned().flatten()).collect();
         whole.append(group);
         *group = whole;
     }

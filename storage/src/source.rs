@@ -1,7 +1,9 @@
 //! A source file: a path and the fence that says it is still the file the build looked at.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -79,19 +81,116 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
 
 /// A regular file outside any image, by absolute path, with the fence it had when the build looked at it.
 ///
-/// Cheap to clone. The path may be followed again later without harm: a file that another one has taken the place
-/// of fails the fence.
+/// Cheap to clone, and small: a build holds one for each file. The path may be followed again later without harm: a file
+/// that another one has taken the place of fails the fence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SourceFile {
-    path: Arc<Path>,
-    fence: Fence,
+pub struct SourceFile(Arc<Source>);
+
+/// What a [`SourceFile`] holds. The path is in two parts, for the files of a directory share the first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Source {
+    directory: SourceDirectory,
+    /// Empty where `directory` is the whole path.
+    name: Arc<[u8]>,
+    fence: PackedFence,
+}
+
+/// A directory whose files are sources; they share its path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceDirectory(Arc<PathBuf>);
+
+impl SourceDirectory {
+    /// A directory by its absolute path.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(path.into()))
+    }
+
+    /// The directory's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in this directory by its name.
+    #[must_use]
+    pub fn file(&self, name: Arc<[u8]>, fence: Fence) -> SourceFile {
+        SourceFile(Arc::new(Source { directory: self.clone(), name, fence: fence.into() }))
+    }
+}
+
+/// A [`Fence`] in three quarters of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct PackedFence {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime_seconds: i64,
+    ctime_seconds: i64,
+    /// The nanoseconds behind the seconds.
+    mtime_rest: u32,
+    ctime_rest: u32,
+}
+
+impl From<Fence> for PackedFence {
+    fn from(fence: Fence) -> Self {
+        const SECOND: i128 = 1_000_000_000;
+        // No file system has times that do not fit; a record that does is of no file.
+        let seconds = |time: i128| i64::try_from(time.div_euclid(SECOND)).unwrap_or(i64::MAX);
+        let rest = |time: i128| u32::try_from(time.rem_euclid(SECOND)).expect("below a second");
+        Self {
+            device: fence.device,
+            inode: fence.inode,
+            size: fence.size,
+            mtime_seconds: seconds(fence.mtime_ns),
+            ctime_seconds: seconds(fence.ctime_ns),
+            mtime_rest: rest(fence.mtime_ns),
+            ctime_rest: rest(fence.ctime_ns),
+        }
+    }
+}
+
+impl From<PackedFence> for Fence {
+    fn from(fence: PackedFence) -> Self {
+        Self {
+            device: fence.device,
+            inode: fence.inode,
+            size: fence.size,
+            mtime_ns: nanoseconds(fence.mtime_seconds, fence.mtime_rest.into()),
+            ctime_ns: nanoseconds(fence.ctime_seconds, fence.ctime_rest.into()),
+        }
+    }
 }
 
 impl SourceFile {
     /// A file by its path and the metadata that the walk of the context read for it.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, fence: Fence) -> Self {
-        Self { path: path.into().into(), fence }
+        let path = path.into();
+        match (path.parent(), path.file_name()) {
+            (Some(directory), Some(name)) => {
+                SourceDirectory::new(directory).file(name.as_bytes().into(), fence)
+            }
+            _ => SourceDirectory::new(path).file(Arc::default(), fence),
+        }
+    }
+
+    /// A file of its own with the same path and fence, whose [`id`](Self::id) no clone of this one has.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        if self.id().1 { Self(Arc::new((*self.0).clone())) } else { self }
+    }
+
+    /// A number that clones of this `SourceFile` have and no other one has, and whether there are clones.
+    #[must_use]
+    pub fn id(&self) -> (usize, bool) {
+        (Arc::as_ptr(&self.0) as usize, Arc::strong_count(&self.0) > 1)
+    }
+
+    /// Its name in the directory that it lies in.
+    #[must_use]
+    pub fn name(&self) -> &Arc<[u8]> {
+        &self.0.name
     }
 
     /// Looks at the file now.
@@ -108,35 +207,51 @@ impl SourceFile {
 
     /// Where the file lies.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        let Source { directory, name, .. } = &*self.0;
+        if name.is_empty() { directory.0.to_path_buf() } else { directory.0.join(OsStr::from_bytes(name)) }
+    }
+
+    /// The directory that the file lies in.
+    pub(crate) fn directory(&self) -> &SourceDirectory {
+        &self.0.directory
     }
 
     /// What the file was when the build looked at it.
     #[must_use]
-    pub const fn fence(&self) -> &Fence {
-        &self.fence
+    pub fn fence(&self) -> Fence {
+        self.0.fence.into()
     }
 
     /// Its length in bytes.
     #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.fence.size
+    pub fn size(&self) -> u64 {
+        self.0.fence.size
     }
 
     /// The same file as this process sees it, where another one looked at it: on the device that it is on now, and with
     /// the change time that it has now. A file that is another by now keeps the rest of its fence, so that who reads it
     /// is told.
     pub fn renewed(&self) -> (Self, FileState) {
-        let Ok(metadata) = std::fs::metadata(&self.path) else { return (self.clone(), FileState::Touched) };
+        let mut renewed = self.clone();
+        let state = renewed.renew();
+        (renewed, state)
+    }
+
+    /// As [`renewed`](Self::renewed), in place.
+    pub(crate) fn renew(&mut self) -> FileState {
+        let Ok(metadata) = std::fs::metadata(self.path()) else { return FileState::Touched };
         let now = Fence::of(&metadata);
-        let fence = Fence { device: now.device, ..self.fence };
+        let fence = Fence { device: now.device, ..self.fence() };
         let (fence, state) = match fence.breach(&now) {
             None => (fence, FileState::Same),
             Some(FenceBreach::Touched) => (now, FileState::Touched),
             Some(_) => (fence, FileState::Touched),
         };
-        (Self { path: Arc::clone(&self.path), fence }, state)
+        if fence != self.fence() {
+            Arc::make_mut(&mut self.0).fence = fence.into();
+        }
+        state
     }
 
     /// Opens the file and checks the fence on the open descriptor. The file comes with the fence that it has now: its
@@ -145,17 +260,17 @@ impl SourceFile {
         let file = self.open_unchecked()?;
         let metadata = self.metadata_of(&file)?;
         match self.check(&metadata) {
-            Ok(_) => Ok((file, Self { path: Arc::clone(&self.path), fence: Fence::of(&metadata) })),
+            Ok(_) => Ok((file, self.0.directory.file(Arc::clone(&self.0.name), Fence::of(&metadata)))),
             Err(changed) => Err(self.check_by_path().err().unwrap_or(changed)),
         }
     }
 
     fn open_unchecked(&self) -> Result<File> {
         // A FIFO in the file's place would keep an open without O_NONBLOCK waiting for a writer.
-        let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path);
+        let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(self.path());
         opened.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => self.changed(FenceBreach::Removed),
-            _ => Error::Open { path: self.path.to_path_buf(), source },
+            _ => Error::Open { path: self.path(), source },
         })
     }
 
@@ -184,7 +299,7 @@ impl SourceFile {
     }
 
     fn metadata_of(&self, file: &File) -> Result<Metadata> {
-        file.metadata().map_err(|source| Error::Open { path: self.path.to_path_buf(), source })
+        file.metadata().map_err(|source| Error::Open { path: self.path(), source })
     }
 
     /// Checks the fence by path, without opening: for digests that are remembered.
@@ -192,10 +307,10 @@ impl SourceFile {
     /// # Errors
     /// [`Error::Changed`] where the fence does not hold, [`Error::Open`] where the file cannot be looked at.
     pub fn check_by_path(&self) -> Result<FileState> {
-        match std::fs::metadata(&self.path) {
+        match std::fs::metadata(self.path()) {
             Ok(metadata) => self.check(&metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.changed(FenceBreach::Removed)),
-            Err(source) => Err(Error::Open { path: self.path.to_path_buf(), source }),
+            Err(source) => Err(Error::Open { path: self.path(), source }),
         }
     }
 
@@ -214,11 +329,11 @@ impl SourceFile {
     }
 
     pub(crate) fn changed(&self, breach: FenceBreach) -> Error {
-        Error::Changed { path: self.path.to_path_buf(), breach }
+        Error::Changed { path: self.path(), breach }
     }
 
     fn check(&self, metadata: &Metadata) -> Result<FileState> {
-        match self.fence.breach(&Fence::of(metadata)) {
+        match self.fence().breach(&Fence::of(metadata)) {
             None => Ok(FileState::Same),
             Some(FenceBreach::Touched) => Ok(FileState::Touched),
             Some(breach) => Err(self.changed(breach)),

@@ -53,8 +53,7 @@ impl SourceArchive {
         let what = file.path().display().to_string();
         let (opened, file) = file.open()?;
         let file = &file;
-        let again =
-            || opened.try_clone().map_err(|source| Error::Open { path: file.path().to_path_buf(), source });
+        let again = || opened.try_clone().map_err(|source| Error::Open { path: file.path(), source });
         let mut plain = Checked { file: again()?, cancel: cancel.clone() };
         let head = head_of(&mut plain).map_err(|error| read_error(file, error))?;
         let mut list = List::new(&what).with_stored(file.size());
@@ -103,7 +102,7 @@ impl SourceArchive {
 }
 
 fn read_error(file: &SourceFile, source: io::Error) -> Error {
-    decode::limit_or(source, |source| Error::Read { path: file.path().to_path_buf(), offset: 0, source })
+    decode::limit_or(source, |source| Error::Read { path: file.path(), offset: 0, source })
 }
 
 fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {

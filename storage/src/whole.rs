@@ -101,20 +101,29 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a file so that readers see the old one, none, or the whole new one; only its owner can read it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole_by(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_whole`], for what is not in memory at once.
+pub(crate) fn write_whole_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let directory = directory_of(path);
     fs::create_dir_all(directory)?;
-    replace(path, bytes, NamedTempFile::new_in(directory)?)
+    replace(path, write, NamedTempFile::new_in(directory)?)
 }
 
 /// As [`write_whole`], for a file beside an image: with a mode, and a name by which others know it while it is written.
 pub(crate) fn write_whole_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let file = tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(path))?;
     file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
-    replace(path, bytes, file)
+    replace(path, |file| file.write_all(bytes), file)
 }
 
-fn replace(path: &Path, bytes: &[u8], mut file: NamedTempFile) -> io::Result<()> {
-    file.write_all(bytes)?;
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+    mut file: NamedTempFile,
+) -> io::Result<()> {
+    write(file.as_file_mut())?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

@@ -87,7 +87,7 @@ impl Windows {
     pub(crate) fn fault(&self, offset: u64) -> Error {
         // Where its length or times are others, that is why.
         self.check().err().unwrap_or_else(|| Error::Read {
-            path: self.extent.source.path().to_path_buf(),
+            path: self.extent.source.path(),
             offset,
             source: io::Error::other("the file system did not give a mapped page; try --io read"),
         })
@@ -164,6 +164,6 @@ fn cannot_map(error: &io::Error) -> bool {
 pub(crate) fn read_error(source: &SourceFile, offset: u64, kind: io::ErrorKind, error: io::Error) -> Error {
     match kind {
         io::ErrorKind::UnexpectedEof => source.changed(FenceBreach::Truncated { at: offset }),
-        _ => Error::Read { path: source.path().to_path_buf(), offset, source: error },
+        _ => Error::Read { path: source.path(), offset, source: error },
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -18,15 +19,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const MAX: usize = 256 << 10;
 
 /// The attributes of a file or directory that an image carries, by name. Cheap to clone; nearly always empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Xattrs(Option<Arc<BTreeMap<Bytes, Bytes>>>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Xattrs(Option<Arc<Box<[u8]>>>);
+
+/// Bytes of a length in what [`Xattrs`] holds: names and values in turn, each behind its length.
+const LENGTH: usize = size_of::<u32>();
 
 impl Xattrs {
     /// Those of `all` that an image carries.
     #[must_use]
     pub fn new(all: impl IntoIterator<Item = (Bytes, Bytes)>) -> Self {
         let carried: BTreeMap<_, _> = all.into_iter().filter(|(name, _)| is_carried(name)).collect();
-        Self((!carried.is_empty()).then(|| Arc::new(carried)))
+        let mut bytes = Vec::new();
+        for part in carried.iter().flat_map(|(name, value)| [name, value]) {
+            let len = u32::try_from(part.len())
+                .expect("archives and file systems have at most some hundred KiB of them");
+            bytes.extend_from_slice(&len.to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        Self((!bytes.is_empty()).then(|| Arc::new(bytes.into())))
     }
 
     /// Those that what is at `path` has; a link is not followed.
@@ -49,13 +60,27 @@ impl Xattrs {
     }
 
     /// Names and values, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.0.iter().flat_map(|all| all.iter())
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest: &[u8] = self.0.as_ref().map_or(&[], |all| all);
+        let mut part = move || {
+            let (len, behind) = rest.split_first_chunk::<LENGTH>()?;
+            let (part, behind) = behind.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+            rest = behind;
+            Some(part)
+        };
+        std::iter::from_fn(move || Some((part()?, part()?)))
     }
 
     /// Bytes of memory that they take, about.
     pub(crate) fn memory(&self) -> usize {
-        self.iter().map(|(name, value)| 128 + name.len() + value.len()).sum()
+        self.0.as_ref().map_or(0, |all| 128 + all.len())
+    }
+}
+
+impl fmt::Debug for Xattrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        f.debug_map().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
     }
 }
 
@@ -193,7 +218,7 @@ mod tests {
     /// The attributes that are found, and the error that the file system is warned of with; or the error.
     fn outcome(answers: &Answers) -> Result<(String, Option<String>), String> {
         let found = read(answers).map_err(|error| error.to_string())?;
-        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let shown = found.xattrs.iter().map(|(name, value)| format!("{}={}", text(name), text(value)));
         Ok((shown.collect::<Vec<_>>().join(" "), found.refused.map(|error| error.to_string())))
     }

@@ -27,7 +27,7 @@ fn entry(path: &str, file: &Path) -> Entry {
 }
 
 fn layer_of(file: &Path) -> VirtualLayer {
-    encode_entries(&[entry("models/weights", file)], 0).unwrap()
+    encode_entries(vec![entry("models/weights", file)], 0).unwrap()
 }
 
 fn options(io: IoMode) -> ReadOptions {

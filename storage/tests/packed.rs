@@ -71,7 +71,7 @@ fn layer_of(archive: &SourceArchive) -> VirtualLayer {
             xattrs: crossdock_storage::Xattrs::default(),
         })
         .collect();
-    encode_entries(&entries, 0).unwrap()
+    encode_entries(entries, 0).unwrap()
 }
 
 fn contents(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -173,7 +173,7 @@ fn parts(source: &Arc<Source>, layer: &Layer, index: &LayerIndex) -> Vec<Segment
     let packed = Packed::of_layer(source.clone(), layer.clone()).unwrap();
     let part = |entry: &crossdock_storage::IndexEntry| {
         let IndexKind::File(len) = entry.kind else { unreachable!("there are files only") };
-        let (offset, digest) = (entry.offset.unwrap(), entry.digest.clone());
+        let (offset, digest) = (entry.offset.unwrap(), entry.digest.as_deref().cloned());
         Segment::Packed { packed: packed.clone(), offset, len, digest }
     };
     index.entries.iter().map(part).collect()

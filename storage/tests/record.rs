@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Compression, DiffId, Error, FenceBreach, FileState, Hasher, ImageRecord, Layer, LayerReader, MediaType,
-    ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Segment, SourceFile, VirtualLayer,
+    Compression, DiffId, Entry, EntryKind, Error, FenceBreach, FileContent, FileState, Hasher, ImageRecord,
+    Layer, LayerPath, LayerReader, MediaType, Packed, ReadOptions, RecordStore, RecordedLayer,
+    RecordedOrigin, Segment, SourceFile, Special, VirtualLayer, Xattrs, encode_entries,
 };
 use serde_json::json;
 
@@ -119,7 +120,7 @@ fn a_record_is_read_as_it_was_written() {
                 (name.as_str(), *compression),
                 ("docker://registry.example/base:1", Compression::None)
             );
-            assert_eq!(layer.segments(), written.segments());
+            assert_eq!(layer, written);
         }
         other => panic!("{other:?}"),
     }
@@ -186,6 +187,81 @@ fn a_damaged_record_is_named_and_stands_in_nobodys_way() {
     }
 }
 
+/// The layer that a record has of a layer.
+fn recorded(place: &Place, file: &Path, layer: VirtualLayer) -> VirtualLayer {
+    let (image, mut layers) = image(file, "me");
+    layers[1].origin = RecordedOrigin::Files { layer, compression: Compression::None };
+    place.store.put(&image, &layers, []).unwrap();
+    let origin = place.store.layers(&image).unwrap().remove(1).origin;
+    let RecordedOrigin::Files { layer, .. } = origin else { panic!("{origin:?}") };
+    layer
+}
+
+#[test]
+fn a_layer_of_entries_comes_back_with_all_there_is_of_each() {
+    let place = Place::new();
+    fs::create_dir(place.directory.path().join("d")).unwrap();
+    let [first, second, third] = ["a", "d/b", "c"].map(|name| SourceFile::stat(place.file(name)).unwrap());
+    let packed = Packed::of_file(third.clone());
+    let parts = VirtualLayer::new([
+        Segment::Extent { file: third.clone(), offset: 2, len: 3 },
+        Segment::Zeros(600),
+        Segment::Packed { packed, offset: 9, len: 4, digest: None },
+    ]);
+    let special = |special| EntryKind::Special(special);
+    let target = |path: &str| LayerPath::clean(path).unwrap();
+    let kinds = [
+        ("m", EntryKind::Directory),
+        ("m/0", EntryKind::File(FileContent::Source(first))),
+        ("m/1", EntryKind::File(FileContent::Source(second))),
+        ("m/2", EntryKind::File(FileContent::Source(third))),
+        ("m/3", EntryKind::File(FileContent::Inline(Bytes::from_static(b"\0\xff")))),
+        ("m/4", EntryKind::File(FileContent::Inline(Bytes::new()))),
+        ("m/5", EntryKind::File(FileContent::Parts(parts))),
+        ("m/6", EntryKind::Symlink { target: Bytes::from_static(b"../\xe9") }),
+        ("m/7", EntryKind::HardLink { target: target("m/0") }),
+        ("m/8", special(Special::Fifo)),
+        ("m/9", special(Special::Block(7, 1))),
+    ];
+    let attribute = |name: &'static str| (Bytes::from(name), Bytes::from_static(b"\0=\n"));
+    let entries = kinds.into_iter().zip(0..).map(|((path, kind), number)| Entry {
+        path: target(path),
+        xattrs: match kind {
+            EntryKind::File(_) => Xattrs::new([attribute("user.b"), attribute("user.a")]),
+            _ => Xattrs::default(),
+        },
+        kind,
+        mode: 0o4750 + number % 8,
+        uid: number,
+        gid: u32::MAX - number,
+    });
+    let layer = encode_entries(entries.collect(), 1_600_000_000).unwrap();
+    let back = recorded(&place, &place.file("w"), layer.clone());
+    assert_eq!(back, layer);
+    assert_eq!(back.entries().unwrap().len(), 11);
+    assert!(back.segments().eq(layer.segments()), "the archive is the same");
+}
+
+#[test]
+fn a_record_of_the_first_version_is_read() {
+    let place = Place::new();
+    let path = place.file("w");
+    let (image, layers) = image(&path, "me");
+    place.store.put(&image, &layers, []).unwrap();
+    let file = place.store.root().join(format!("images/{}.jsonl.zst", image.manifest.digest().digest()));
+    let rewrite = |from: &str, to: &str| {
+        let text = String::from_utf8(zstd::decode_all(fs::File::open(&file).unwrap()).unwrap()).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&file, zstd::encode_all(text.replace(from, to).as_bytes(), 3).unwrap()).unwrap();
+    };
+    // A layer that is no list of entries is written as the first version wrote all layers.
+    rewrite("\"version\":2", "\"version\":1");
+    assert_eq!(place.store.layers(&image).unwrap().len(), layers.len());
+    rewrite("\"version\":1", "\"version\":3");
+    let error = place.store.layers(&image).unwrap_err().to_string();
+    assert!(error.contains("of version 3"), "{error}");
+}
+
 #[test]
 fn a_layer_is_renewed_and_its_files_are_what_they_were_or_the_reader_is_told() {
     let place = Place::new();
@@ -194,28 +270,28 @@ fn a_layer_is_renewed_and_its_files_are_what_they_were_or_the_reader_is_told() {
     place.store.put(&image, &layers, []).unwrap();
     let recorded = place.store.layers(&image).unwrap().remove(1).origin;
     let RecordedOrigin::Files { layer, .. } = recorded else { panic!("{recorded:?}") };
-    let (renewed, state) = layer.renewed(&nowhere).unwrap();
-    assert_eq!((renewed.segments(), state), (layer.segments(), FileState::Same));
+    let (renewed, state) = layer.clone().renewed(&nowhere).unwrap();
+    assert_eq!((&renewed, state), (&layer, FileState::Same));
 
     // Another mount of the same volume.
-    let moved = VirtualLayer::new(layer.segments().iter().map(|segment| match segment {
+    let moved = VirtualLayer::new(layer.segments().map(|segment| match segment {
         Segment::Extent { file, offset, len } => {
-            let fence = crossdock_storage::Fence { device: file.fence().device + 1, ..*file.fence() };
-            Segment::Extent { file: SourceFile::new(file.path(), fence), offset: *offset, len: *len }
+            let fence = crossdock_storage::Fence { device: file.fence().device + 1, ..file.fence() };
+            Segment::Extent { file: SourceFile::new(file.path(), fence), offset, len }
         }
-        other => other.clone(),
+        other => other,
     }));
-    let (renewed, state) = moved.renewed(&nowhere).unwrap();
-    assert_eq!((renewed.segments(), state), (layer.segments(), FileState::Same));
+    let (renewed, state) = moved.clone().renewed(&nowhere).unwrap();
+    assert_eq!((&renewed, state), (&layer, FileState::Same));
 
     // Nothing but its change time is another.
     std::thread::sleep(std::time::Duration::from_millis(30));
     fs::set_permissions(&path, fs::metadata(&path).unwrap().permissions()).unwrap();
-    let (renewed, state) = moved.renewed(&nowhere).unwrap();
+    let (renewed, state) = moved.clone().renewed(&nowhere).unwrap();
     assert_eq!(state, FileState::Touched);
     assert_eq!(SourceFile::check_all(renewed.files()).unwrap(), FileState::Same);
 
-    let breach = || match SourceFile::check_all(moved.renewed(&nowhere).unwrap().0.files()) {
+    let breach = || match SourceFile::check_all(moved.clone().renewed(&nowhere).unwrap().0.files()) {
         Err(Error::Changed { path: at, breach }) => {
             assert_eq!(at, path);
             breach

@@ -100,7 +100,7 @@ fn zeros_take_no_memory_and_can_be_told_apart() {
         Segment::Zeros(0),
         Segment::Inline("tail".into()),
     ]);
-    assert_eq!(layer.segments().len(), 3);
+    assert_eq!(layer.segment_count(), 3);
     let mut expected = b"head".to_vec();
     expected.resize(4 + (3 << 20), 0);
     expected.extend_from_slice(b"tail");

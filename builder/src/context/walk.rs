@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cap_std::fs::{Dir, DirEntry, FileTypeExt, Metadata, MetadataExt};
-use crossdock_storage::{Fence, FileContent, SourceFile, Special, Xattrs, in_parallel};
+use cap_std::fs::{Dir, Metadata, MetadataExt};
+use crossdock_storage::{Fence, SourceDirectory, Special, Xattrs, in_parallel};
 use nix::fcntl::AtFlags;
+use nix::sys::stat::SFlag;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::own::Present;
@@ -28,7 +29,7 @@ pub(super) struct Walk<'a, 'v> {
     exclude: &'a IgnoreFile,
     visit: &'a mut Visit<'v>,
     /// Files with several names, by device and inode.
-    links: HashMap<(u64, u64), Arc<FileNode>>,
+    links: HashMap<(u64, u64), FileNode>,
 }
 
 /// Something in the context, and where it goes.
@@ -42,12 +43,57 @@ pub(super) struct Place<'a> {
 
 /// What the file system says of a path.
 pub(super) struct Seen {
-    metadata: Metadata,
+    stat: Stat,
     /// A symlink's.
     target: Bytes,
     xattrs: Xattrs,
     /// What messages call it where this run writes it; then it is not copied.
     own: Option<Arc<str>>,
+}
+
+/// What is kept of a path's metadata.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) fence: Fence,
+    /// The type and the permission bits.
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    links: u64,
+    /// Which device it is.
+    number: u64,
+}
+
+impl Stat {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            fence: Fence {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.len(),
+                mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+                ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            },
+            mode: metadata.mode(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            links: metadata.nlink(),
+            number: metadata.rdev(),
+        }
+    }
+
+    fn kind(&self) -> SFlag {
+        SFlag::from_bits_truncate(self.mode) & SFlag::S_IFMT
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.kind() == SFlag::S_IFREG
+    }
+
+    fn is_directory(&self) -> bool {
+        self.kind() == SFlag::S_IFDIR
+    }
 }
 
 /// What ignore file and `--exclude` say of a directory.
@@ -59,7 +105,7 @@ pub(super) struct Matched {
 
 /// An entry of a directory that has to be looked at.
 struct Entry {
-    entry: DirEntry,
+    name: Arc<[u8]>,
     path: Vec<u8>,
     below: Vec<u8>,
     matched: Matched,
@@ -86,16 +132,17 @@ impl<'a, 'v> Walk<'a, 'v> {
         matched: &Matched,
     ) -> Result<(), Problem> {
         Problem::check(&self.context.cancel)?;
-        let mut entries: Vec<(Vec<u8>, DirEntry)> = directory
+        // Of a large directory the names alone are in memory at once, and as they will be kept.
+        let mut names: Vec<Arc<[u8]>> = directory
             .entries()
-            .and_then(|entries| entries.map(|e| e.map(|e| (e.file_name().into_vec(), e))).collect())
+            .and_then(|entries| entries.map(|e| e.map(|e| e.file_name().as_bytes().into())).collect())
             .map_err(|error| unreadable(place.path, error))?;
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut entries = entries.into_iter();
-        while entries.len() > 0 {
-            let next = entries.by_ref().take(BATCH);
-            let mut batch: Vec<Entry> =
-                next.filter_map(|(name, entry)| self.wanted(&name, entry, place, matched)).collect();
+        names.sort_unstable();
+        let here = SourceDirectory::new(self.context.root.join(os_path(place.path)));
+        let mut names = names.into_iter();
+        while names.len() > 0 {
+            let next = names.by_ref().take(BATCH);
+            let mut batch: Vec<Entry> = next.filter_map(|name| self.wanted(name, place, matched)).collect();
             // On a network file system each look is a round trip.
             in_parallel(&mut batch, |entry| {
                 Problem::check(&self.context.cancel)?;
@@ -103,26 +150,26 @@ impl<'a, 'v> Walk<'a, 'v> {
                 Ok(())
             })?;
             for entry in batch {
-                self.entry(entry)?;
+                self.entry(entry, directory, &here)?;
             }
         }
         Ok(())
     }
 
     /// What has to be looked at.
-    fn wanted(&self, name: &[u8], entry: DirEntry, parent: Place<'_>, matched: &Matched) -> Option<Entry> {
-        let (path, below) = (join(parent.path, name), join(parent.below, name));
+    fn wanted(&self, name: Arc<[u8]>, parent: Place<'_>, matched: &Matched) -> Option<Entry> {
+        let (path, below) = (join(parent.path, &name), join(parent.below, &name));
         let ignored = self.context.ignore.child(&path, &matched.ignored);
         let excluded = self.exclude.child(&below, &matched.excluded);
         let left_out = ignored.ignored_by.is_some() || excluded.ignored_by.is_some();
         let enter = (ignored.ignored_by.is_none() || self.context.ignore.may_except_below(&path))
             && (excluded.ignored_by.is_none() || self.exclude.may_except_below(&below));
         let matched = Matched { ignored: ignored.matched, excluded: excluded.matched };
-        (!left_out || enter).then(|| Entry { entry, path, below, matched, left_out, seen: None })
+        (!left_out || enter).then(|| Entry { name, path, below, matched, left_out, seen: None })
     }
 
-    fn entry(&mut self, entry: Entry) -> Result<(), Problem> {
-        let Entry { entry, path, below, matched, left_out, seen } = entry;
+    fn entry(&mut self, entry: Entry, directory: &Dir, here: &SourceDirectory) -> Result<(), Problem> {
+        let Entry { name, path, below, matched, left_out, seen } = entry;
         let (place, fail) = (Place { path: &path, below: &below }, |error| unreadable(&path, error));
         let Some(seen) = seen.transpose()? else { return Ok(()) };
         if let (Some(what), false) = (&seen.own, left_out) {
@@ -131,71 +178,64 @@ impl<'a, 'v> Walk<'a, 'v> {
         if seen.own.is_some() {
             return Ok(());
         }
-        if !seen.metadata.is_dir() {
-            return if left_out { Ok(()) } else { self.one(place, seen) };
+        if !seen.stat.is_directory() {
+            return if left_out { Ok(()) } else { self.one(place, name, here, seen) };
         }
-        let inside = entry.open_dir().map_err(fail)?;
+        let inside = directory.open_dir(os_path(&name)).map_err(fail)?;
         let opened = inside.dir_metadata().map_err(fail)?;
-        if (opened.dev(), opened.ino()) != (seen.metadata.dev(), seen.metadata.ino()) {
+        if (opened.dev(), opened.ino()) != (seen.stat.fence.device, seen.stat.fence.inode) {
             return Err(Problem::new(format!("{} was exchanged while the context was read", shown(&path)))
                 .with_help("run the build again when nothing writes to the context"));
         }
         if !left_out {
-            self.one(place, seen)?;
+            self.one(place, name, here, seen)?;
         }
         self.directory(&inside, place, &matched)
     }
 
-    /// A file, a link, or a directory without what is in it.
-    pub(super) fn one(&mut self, place: Place<'_>, seen: Seen) -> Result<(), Problem> {
-        let Seen { metadata, target, xattrs, .. } = seen;
-        let kind = if metadata.is_dir() {
-            ItemKind::Directory
-        } else if metadata.is_file() {
-            ItemKind::File(self.file(place.path, &metadata))
-        } else if metadata.is_symlink() {
-            ItemKind::Symlink(target)
-        } else if metadata.file_type().is_socket() {
-            ItemKind::Socket
-        } else {
-            let special = Special::of(metadata.mode(), metadata.rdev());
-            ItemKind::Special(special.ok_or_else(|| {
+    /// What `seen` says is called `name` in the directory `here`: a file, a link, or a directory without what is in it.
+    pub(super) fn one(
+        &mut self,
+        place: Place<'_>,
+        name: Arc<[u8]>,
+        here: &SourceDirectory,
+        seen: Seen,
+    ) -> Result<(), Problem> {
+        let Seen { stat, target, xattrs, .. } = seen;
+        let kind = match stat.kind() {
+            SFlag::S_IFDIR => ItemKind::Directory,
+            SFlag::S_IFREG => ItemKind::File(self.file(name, here, &stat)),
+            SFlag::S_IFLNK => ItemKind::Symlink(Arc::new(target)),
+            SFlag::S_IFSOCK => ItemKind::Socket,
+            _ => ItemKind::Special(Special::of(stat.mode, stat.number).ok_or_else(|| {
                 Problem::new(format!("{} is a device that an image layer cannot carry", shown(place.path)))
                     .with_help("remove it or name it in .containerignore")
-            })?)
+            })?),
         };
-        (self.visit)(Item {
-            path: place.below,
-            kind,
-            mode: metadata.mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            xattrs,
-        })
+        let Stat { mode, uid, gid, .. } = stat;
+        (self.visit)(Item { path: place.below, kind, mode: mode & 0o7777, uid, gid, xattrs, leaf: None })
     }
 
-    fn file(&mut self, path: &[u8], metadata: &Metadata) -> Arc<FileNode> {
-        let file = || {
-            let source = SourceFile::new(self.context.root.join(os_path(path)), fence(metadata));
-            Arc::new(FileNode::Known(FileContent::Source(source)))
-        };
-        if metadata.nlink() < 2 {
+    fn file(&mut self, name: Arc<[u8]>, here: &SourceDirectory, stat: &Stat) -> FileNode {
+        let file = || FileNode::Source(here.file(name, stat.fence));
+        if stat.links < 2 {
             return file();
         }
-        Arc::clone(self.links.entry((metadata.dev(), metadata.ino())).or_insert_with(file))
+        self.links.entry((stat.fence.device, stat.fence.inode)).or_insert_with(file).clone()
     }
 }
 
 impl Entry {
     fn look(&self, directory: &Dir, context: &Context, own: &Present) -> Result<Seen, Problem> {
-        let metadata = self.entry.metadata().map_err(|error| unreadable(&self.path, error))?;
-        let name = self.entry.file_name();
-        let own = own.what(&metadata, name.as_bytes()).cloned();
+        let name = os_path(&self.name);
+        let metadata = directory.symlink_metadata(name).map_err(|error| unreadable(&self.path, error))?;
+        let own = own.what(&metadata, &self.name).cloned();
+        let stat = Stat::of(&metadata);
         if self.left_out || own.is_some() {
             // Nothing of it is carried.
-            return Ok(Seen { metadata, target: Bytes::new(), xattrs: Xattrs::default(), own });
+            return Ok(Seen { stat, target: Bytes::new(), xattrs: Xattrs::default(), own });
         }
-        Seen::of(context, directory, Path::new(&name), &self.path, metadata)
+        Seen::of(context, directory, name, &self.path, stat)
     }
 }
 
@@ -206,20 +246,20 @@ impl Seen {
         directory: &Dir,
         name: &Path,
         path: &[u8],
-        metadata: Metadata,
+        stat: Stat,
     ) -> Result<Self, Problem> {
         let look = || {
             let mut target = Bytes::new();
-            if metadata.is_file() {
+            if stat.is_file() {
                 check_readable(directory, name)?;
-            } else if metadata.is_symlink() {
+            } else if stat.kind() == SFlag::S_IFLNK {
                 target = directory.read_link_contents(name)?.into_os_string().into_vec().into();
             }
-            let xattrs = if metadata.is_file() || metadata.is_dir() {
+            let xattrs = if stat.is_file() || stat.is_directory() {
                 // By path, as there is no other way; what is exchanged meanwhile fails its fence.
                 let found = Xattrs::of_path(&context.root.join(os_path(path)))?;
                 if let Some(error) = found.refused {
-                    context.refuse_xattrs(metadata.dev(), path, &error);
+                    context.refuse_xattrs(stat.fence.device, path, &error);
                 }
                 found.xattrs
             } else {
@@ -228,7 +268,7 @@ impl Seen {
             Ok((target, xattrs))
         };
         let (target, xattrs) = look().map_err(|error| unreadable(path, error))?;
-        Ok(Self { metadata, target, xattrs, own: None })
+        Ok(Self { stat, target, xattrs, own: None })
     }
 }
 
@@ -238,16 +278,5 @@ fn check_readable(directory: &Dir, name: &Path) -> io::Result<()> {
     match faccessat(directory, name, AccessFlags::R_OK, AtFlags::AT_EACCESS) {
         Ok(()) => Ok(()),
         Err(_) => directory.open(name).map(drop),
-    }
-}
-
-pub(super) fn fence(metadata: &Metadata) -> Fence {
-    let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    Fence {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.len(),
-        mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
     }
 }

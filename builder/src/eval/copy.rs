@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{Cancel, Entry, FileContent, LayerPath, SourceArchive, Xattrs};
+use crossdock_storage::{Cancel, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
 use super::destination::{Sources, Target, Writer, target};
@@ -18,7 +18,7 @@ use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, Item, ItemKind, Origin, join, shown};
 use crate::stage_files::StageFiles;
-use crate::tree::{FileNode, FileTree, State};
+use crate::tree::{FileNode, FileTree, State, draining};
 
 /// A heredoc's file, as BuildKit and buildah make it.
 const HEREDOC_MODE: u32 = 0o644;
@@ -57,7 +57,7 @@ struct Change {
 }
 
 impl Stage<'_> {
-    pub(super) fn copy(&mut self, copy: &CopyInstruction) -> Result<Vec<Entry>, Error> {
+    pub(super) fn copy(&mut self, copy: &CopyInstruction) -> Result<FileTree, Error> {
         let request = Request {
             keyword: "COPY",
             sources: &copy.sources,
@@ -101,7 +101,7 @@ impl Stage<'_> {
         }
     }
 
-    pub(super) fn add(&mut self, add: &AddInstruction) -> Result<Vec<Entry>, Error> {
+    pub(super) fn add(&mut self, add: &AddInstruction) -> Result<FileTree, Error> {
         let request = Request {
             keyword: "ADD",
             sources: &add.sources,
@@ -122,7 +122,7 @@ impl Stage<'_> {
         origin: &dyn Origin,
         from_context: bool,
         ignore: Ignore,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<FileTree, Error> {
         let change = self.change(request, from_context)?;
         let dest = self.word(request.dest)?;
         let path = self.absolute(&dest, request.dest.span)?;
@@ -147,6 +147,7 @@ impl Stage<'_> {
             || LayerPath::clean(working_dir).is_ok_and(|working_dir| working_dir == path);
         let special = |source: &Resolved| matches!(source, Resolved::Found(_, found) if found.iter().any(|one| one.special));
         let special = sources.iter().any(special);
+        let archives = sources.iter().any(|source| matches!(source, Resolved::Archive(..)));
         let target = target(&self.built.tree, &path, Sources { need_directory, special, count })
             .map_err(|problem| fail(problem, request.dest.span))?;
         let unclear = matches!(target, Target::As { may_be_directory: true, .. });
@@ -158,41 +159,43 @@ impl Stage<'_> {
         }
         let mut copied = Copied::default();
         let cancel = &self.options.cancel;
-        for source in &sources {
+        // What is done with a source is done with what is known of it.
+        for source in sources {
             match source {
                 Resolved::Heredoc { name, content } => {
-                    put_heredoc(&mut writer, &target, name, content)
+                    put_heredoc(&mut writer, &target, &name, &content)
                         .map_err(|problem| fail(problem, request.dest.span))?;
                 }
                 Resolved::Archive(span, archive) => {
                     let Target::Into(directory) = &target else {
                         unreachable!("an archive asks for a directory")
                     };
-                    unpack(&mut writer, directory, archive).map_err(|problem| fail(problem, *span))?;
+                    unpack(&mut writer, directory, archive).map_err(|problem| fail(problem, span))?;
                 }
                 Resolved::Found(span, found) => {
                     let mut some = false;
-                    for one in found {
-                        some |= put(&mut writer, origin, one, &target, &change, &mut copied, cancel)
-                            .map_err(|problem| fail(problem, *span))?
+                    let mut first = None;
+                    for one in draining(found) {
+                        some |= put(&mut writer, origin, &one, &target, &change, &mut copied, cancel)
+                            .map_err(|problem| fail(problem, span))?
                             || one.ignored_by.is_none();
+                        first.get_or_insert(one);
                     }
-                    if let (false, Some(first)) = (some, found.first()) {
+                    if let (false, Some(first)) = (some, first) {
                         let ignored_by = first.ignored_by.as_deref().unwrap_or_default();
                         let message = format!(
                             "{} is not in {} (ignored by {ignored_by})",
                             shown(&first.path),
                             origin.name()
                         );
-                        return Err(fail(Problem::source(message), *span));
+                        return Err(fail(Problem::source(message), span));
                     }
                 }
             }
         }
         let dangling = dangling(writer.tree(), &copied.loose);
-        let entries = writer.into_entries();
-        if !entries.is_empty() {
-            let archives = sources.iter().any(|source| matches!(source, Resolved::Archive(..)));
+        let made = writer.into_made();
+        if !made.is_empty() {
             let written = request.sources.iter().filter_map(|source| match source {
                 CopySource::Path(path) => Some(&path.value),
                 CopySource::Heredoc(_) => None,
@@ -243,7 +246,7 @@ impl Stage<'_> {
                 "copy the directory that holds both the link and its target",
             );
         }
-        Ok(entries)
+        Ok(made)
     }
 
     fn sources(
@@ -322,14 +325,14 @@ impl Stage<'_> {
 }
 
 fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &Bytes) -> Result<(), Problem> {
-    let node = FileNode::Known(FileContent::Inline(content.clone()));
     let item = Item {
         path: b"",
-        kind: ItemKind::File(Arc::new(node)),
+        kind: ItemKind::File(FileNode::Inline(Arc::new(content.clone()))),
         mode: HEREDOC_MODE,
         uid: 0,
         gid: 0,
         xattrs: Xattrs::default(),
+        leaf: None,
     };
     match target {
         Target::Into(directory) => writer.put(directory, name.as_bytes(), item),

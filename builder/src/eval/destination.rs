@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use crossdock_storage::{Entry, IndexEntry, LayerPath, Special};
+use crossdock_storage::{IndexEntry, LayerPath, Special};
 
 use super::mode::Mode;
 use crate::error::Problem;
 use crate::origin::{Item, ItemKind, join};
-use crate::tree::{FileNode, FileTree, Node, NodeKind, State, layer_path};
+use crate::tree::{FileNode, FileTree, Leaf, Node, NodeKind, State, layer_path};
 
 /// The beginning of names that mean something else in a layer (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -81,9 +81,9 @@ impl<'t> Writer<'t> {
         Self { tree, made: FileTree::empty(), owner, mode, last: None }
     }
 
-    /// What was made, sorted.
-    pub(super) fn into_entries(self) -> Vec<Entry> {
-        self.made.into_entries()
+    /// What was made.
+    pub(super) fn into_made(self) -> FileTree {
+        self.made
     }
 
     /// The tree as it is now.
@@ -100,7 +100,7 @@ impl<'t> Writer<'t> {
         short_enough(path)?;
         for directory in path.ancestors().chain([path.clone()]) {
             if !directory.is_root() && self.tree.get(&directory).is_none() {
-                self.insert(&directory, self.owned(Node::directory(0o755)))?;
+                self.insert(&directory, self.owned(Node::directory(0o755)), None)?;
             }
         }
         Ok(())
@@ -145,20 +145,20 @@ impl<'t> Writer<'t> {
             }
         };
         let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
-        self.insert(&path, node)
+        self.insert(&path, node, item.leaf)
     }
 
     /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
     pub(super) fn link(&mut self, path: &LayerPath, link: &IndexEntry) -> Option<NodeKind> {
         let there = self.tree.get(path)?;
         let kind = match &there.kind {
-            NodeKind::File(file) if **file != FileNode::InBase => NodeKind::File(Arc::clone(file)),
+            NodeKind::File(FileNode::InBase) | NodeKind::Directory(_) | NodeKind::Symlink(_) => return None,
+            NodeKind::File(file) => NodeKind::File(file.clone()),
             NodeKind::Special(special) => NodeKind::Special(Arc::clone(special)),
-            _ => return None,
         };
         let xattrs = there.xattrs.clone();
         let node = Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs };
-        self.insert(path, node).ok().map(|()| kind)
+        self.insert(path, node, None).ok().map(|()| kind)
     }
 
     /// Puts what an archive has at `below` under `directory`, with the owner and mode it has there. Directories that the
@@ -178,7 +178,7 @@ impl<'t> Writer<'t> {
             return Err(over_directory(&path));
         }
         // The root directory has no entry: its mode is the base's.
-        if path.is_root() { Ok(()) } else { self.insert(&path, node) }
+        if path.is_root() { Ok(()) } else { self.insert(&path, node, None) }
     }
 
     /// A directory to write into, its links followed; made where it is missing.
@@ -214,7 +214,8 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn insert(&mut self, path: &LayerPath, node: Node) -> Result<(), Problem> {
+    /// Puts a node at `path`; it may be `leaf`, which is in another tree.
+    fn insert(&mut self, path: &LayerPath, node: Node, leaf: Option<Leaf>) -> Result<(), Problem> {
         short_enough(path)?;
         if let Some(name) = path.file_name().filter(|name| name.starts_with(WHITEOUT)) {
             let what = if node.is_directory() { "directory" } else { "file" };
@@ -224,9 +225,15 @@ impl<'t> Writer<'t> {
             ))
             .with_help("give it another name, or leave it out"));
         }
-        // The two trees must not share a directory's contents; files they do share, to know hard links by.
-        self.made.insert(path, node.clone());
-        self.tree.insert(path, node);
+        // The two trees must not share a directory's contents; all else they do share.
+        if let (false, Some(name)) = (node.is_directory(), path.file_name()) {
+            let leaf = leaf.filter(|leaf| leaf.is(name, &node)).unwrap_or_else(|| Leaf::new(name, node));
+            self.made.insert_leaf(path, leaf.clone());
+            self.tree.insert_leaf(path, leaf);
+        } else {
+            self.made.insert(path, node.clone());
+            self.tree.insert(path, node);
+        }
         Ok(())
     }
 }

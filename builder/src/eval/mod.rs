@@ -17,7 +17,7 @@ use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath, Platform};
 use crate::check::{Checked, StageBase};
 use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Source, Span, Spanned};
 use crate::error::Error;
-use crate::plan::{Origins, PlanOptions, PlannedBase, PlannedLayer, PlannedStep, Warning, name_of};
+use crate::plan::{Origins, PlanOptions, PlannedBase, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
 
@@ -31,6 +31,16 @@ const MAX_ENTRIES: usize = if cfg!(test) { 1000 } else { 2 << 20 };
 /// What buildah puts before an instruction in the history.
 const CREATED_BY: &str = "/bin/sh -c #(nop) ";
 
+/// What one instruction adds to the image.
+#[derive(Debug, Clone)]
+pub(crate) struct BuiltLayer {
+    pub(crate) title: String,
+    /// `created_by` of the instruction's line in the history.
+    pub(crate) created_by: String,
+    /// The files that it adds or changes, with the directories that it makes.
+    pub(crate) files: FileTree,
+}
+
 /// Whether `--chmod` takes this.
 pub(crate) fn is_mode(text: &str) -> bool {
     mode::Mode::parse(text).is_some()
@@ -40,12 +50,12 @@ pub(crate) fn is_mode(text: &str) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Built {
     pub(crate) base: Option<PlannedBase>,
-    pub(crate) layers: Vec<Arc<PlannedLayer>>,
+    pub(crate) layers: Vec<Arc<BuiltLayer>>,
     pub(crate) config: ImageConfig,
     pub(crate) steps: Vec<PlannedStep>,
     /// What made its layers, to tell what is in them when they are all there.
     added: Vec<notes::Added>,
-    tree: FileTree,
+    pub(crate) tree: FileTree,
 }
 
 /// All stages as far as they are done.
@@ -138,7 +148,13 @@ impl<'a> Evaluation<'a> {
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
-        let Stage { built, warnings, entries, .. } = stage;
+        let Stage { mut built, warnings, entries, .. } = stage;
+        let builds_upon =
+            |other| matches!(self.checked.base(other), Some(StageBase::Stage(below)) if *below == index);
+        if index != self.checked.target && !self.checked.needed().any(builds_upon) {
+            // Nobody has its layers; its files may be copied.
+            built.layers.clear();
+        }
         self.entries = entries;
         self.built.insert(index, built);
         self.warnings.extend(warnings);
@@ -196,10 +212,10 @@ impl Built {
 impl Stage<'_> {
     fn instruction(&mut self, instruction: &Spanned<Instruction>) -> Result<(), Error> {
         self.options.cancel.check().map_err(|_| Error::Interrupted)?;
-        let mut entries = Vec::new();
+        let mut made = FileTree::empty();
         match &instruction.value {
-            Instruction::Add(add) => entries = self.add(add)?,
-            Instruction::Copy(copy) => entries = self.copy(copy)?,
+            Instruction::Add(add) => made = self.add(add)?,
+            Instruction::Copy(copy) => made = self.copy(copy)?,
             Instruction::Workdir(path) => self.workdir(path)?,
             Instruction::Arg(declarations) => {
                 for declaration in declarations {
@@ -227,12 +243,10 @@ impl Stage<'_> {
             Instruction::User(user) => self.user(user)?,
             Instruction::Volume(paths) => self.volume(paths)?,
         }
-        let made = self.make_workdir(instruction.span)?;
-        if !made.is_empty() {
-            entries.extend(made);
-            entries.sort_by(|a, b| a.path.cmp(&b.path));
+        for directory in self.make_workdir(instruction.span)? {
+            made.apply(directory);
         }
-        self.entries += entries.len();
+        self.entries += made.count();
         if self.entries > MAX_ENTRIES {
             let message = format!("the files up to here are more than {MAX_ENTRIES}");
             return Err(self.invalid_with_help(
@@ -241,15 +255,15 @@ impl Stage<'_> {
                 "copy fewer of them, or pack them",
             ));
         }
-        self.record(instruction.span, entries)
+        self.record(instruction.span, made)
     }
 
     /// Adds the instruction's line to the history, and its layer where it made one.
-    fn record(&mut self, span: Span, entries: Vec<Entry>) -> Result<(), Error> {
+    fn record(&mut self, span: Span, made: FileTree) -> Result<(), Error> {
         let text = self.source.unfolded(span);
         let title = text.lines().next().unwrap_or_default().trim().to_owned();
         let created_by = format!("{CREATED_BY}{title}");
-        let layer = (!entries.is_empty()).then_some(self.built.layers.len());
+        let layer = (!made.is_empty()).then_some(self.built.layers.len());
         let history = HistoryEntry {
             created: self.options.created.clone(),
             created_by: Some(created_by.clone()),
@@ -259,7 +273,7 @@ impl Stage<'_> {
         };
         self.built.steps.push(PlannedStep { history, layer });
         if layer.is_some() {
-            self.built.layers.push(Arc::new(PlannedLayer { title, created_by, entries }));
+            self.built.layers.push(Arc::new(BuiltLayer { title, created_by, files: made }));
         }
         // The author stands in every line.
         let author = self.built.config.author.as_ref().map_or(0, String::len);
@@ -301,7 +315,7 @@ impl Stage<'_> {
             self.warn(span, message);
         }
         let mut writer = destination::Writer::new(&mut self.built.tree, owner, None);
-        let made = writer.make_directories(&at).map(|()| writer.into_entries());
+        let made = writer.make_directories(&at).map(|()| writer.into_made().into_entries());
         made.map_err(|problem| problem.at(self.source, span, "WORKDIR"))
     }
 

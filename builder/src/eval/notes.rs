@@ -2,16 +2,18 @@
 //! download left beside the files, and files that no pod may read. Only what the built image really has is told of, so it is
 //! looked at when the target is done.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
-use crossdock_storage::{Entry, EntryKind, LayerPath};
+use crossdock_storage::LayerPath;
 
 use super::Built;
 use super::owner::ids_of_user;
 use crate::containerfile::{Diagnostic, Source, Span};
 use crate::layers::{LEFTOVERS, Leftover};
 use crate::plan::Warning;
+use crate::tree::{FileTree, Node, NodeKind};
 
 /// Of so many paths one message has the names.
 const MAX_NAMED: usize = 3;
@@ -60,8 +62,10 @@ pub(super) fn warnings(built: &Built) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for added in &built.added {
         let Some(layer) = built.layers.get(added.layer) else { continue };
-        let found = LEFTOVERS.iter().filter_map(|kind| leftovers(added, &layer.entries, kind));
-        let unreadable = unreadable(built, added, &layer.entries, &readers);
+        let (leftovers, denied) = look(built, added, &layer.files, &readers);
+        let found = leftovers.into_iter().filter_map(|found| found.told(added));
+        let unreadable = readers.iter().zip(denied).find(|(_, denied)| denied.count > 0);
+        let unreadable = unreadable.map(|(reader, denied)| denied.told(reader, added));
         for (message, help) in found.chain(unreadable) {
             let diagnostic = Diagnostic::new(&added.source, added.span, message).with_help(help);
             warnings.push(Warning::At(diagnostic));
@@ -70,55 +74,145 @@ pub(super) fn warnings(built: &Built) -> Vec<Warning> {
     warnings
 }
 
-/// What of `entries` lies in a directory of this kind that was copied along, and how to leave it out.
-fn leftovers(added: &Added, entries: &[Entry], kind: &Leftover) -> Option<(String, String)> {
-    if added.named.iter().any(|name| name == kind.name) || added.ignore == Ignore::No {
-        return None;
-    }
-    let into = added.into.as_ref()?;
-    let top = |path: &LayerPath| kind.top(path, into);
-    if !entries.iter().any(|entry| top(&entry.path).is_some()) {
-        return None;
-    }
-    // A file whose other names are not left over would be in the image without these, too.
-    let kept: HashSet<&LayerPath> = entries
-        .iter()
-        .filter_map(|entry| match &entry.kind {
-            EntryKind::HardLink { target } if top(&entry.path).is_none() => Some(target),
-            _ => None,
-        })
-        .collect();
-    let (mut tops, mut files, mut bytes) = (Vec::<LayerPath>::new(), 0_u64, 0);
-    for entry in entries {
-        let Some(top) = top(&entry.path) else { continue };
-        if tops.last() != Some(&top) {
-            tops.push(top);
+/// What an instruction added that lies in directories of one kind of leftovers.
+struct Leftovers {
+    kind: &'static Leftover,
+    tops: Vec<LayerPath>,
+    files: u64,
+    bytes: u64,
+    /// The lengths of files that may have another name, by what their names share.
+    named_twice: HashMap<usize, u64>,
+}
+
+/// Paths of which some are named.
+#[derive(Default)]
+struct Paths {
+    first: Vec<LayerPath>,
+    count: usize,
+}
+
+/// What of the files that an instruction added is left over, of each kind, and what each reader cannot read.
+fn look(built: &Built, added: &Added, files: &FileTree, readers: &[Reader]) -> (Vec<Leftovers>, Vec<Paths>) {
+    let mut leftovers: Vec<Leftovers> = LEFTOVERS.iter().map(Leftovers::none).collect();
+    leftovers.retain(|found| {
+        !added.named.iter().any(|name| name == found.kind.name) && added.ignore != Ignore::No
+    });
+    let into = added.into.as_ref();
+    let mut denied: Vec<Paths> = readers.iter().map(|_| Paths::default()).collect();
+    files.visit(&mut |path, node| {
+        for found in &mut leftovers {
+            if let Some(top) = into.and_then(|into| found.kind.top(path, into)) {
+                found.take(top, node);
+            }
         }
-        match &entry.kind {
-            EntryKind::Directory => {}
-            EntryKind::File(content) => {
-                files += 1;
-                if !kept.contains(&entry.path) {
-                    bytes += content.len();
+        for (reader, denied) in readers.iter().zip(&mut denied) {
+            let read = matches!(node.kind, NodeKind::File(_) | NodeKind::Directory(_));
+            if read && added.modes != Modes::Written && !reader.may_read(node) && stays(built, path, node) {
+                denied.add(path);
+            }
+        }
+    });
+    // A file whose other names are not left over would be in the image without these, too.
+    if let Some(into) = into
+        && leftovers.iter().any(|found| !found.named_twice.is_empty())
+    {
+        files.visit(&mut |path, node| {
+            let NodeKind::File(file) = &node.kind else { return };
+            for found in leftovers.iter_mut().filter(|found| found.kind.top(path, into).is_none()) {
+                found.named_twice.remove(&file.id().0);
+            }
+        });
+    }
+    (leftovers, denied)
+}
+
+/// Whether the image has it so: a later instruction may have put another file there, or the same with another mode.
+fn stays(built: &Built, path: &LayerPath, node: &Node) -> bool {
+    built.tree.get(path).is_some_and(|there| {
+        (there.mode, there.uid, there.gid) == (node.mode, node.uid, node.gid)
+            && there.is_directory() == node.is_directory()
+    })
+}
+
+impl Leftovers {
+    fn none(kind: &'static Leftover) -> Self {
+        Self { kind, tops: Vec::new(), files: 0, bytes: 0, named_twice: HashMap::new() }
+    }
+
+    fn take(&mut self, top: LayerPath, node: &Node) {
+        if self.tops.last() != Some(&top) {
+            self.tops.push(top);
+        }
+        match &node.kind {
+            NodeKind::Directory(_) => {}
+            NodeKind::File(file) => {
+                self.files += 1;
+                let len = file.content().map_or(0, |content| content.len());
+                match file.id() {
+                    (id, true) => drop(self.named_twice.insert(id, len)),
+                    (_, false) => self.bytes += len,
                 }
             }
-            EntryKind::HardLink { .. } | EntryKind::Symlink { .. } | EntryKind::Special(_) => files += 1,
+            NodeKind::Symlink(_) | NodeKind::Special(_) => self.files += 1,
         }
     }
-    tops.dedup();
-    let (what, name) = (kind.what, kind.name);
-    let message = format!(
-        "{} takes {what} into the image: {}, {} of {}",
-        added.keyword,
-        named(&tops),
-        count(files, "file"),
-        size(bytes)
-    );
-    let help = match &added.ignore {
-        Ignore::File(file) => format!("add the line **/{name} to {file}"),
-        Ignore::Exclude | Ignore::No => format!("write {} --exclude=**/{name}", added.keyword),
-    };
-    Some((message, help))
+
+    /// What is said of it, and how to leave it out.
+    fn told(self, added: &Added) -> Option<(String, String)> {
+        let mut tops = Paths::default();
+        self.tops.iter().for_each(|top| tops.add(top));
+        if tops.count == 0 {
+            return None;
+        }
+        let bytes = self.bytes + self.named_twice.values().sum::<u64>();
+        let (what, name) = (self.kind.what, self.kind.name);
+        let message = format!(
+            "{} takes {what} into the image: {tops}, {} of {}",
+            added.keyword,
+            count(self.files, "file"),
+            size(bytes)
+        );
+        let help = match &added.ignore {
+            Ignore::File(file) => format!("add the line **/{name} to {file}"),
+            Ignore::Exclude | Ignore::No => format!("write {} --exclude=**/{name}", added.keyword),
+        };
+        Some((message, help))
+    }
+}
+
+impl Paths {
+    fn add(&mut self, path: &LayerPath) {
+        self.count += 1;
+        if self.first.len() < MAX_NAMED {
+            self.first.push(path.clone());
+        }
+    }
+
+    /// What is said of paths that `reader` cannot read, and how to mend it.
+    fn told(self, reader: &Reader, added: &Added) -> (String, String) {
+        let message = format!("{} cannot read what {} adds: {self}", reader.name, added.keyword);
+        let help = match added.modes {
+            Modes::Archive => {
+                "unpack the archive in an earlier step of the pipeline and COPY --chmod=a+rX what was in it"
+                    .to_owned()
+            }
+            Modes::Files | Modes::Written => format!("write {} --chmod=a+rX", added.keyword),
+        };
+        (message, help)
+    }
+}
+
+impl fmt::Display for Paths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, path) in self.first.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{path}")?;
+        }
+        match self.count - self.first.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 /// Who reads the files of an image, other than root.
@@ -140,63 +234,18 @@ fn readers(built: &Built) -> Vec<Reader> {
 }
 
 impl Reader {
-    fn may_read(&self, entry: &Entry) -> bool {
-        let shift = if self.uid == Some(entry.uid) {
+    fn may_read(&self, node: &Node) -> bool {
+        let shift = if self.uid == Some(node.uid) {
             6
-        } else if self.gid == entry.gid {
+        } else if self.gid == node.gid {
             3
         } else {
             0
         };
         // What is in a directory can be read by who may list and enter it.
-        let wanted = if matches!(entry.kind, EntryKind::Directory) { 0o5 } else { 0o4 };
-        entry.mode >> shift & wanted == wanted
+        let wanted = if node.is_directory() { 0o5 } else { 0o4 };
+        node.mode >> shift & wanted == wanted
     }
-}
-
-/// What of `entries` somebody cannot read, and how to mend it.
-fn unreadable(
-    built: &Built,
-    added: &Added,
-    entries: &[Entry],
-    readers: &[Reader],
-) -> Option<(String, String)> {
-    if added.modes == Modes::Written {
-        return None;
-    }
-    let denied = |reader: &Reader| -> Vec<LayerPath> {
-        let denied = entries.iter().filter(|entry| {
-            matches!(entry.kind, EntryKind::File(_) | EntryKind::Directory) && !reader.may_read(entry)
-        });
-        // A later instruction may have put another file there, or the same with another mode.
-        let stays = |entry: &&Entry| {
-            built.tree.get(&entry.path).is_some_and(|node| {
-                (node.mode, node.uid, node.gid) == (entry.mode, entry.uid, entry.gid)
-                    && node.is_directory() == matches!(entry.kind, EntryKind::Directory)
-            })
-        };
-        denied.filter(stays).map(|entry| entry.path.clone()).collect()
-    };
-    let (reader, paths) =
-        readers.iter().map(|reader| (reader, denied(reader))).find(|(_, paths)| !paths.is_empty())?;
-    let message = format!("{} cannot read what {} adds: {}", reader.name, added.keyword, named(&paths));
-    let help = match added.modes {
-        Modes::Archive => {
-            "unpack the archive in an earlier step of the pipeline and COPY --chmod=a+rX what was in it"
-                .to_owned()
-        }
-        Modes::Files | Modes::Written => format!("write {} --chmod=a+rX", added.keyword),
-    };
-    Some((message, help))
-}
-
-fn named(paths: &[LayerPath]) -> String {
-    let (first, rest) = paths.split_at(paths.len().min(MAX_NAMED));
-    let mut names = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if !rest.is_empty() {
-        names.push_str(&format!(" and {} more", rest.len()));
-    }
-    names
 }
 
 fn count(count: u64, what: &str) -> String {

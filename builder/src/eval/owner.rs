@@ -6,7 +6,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use crossdock_storage::{FileContent, LayerPath};
+use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
 use crate::tree::{FileNode, FileTree, NodeKind, State};
@@ -110,14 +110,12 @@ fn read(tree: &FileTree, path: &str) -> Database {
         Some(State::Missing) | None => return Database::Missing,
     };
     let NodeKind::File(file) = &node.kind else { return Database::Missing };
-    match &**file {
-        FileNode::Known(FileContent::Inline(bytes)) => Database::Text(bytes.clone()),
-        FileNode::Known(FileContent::Source(source)) if source.size() <= LIMIT => {
+    match file {
+        FileNode::Inline(bytes) => Database::Text(Bytes::clone(bytes)),
+        FileNode::Source(source) if source.size() <= LIMIT => {
             fs::read(source.path()).map_or(Database::Unknown, |bytes| Database::Text(bytes.into()))
         }
-        FileNode::Known(FileContent::Source(_) | FileContent::Parts(_)) | FileNode::InBase => {
-            Database::Unknown
-        }
+        FileNode::Source(_) | FileNode::Parts(_) | FileNode::InBase => Database::Unknown,
     }
 }
 
@@ -135,8 +133,7 @@ mod tests {
             ("etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:100:200::/:/bin/sh\n"),
             ("etc/group", "wheel:x:10:app\n"),
         ] {
-            let content = FileNode::Known(FileContent::Inline(Bytes::from_static(text.as_bytes())));
-            let kind = NodeKind::File(Arc::new(content));
+            let kind = NodeKind::File(FileNode::Inline(Arc::new(Bytes::from_static(text.as_bytes()))));
             tree.insert(&LayerPath::clean(path).unwrap(), Node { kind, ..Node::directory(0o644) });
         }
         for (spec, expected) in [

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use crossdock_storage::{IndexKind, LayerPath, SourceArchive};
 
 use super::Stage;
@@ -14,7 +15,7 @@ use crate::containerfile::{Diagnostic, Span};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, shown};
-use crate::tree::{FileNode, Node, NodeKind};
+use crate::tree::{Node, NodeKind, draining};
 
 impl Stage<'_> {
     /// The archives among what ADD was given by name, and the rest.
@@ -55,18 +56,20 @@ impl Stage<'_> {
 pub(super) fn unpack(
     writer: &mut Writer<'_>,
     directory: &LayerPath,
-    archive: &SourceArchive,
+    mut archive: SourceArchive,
 ) -> Result<(), Problem> {
-    for entry in &archive.entries {
+    // An entry goes as it becomes a node.
+    for entry in draining(std::mem::take(&mut archive.entries)) {
+        let entry = &entry;
         let refused = |what: &str| {
             Err(Problem::new(format!("{} in the archive is {what}", entry.path))
                 .with_help("use COPY to keep it packed, or unpack it in an earlier step of the pipeline"))
         };
         let kind = match &entry.kind {
             IndexKind::Directory => Node::directory(0).kind,
-            IndexKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+            IndexKind::Symlink(target) => NodeKind::Symlink(Arc::new(Bytes::clone(target))),
             IndexKind::File(_) => match archive.content(entry) {
-                Some(content) => NodeKind::File(Arc::new(FileNode::Known(content))),
+                Some(content) => NodeKind::File(content.into()),
                 None => return refused("a file with attributes that cannot be read"),
             },
             IndexKind::HardLink(target) => {

@@ -1,5 +1,7 @@
 //! What COPY and ADD make of the context, as buildah 1.28.2 does unless docs/containerfile.md says otherwise.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use crossdock_builder::{FileTree, Node, NodeKind};
 use insta::assert_snapshot;
@@ -263,7 +265,7 @@ fn directories_of_the_base_are_not_written_again() {
     tree.insert(&path("run"), Node::directory(0o755));
     tree.insert(
         &path("var/run"),
-        Node { kind: NodeKind::Symlink(Bytes::from_static(b"../run")), ..Node::directory(0) },
+        Node { kind: NodeKind::Symlink(Arc::new(Bytes::from_static(b"../run"))), ..Node::directory(0) },
     );
     let setup = Setup::new().base("known", serde_json::json!({}), tree).base(
         "unknown",

@@ -1,6 +1,7 @@
 //! Containerfiles and bases that mean harm: each ends with an error that says where and what, before memory or time are gone.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_builder::{Error, FileTree, Node, NodeKind};
@@ -97,7 +98,7 @@ fn links_of_a_base_that_lead_deeper_and_deeper_make_no_path_without_end() {
     let mut tree = FileTree::empty();
     for number in 0..30 {
         let target = format!("link{}/{}", number + 1, "d/".repeat(1000));
-        let kind = NodeKind::Symlink(Bytes::from(target));
+        let kind = NodeKind::Symlink(Arc::new(Bytes::from(target)));
         tree.insert(&path(&format!("link{number}")), Node { kind, ..Node::directory(0o777) });
     }
     let setup = Setup::new().base("base", json!({}), tree);

@@ -1,7 +1,5 @@
 //! Stages: what they inherit, and what is copied between them.
 
-use std::sync::Arc;
-
 use crossdock_builder::{FileNode, FileTree, Node, NodeKind};
 use insta::assert_snapshot;
 use serde_json::json;
@@ -125,7 +123,7 @@ fn triggers_of_a_base_are_carried_out_first_and_once() {
 #[test]
 fn files_that_are_not_known_are_not_taken_out() {
     let mut tree = FileTree::empty();
-    let kind = NodeKind::File(Arc::new(FileNode::InBase));
+    let kind = NodeKind::File(FileNode::InBase);
     tree.insert(&path("usr/bin/tool"), Node { kind, ..Node::directory(0o755) });
     let setup = Setup::new().base("known", json!({}), tree).base("unknown", json!({}), FileTree::unknown());
     for (from, source, expected) in [

@@ -30,9 +30,7 @@ impl Claims {
     pub(super) fn of_layer(&self, layer: &VirtualLayer, compression: Compression) -> LayerClaim {
         let mut layers = lock(&self.layers);
         let same = |claim: &&LayerClaim| {
-            claim.compression == compression
-                && claim.layer.len() == layer.len()
-                && claim.layer.segments() == layer.segments()
+            claim.compression == compression && claim.layer.len() == layer.len() && claim.layer == *layer
         };
         if let Some(claim) = layers.iter().find(same) {
             return claim.clone();

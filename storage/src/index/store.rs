@@ -9,7 +9,7 @@ use super::LayerIndex;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::memo::used;
-use crate::whole::write_whole;
+use crate::whole::write_whole_by;
 
 /// Goes up when the index of a layer has something that it had not before.
 const VERSION: u32 = 4;
@@ -70,12 +70,14 @@ impl IndexStore {
             return Ok(());
         }
         let path = self.path(diff_id);
-        let text = serde_json::to_vec(&Stored { version: VERSION, entries: &index.entries })
-            .map_err(|source| Error::Malformed { what: "the index of a layer".to_owned(), source })?;
         // A tenth of the text: a base of a hundred thousand files has some ten megabytes of it.
-        zstd::bulk::compress(&text, zstd::DEFAULT_COMPRESSION_LEVEL)
-            .and_then(|bytes| write_whole(&path, &bytes))
-            .map_err(|source| Error::Write { path, source })
+        write_whole_by(&path, |file| {
+            let encoder = zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            let mut bytes = io::BufWriter::new(encoder);
+            serde_json::to_writer(&mut bytes, &Stored { version: VERSION, entries: &index.entries })?;
+            bytes.into_inner()?.finish().map(drop)
+        })
+        .map_err(|source| Error::Write { path, source })
     }
 
     fn path(&self, diff_id: &DiffId) -> PathBuf {
@@ -117,7 +119,7 @@ mod tests {
         let index = LayerIndex {
             entries: vec![
                 entry("etc/ö".as_bytes(), IndexKind::File(1 << 40)),
-                entry(b"etc/\xff\xfe", IndexKind::Symlink(Bytes::from_static(b"/\x80"))),
+                entry(b"etc/\xff\xfe", IndexKind::Symlink(Box::new(Bytes::from_static(b"/\x80")))),
                 entry(b"a", IndexKind::HardLink(LayerPath::clean("etc/\u{f6}").unwrap())),
             ],
         };
@@ -131,7 +133,7 @@ mod tests {
         let store = IndexStore::new(root.path());
         for content in [&b"\0root"[..], b"\0\0", "\0\u{fffd}".as_bytes(), b"\xff"] {
             let diff_id = DiffId::of_tar(Hasher::digest(content));
-            let content = Some(Bytes::copy_from_slice(content));
+            let content = Some(Box::new(Bytes::copy_from_slice(content)));
             let entry = IndexEntry { content, ..entry(b"etc/passwd", IndexKind::File(5)) };
             let index = LayerIndex { entries: vec![entry] };
             store.remember(&diff_id, &index).unwrap();

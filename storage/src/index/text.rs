@@ -45,6 +45,37 @@ pub(crate) mod optional_text {
     }
 }
 
+pub(crate) mod boxed_text {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        super::bytes_text::serialize(bytes, serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Bytes>, D::Error> {
+        super::bytes_text::deserialize(deserializer).map(Box::new)
+    }
+}
+
+pub(crate) mod optional_box_text {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &Option<Box<Bytes>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::bytes_text::serialize(bytes.as_ref().map_or(&[], |bytes| bytes), serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Box<Bytes>>, D::Error> {
+        super::boxed_text::deserialize(deserializer).map(Some)
+    }
+}
+
 pub(crate) mod path_text {
     use serde::{Deserializer, Serializer};
 
