@@ -136,6 +136,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     refused("source-of-nothing-of-add", "ADD has an empty source: the variable NONE is not set", WHOLE),
     refused("source-of-nothing-beside-another", "COPY has an empty source", WHOLE),
     refused("source-of-nothing-in-json", "COPY has an empty source", WHOLE),
+    refused("source-of-all-of-a-variable-without-a-value", "the source \"/\", which is all there is", WHOLE),
     refused("source-of-nothing-of-a-stage", "COPY has an empty source", WHOLE),
     refused("chown-of-nothing", "\"\" names no user", "most likely a slip; today's buildah refuses it too"),
     builds("env-modifiers-without-colon", &[r#"Labels: {"a":"1","b":"x","c":"[]","d":"[y]"}"#], NEWER),

@@ -87,6 +87,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row("source-of-nothing-beside-another", "FROM scratch\nCOPY a.txt $NONE /x/\n"),
         row("source-of-nothing-in-json", "FROM scratch\nCOPY [\"$NONE\", \"/x/\"]\n"),
         row("source-of-nothing-of-a-stage", "FROM scratch AS one\nCOPY a.txt /a\nFROM scratch\nCOPY --from=one $NONE /x/\n"),
+        row("source-of-all-of-a-variable-without-a-value", "FROM scratch\nCOPY ${NONE}/ /x/\n"),
+        row("source-of-all-of-an-empty-variable", "FROM scratch\nARG D=\nCOPY ${D}/ /x/\n"),
         row("source-of-nothing-and-a-slash", "FROM scratch\nCOPY ${NONE}/dir /x/\n"),
         row("destination-of-nothing", "FROM scratch\nWORKDIR /w\nCOPY a.txt $NONE\n"),
         row("from-flag-of-nothing", "FROM scratch\nCOPY --from=$NONE /a /a\n").fails("names no stage above", ""),

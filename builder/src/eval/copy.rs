@@ -292,21 +292,28 @@ impl Stage<'_> {
         }
     }
 
-    /// A source with its variables put in. One that is empty then would be the whole context.
+    /// A source with its variables put in. One that is empty then would be the whole context, and so would `${unset}/` and
+    /// `${unset}/*`.
     fn source_text(&mut self, path: &Spanned<String>, keyword: &str) -> Result<String, Error> {
         let expanded = self.scope.word(path).map_err(Error::Value)?;
-        if !expanded.value.is_empty() {
+        let (value, unset) = (&expanded.value, &expanded.unset);
+        let is_all = value.split('/').all(|part| ["", ".", "*", "**"].contains(&part));
+        if !value.is_empty() && !(is_all && !unset.is_empty()) {
             return Ok(self.expanded(expanded));
         }
-        let unset: Vec<&str> = expanded.unset.iter().map(|name| name.value.as_str()).collect();
+        let unset: Vec<&str> = unset.iter().map(|name| name.value.as_str()).collect();
         let reason = match unset.as_slice() {
             [] => String::new(),
             [name] => format!(": the variable {name} is not set"),
             names => format!(": the variables {} are not set", names.join(", ")),
         };
+        let what = match value.as_str() {
+            "" => "an empty source".to_owned(),
+            value => format!("the source {value:?}, which is all there is"),
+        };
         Err(self.invalid_with_help(
             path.span,
-            &format!("{keyword} has an empty source{reason}"),
+            &format!("{keyword} has {what}{reason}"),
             "name what is copied, or write . for all of it",
         ))
     }

@@ -431,6 +431,14 @@ fn sources_that_are_not_there_are_told_with_the_reason() {
             r#"Containerfile:2:11: ADD has an empty source: the variables NONE, OTHER are not set, name what is copied, or write . for all of it"#,
         ),
         (
+            "COPY ${NONE}/ /x/",
+            r#"Containerfile:2:6: COPY has the source "/", which is all there is: the variable NONE is not set, name what is copied, or write . for all of it"#,
+        ),
+        (
+            "COPY ./$NONE/* /x/",
+            r#"Containerfile:2:6: COPY has the source ".//*", which is all there is: the variable NONE is not set, name what is copied, or write . for all of it"#,
+        ),
+        (
             r#"COPY ["", "/x"]"#,
             r#"Containerfile:2:8: COPY has an empty source, name what is copied, or write . for all of it"#,
         ),
