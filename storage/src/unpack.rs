@@ -111,6 +111,12 @@ fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Whether a file that begins so may be an archive that [`SourceArchive::read`] knows: a tar archive, or what is compressed.
+#[must_use]
+pub fn is_archive(head: &[u8]) -> bool {
+    is_header(head) || decode::is_compressed(head)
+}
+
 /// A header's checksum is the sum of its bytes, those of the checksum itself taken as blanks (POSIX pax, "ustar
 /// Interchange Format"); that also tells the formats before ustar, which have no magic.
 fn is_header(head: &[u8]) -> bool {
