@@ -81,22 +81,27 @@ fn an_archive_is_the_same_context_as_the_directory_that_it_was_made_of() {
             fs::remove_dir_all(sandbox.file(&format!("model/{}", "long".repeat(40)))).unwrap();
         }
         let run = sandbox.build(&["-q", "--timestamp=0", "-o", "oci:out:v1"]).done();
-        let (expected, files) = (run.stdout, layout(&sandbox).files);
+        let (plain, expected) =
+            (more.iter().all(|flag| flag.contains("format") || *flag == "--sparse"), run.stdout);
+        let files = layout(&sandbox).files;
         assert!(!files.contains_key("models/README.md") && files.contains_key("models/sparse"), "{files:?}");
+        // Files of a compressed archive stand in the layer in the order of its stream: that one has another digest.
+        let same = |run: &Run| {
+            assert!(!plain || run.stdout == expected, "{more:?}: {run}");
+            assert_eq!(layout(&sandbox).files, files, "{more:?}");
+        };
         let file = build(&sandbox, &[], "ctx.tar", Stdio::null()).done();
-        assert_eq!((&file.stdout, file.stderr.as_str()), (&expected, ""), "{more:?}");
-        let redirected = File::open(sandbox.path("ctx.tar")).unwrap();
-        let redirected = build(&sandbox, &[], "-", redirected).done();
-        assert_eq!((&redirected.stdout, redirected.stderr.as_str()), (&expected, ""), "{more:?}");
+        assert_eq!(file.stderr, "", "{more:?}");
+        same(&file);
+        let redirected = build(&sandbox, &[], "-", File::open(sandbox.path("ctx.tar")).unwrap()).done();
+        assert_eq!((redirected.stderr.as_str(), &redirected.stdout), ("", &file.stdout), "{more:?}");
         let bytes = fs::read(sandbox.path("ctx.tar")).unwrap();
-        let args = [&TO_LAYOUT[..], &["-"]].concat();
-        let piped = pipe(&sandbox, &args, &bytes).done();
-        assert_eq!(piped.stdout, expected, "{more:?}");
-        piped.says(&[&format!(
+        let piped = pipe(&sandbox, &[&TO_LAYOUT[..], &["-"]].concat(), &bytes).done();
+        assert_eq!(piped.stdout, file.stdout, "{more:?}");
+        same(&piped.says(&[&format!(
             "comes through a pipe: its {} bytes are in a file without a name",
             bytes.len()
-        )]);
-        assert_eq!(layout(&sandbox).files, files, "{more:?}");
+        )]));
     }
 }
 
@@ -335,7 +340,10 @@ fn strict_ends_a_build_with_warnings_before_a_byte_is_sent() {
         assert_eq!((blobs(&registry), registry.tag("models/strict", "1")), (before, None), "{run}");
         assert_eq!(registry.open_uploads("models/strict"), 0);
     }
-    sandbox.run(&["build", "--strict", "--dry-run", "-t", "x", "context"]).failed(3).says(&["3 warnings"]);
+    sandbox
+        .run(&["build", "--strict", "--dry-run", "--tls-verify=false", "-t", "x", "context"])
+        .failed(3)
+        .says(&["3 warnings"]);
     // Without it they are warnings, with -q too, and standard output is the digest alone.
     let run = sandbox.run(&[&push[..5], &["-q", "context"]].concat()).done();
     assert_eq!(run.stderr.matches("WARN").count(), 3, "{run}");
