@@ -1,7 +1,7 @@
 //! Where the build context comes from: a directory; a tar archive in a file, on standard input or out of a pipe; or nothing
 //! but a Containerfile on standard input.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{IsTerminal as _, Read, Seek as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -210,17 +210,31 @@ fn standard_input(what: &str) -> Result<Vec<u8>> {
 
 fn of_file(path: &Path, options: &BuildOptions, cancel: &Cancel) -> Result<Opened> {
     let name = path.display().to_string();
-    let real = fs::canonicalize(path).with_context(|| format!("cannot open the build context {name}"))?;
-    let metadata = fs::metadata(&real).with_context(|| format!("cannot open the build context {name}"))?;
+    let failed = || format!("cannot open the build context {name}");
+    let metadata = fs::metadata(path).with_context(failed)?;
+    // `<(tar ...)` of a shell.
     if !metadata.is_file() {
-        let opened = File::open(path).with_context(|| format!("cannot open the build context {name}"))?;
+        let opened = File::open(path).with_context(failed)?;
         return match of_pipe(opened, &name, options, cancel)? {
             Opened::Text(_) => Err(no_archive(&name)),
-            archive => Ok(archive),
+            archive @ Opened::Archive(_) => Ok(archive),
         };
     }
+    not_ours(options, &name, &metadata)?;
+    let real = fs::canonicalize(path).with_context(failed)?;
     let file = SourceFile::new(real, Fence::of(&metadata));
     Context::open_archive(&file, &name, cancel)?.map(Opened::Archive).ok_or_else(|| no_archive(&name))
+}
+
+/// An archive that this run writes itself would be read while it is written.
+fn not_ours(options: &BuildOptions, name: &str, metadata: &Metadata) -> Result<()> {
+    match options.own.names(metadata) {
+        Some(what) => Err(UsageError(anyhow!(
+            "the build context {name} is {what}, which this run writes itself: write to another file"
+        ))
+        .into()),
+        None => Ok(()),
+    }
 }
 
 fn no_archive(name: &str) -> anyhow::Error {
@@ -246,6 +260,7 @@ fn of_standard_input(options: &BuildOptions, cancel: &Cancel) -> Result<Opened> 
         return of_pipe(file, "-", options, cancel);
     }
     let by_number = PathBuf::from("/proc/self/fd/0");
+    not_ours(options, "-", &metadata)?;
     let fence = Fence::of(&metadata);
     let named = fs::read_link(&by_number).ok().filter(|path| {
         fs::metadata(path).is_ok_and(|metadata| fence.breach(&Fence::of(&metadata)).is_none())
@@ -266,11 +281,8 @@ fn of_pipe(mut pipe: File, name: &str, options: &BuildOptions, cancel: &Cancel) 
         return text_of(head, pipe);
     }
     let temporary = std::env::temp_dir();
-    let directory = match &options.spool {
-        Some(root) if fs::create_dir_all(root).is_ok() => root,
-        _ => &temporary,
-    };
-    let file = spool(&head, pipe, directory, cancel)
+    let directories: Vec<_> = options.spool.iter().chain([&temporary]).map(PathBuf::as_path).collect();
+    let (file, directory) = spool(&head, pipe, &directories, cancel)
         .with_context(|| format!("cannot keep the build context {name}, which comes through a pipe"))?;
     tracing::warn!(
         "the build context {name} comes through a pipe: its {} bytes are in a file without a name in {} until this build ends; name a file, or redirect one, and nothing is written",

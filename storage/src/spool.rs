@@ -15,14 +15,29 @@ use crate::source::SourceFile;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Writes all that `source` gives, behind `head`, into a file without a name in `directory`; the file stays open as long as
-/// this process lives, and its path is for this process alone.
+/// Writes all that `source` gives, behind `head`, into a file without a name in the first of `directories` that takes one, and
+/// says which. The file stays open as long as this process lives, and its path is for this process alone.
 ///
 /// # Errors
 /// [`Error::Write`] where the file cannot be written, or `source` not read; [`Error::Interrupted`] where `cancel` says so.
-pub fn spool(head: &[u8], mut source: impl Read, directory: &Path, cancel: &Cancel) -> Result<SourceFile> {
+pub fn spool<'d>(
+    head: &[u8],
+    mut source: impl Read,
+    directories: &[&'d Path],
+    cancel: &Cancel,
+) -> Result<(SourceFile, &'d Path)> {
+    let mut opened = Err(Error::Unusable("there is no directory to write to".to_owned()));
+    for directory in directories {
+        let made = std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory));
+        opened = made
+            .map(|file| (file, *directory))
+            .map_err(|source| Error::Write { path: (*directory).to_owned(), source });
+        if opened.is_ok() {
+            break;
+        }
+    }
+    let (mut file, directory) = opened?;
     let fail = |source: io::Error| Error::Write { path: directory.to_owned(), source };
-    let mut file = tempfile::tempfile_in(directory).map_err(fail)?;
     file.write_all(head).map_err(fail)?;
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -34,7 +49,7 @@ pub fn spool(head: &[u8], mut source: impl Read, directory: &Path, cancel: &Canc
             Err(error) => return Err(fail(error)),
         }
     }
-    SourceFile::stat(path_of(file))
+    Ok((SourceFile::stat(path_of(file))?, directory))
 }
 
 /// The path of an open file that is never closed.
@@ -48,6 +63,11 @@ pub fn is_spooled(file: &SourceFile) -> bool {
     file.path().starts_with("/proc/self/fd")
 }
 
+/// What errors call a file.
+pub(crate) fn name_of(file: &SourceFile) -> String {
+    if is_spooled(file) { "what came through the pipe".to_owned() } else { file.path().display().to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,13 +75,17 @@ mod tests {
     #[test]
     fn what_came_through_a_pipe_is_read_again_and_has_no_name() {
         let directory = tempfile::tempdir().unwrap();
-        let file = spool(b"one ", &b"two"[..], directory.path(), &Cancel::default()).unwrap();
+        let (no, path) = (directory.path().join("file/no"), directory.path().join("sub"));
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        let spooled = spool(b"one ", &b"two"[..], &[&no, &path], &Cancel::default());
+        let (file, taken) = spooled.unwrap();
+        assert_eq!(taken, path);
         assert!(is_spooled(&file));
         assert_eq!(file.size(), 7);
         assert_eq!(std::fs::read(file.path()).unwrap(), b"one two");
         let mut bytes = [0; 3];
         file.read_at(&mut bytes, 4).unwrap();
         assert_eq!(&bytes, b"two");
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
     }
 }

@@ -197,6 +197,23 @@ fn the_containerfile_of_an_archive_is_in_it_or_beside_it() {
 }
 
 #[test]
+fn an_archive_comes_out_of_what_a_shell_opens_for_it() {
+    let sandbox = packed(&[]);
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    for context in [
+        "<(tar -C context -cf - .)",
+        "/dev/stdin < ctx.tar",
+        "/dev/stdin < <(cat ctx.tar)",
+        "- < <(cat ctx.tar)",
+    ] {
+        let line = format!("{crossdock} {} {context}", TO_LAYOUT.join(" "));
+        let mut command = sandbox.command_of("bash");
+        sandbox.finish(command.args(["-euc", &line]).output().unwrap(), &[&line]).done();
+        assert!(layout(&sandbox).files.contains_key("models/weights.bin"), "{context}");
+    }
+}
+
+#[test]
 fn an_archive_without_a_containerfile_at_its_root_is_told() {
     let sandbox = Sandbox::small();
     let mut command = Command::new("tar");
@@ -207,6 +224,16 @@ fn an_archive_without_a_containerfile_at_its_root_is_told() {
         .says(&["no Containerfile or Dockerfile at the root of ctx.tar: name one with --file"]);
     fs::write(sandbox.path("cut.tar"), &fs::read(sandbox.path("ctx.tar")).unwrap()[..700]).unwrap();
     build(&sandbox, &[], "cut.tar", Stdio::null()).failed(3).says(&["cannot use the build context cut.tar"]);
+    let cut = fs::read(sandbox.path("cut.tar")).unwrap();
+    let run = pipe(&sandbox, &[&TO_LAYOUT[..], &["-"]].concat(), &cut).failed(3);
+    run.says(&[
+        "cannot use the build context -: what came through the pipe is not a tar archive that can be read",
+    ]);
+    let over = ["build", "-o", "oci-archive:ctx.tar:1", "ctx.tar"];
+    sandbox
+        .run(&over)
+        .failed(2)
+        .says(&["the build context ctx.tar is the output of this build, which this run writes itself"]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Follow {
     pub(super) fn leave(&self, directory: &Directory, path: &[u8], why: Why) {
         let why = match why {
             Why::Nothing => return,
-            Why::Loop => "a directory around it".to_owned(),
+            Why::Loop => "it leads to a directory around it".to_owned(),
             Why::Outside => "it leads outside".to_owned(),
             Why::Ignored(line) => format!("ignored by {line}"),
             Why::Own => "written by this run".to_owned(),
@@ -159,10 +159,12 @@ impl Follow {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let links = if left.len() == 1 { "symlink" } else { "symlinks" };
+            let links = match left.len() {
+                1 => "1 symlink as it is".to_owned(),
+                count => format!("{count} symlinks as they are"),
+            };
             losses.push(format!(
-                "--follow-links leaves {} {links} as they are: {}{more}; name the directory that they lead to with --build-context",
-                left.len(),
+                "--follow-links leaves {links}: {}{more}; name the directory that they lead to with --build-context",
                 named.join(", ")
             ));
         }

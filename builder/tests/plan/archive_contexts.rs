@@ -21,7 +21,8 @@ impl Tar {
         header.set_entry_type(kind);
         header.set_size(text.len() as u64);
         header.set_mode(if kind == EntryType::Directory { 0o755 } else { 0o4644 });
-        (header.set_uid(7), header.set_gid(7));
+        header.set_uid(7);
+        header.set_gid(7);
         // The tar crate refuses names that lead out.
         let name = &mut header.as_old_mut().name;
         name[..path.len()].copy_from_slice(path.as_bytes());

@@ -71,7 +71,7 @@ fn what_is_ignored_or_excluded_is_not_followed() {
     ");
     let told = warnings(&setup, text);
     assert!(
-        told.contains(r#"leaves 1 symlink as they are: "./ctx/snap/a" (ignored by .containerignore:1)"#),
+        told.contains(r#"leaves 1 symlink as it is: "./ctx/snap/a" (ignored by .containerignore:1)"#),
         "{told}"
     );
 }
