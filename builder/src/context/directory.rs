@@ -392,6 +392,9 @@ impl Origin for Directory {
                 },
             };
             let directory = located.metadata.is_dir();
+            if pattern && wanted.is_for_directories() && !directory {
+                continue;
+            }
             // Where a link has led out, that place has looked at its own ignore file.
             let of_target = || match place {
                 None => self.ignore.verdict(&located.path).ignored_by,
@@ -430,10 +433,10 @@ impl Origin for Directory {
                 self.name(),
                 self.ignored(line)
             ))),
-            (true, None) => Err(match written {
-                Some(miss) => self.missing(source, miss),
-                None => Problem::source(format!("{source:?} matches nothing in {}", self.name())),
-            }),
+            (true, None) => match written {
+                Some(miss) => Err(self.missing(source, miss)),
+                None => Ok(found),
+            },
         }
     }
 
