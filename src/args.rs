@@ -75,7 +75,8 @@ Exit codes:
   0  done
   1  failed for a reason that none of the others names
   2  the command line cannot be understood, or names what registries.conf forbids
-  3  the Containerfile, the context or an image cannot be used, or not at the destination; no file was read
+  3  the Containerfile, the context or an image cannot be used, or not at the destination, or --strict had warnings;
+     no file was read
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved
   6  the registry refused the credentials, or asked for some; no tag moved
@@ -226,7 +227,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
 
-    /// What a name stands for in FROM and COPY --from: a directory, or an image as docker://NAME or oci:DIR
+    /// What a name stands for in FROM and COPY --from: a directory, a tar archive, or an image as docker://NAME or oci:DIR
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     pub(crate) build_contexts: Vec<String>,
 
@@ -255,6 +256,17 @@ pub(crate) struct BuildArgs {
     /// Show what the build would do, and what of it would be read and sent. No file is read and nothing is written
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) dry_run: bool,
+
+    /// Copy what symlinks in copied directories point to, in the place of the links: what lies in the context or in a
+    /// directory of --build-context, and of a snapshot in the cache of Hugging Face the blobs of its repository. A link
+    /// that leads elsewhere stays a link, with a warning
+    #[arg(long)]
+    pub(crate) follow_links: bool,
+
+    /// Take warnings about the Containerfile and about what the image would hold for errors: all of them are printed, and
+    /// the build ends with exit code 3 before a layer is sent
+    #[arg(long)]
+    pub(crate) strict: bool,
 
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE")]
@@ -300,11 +312,13 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) work: WorkArgs,
 
-    /// Print nothing but the digest; without --push and --output, nothing but the image ID
+    /// Print nothing but the digest; without --push and --output, nothing but the image ID. Warnings are printed to
+    /// standard error all the same
     #[arg(short, long, conflicts_with = "progress")]
     pub(crate) quiet: bool,
 
-    /// Directory that the sources of COPY and ADD are relative to
+    /// Directory that the sources of COPY and ADD are relative to; or a tar archive with all of it, compressed or not, in a
+    /// file or, as `-`, on standard input, where a Containerfile alone is taken too
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
 

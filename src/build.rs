@@ -1,7 +1,6 @@
 //! `crossdock build`: Containerfile and context to an image at its destinations.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,27 +8,27 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    Ahead, AssembleOptions, Assembled, Assembly, Context, IgnoreFile, LayerOptions, Listed, OwnPaths,
-    PlanOptions, PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
+    Ahead, AssembleOptions, Assembled, Assembly, LayerContent, LayerOptions, Listed, OwnPaths, PlanOptions,
+    PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Abort, Cancel, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
+    Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
     IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
-    blocking, write_file,
+    blocking, is_spooled, write_file,
 };
 use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
 use crate::destination::Destination;
-use crate::exit::UsageError;
+use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
-use crate::options::{BuildOptions, ContainerfileAt};
+use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{dry_run, progress, registries, signals};
+use crate::{context, dry_run, progress, registries, signals};
 
 /// Runs the command.
 ///
@@ -44,12 +43,14 @@ pub(crate) fn run(
     let conf = registries::conf(conf).map_err(UsageError)?;
     let mut options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
     options.own = own_paths(&options, kept_out);
+    options.spool = root_directory(root);
     let counters = Arc::<Counters>::default();
     let destination = options.destinations.iter().find_map(Destination::registry);
     let root = root_directory(root);
     let registry =
         registries::registry(&args.registry, conf, destination, Arc::clone(&counters), root.as_deref())
             .map_err(UsageError)?;
+    let options = Arc::new(options);
     if options.dry_run {
         return block_on(dry_run::run(&options, &registry, root.as_deref(), &counters));
     }
@@ -81,7 +82,7 @@ struct Built {
 }
 
 async fn build(
-    options: &BuildOptions,
+    options: &Arc<BuildOptions>,
     registry: &Registry,
     root: Option<&Path>,
     local: &Result<LocalImages>,
@@ -99,7 +100,8 @@ async fn build(
         local: local.as_ref().ok().cloned(),
         pull: options.pull,
         ahead: Ahead {
-            sink: sinks.iter().find(|sink| sink.takes_ahead()).cloned(),
+            // With --strict nothing goes ahead of the plan.
+            sink: sinks.iter().find(|sink| sink.takes_ahead() && !options.strict).cloned(),
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
             cancel: cancel.clone(),
@@ -114,11 +116,17 @@ async fn build(
     }
     let planned = planned?;
     drop(bases);
-    if options.records() {
-        recordable(options, local)?;
-    }
     let mut images: Vec<_> =
         planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    if options.records() {
+        recordable(options, local)?;
+        if options.is_named() && images.iter().any(|(_, image)| is_fleeting(image)) {
+            return Err(StorageError::Unusable(
+                "the image cannot be remembered: its files came through a pipe, and are gone when this build ends; add --push or --output, or redirect a file: crossdock build - < FILE".to_owned(),
+            )
+            .into());
+        }
+    }
     let settings = AssembleOptions {
         read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
@@ -222,6 +230,14 @@ fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()>
     }
 }
 
+/// Whether an image has files that nobody can read any more when this process is gone.
+fn is_fleeting(image: &Assembly) -> bool {
+    image.layers.iter().any(|layer| match &layer.content {
+        LayerContent::Files { layer, .. } => layer.files().any(is_spooled),
+        LayerContent::Blob { .. } => false,
+    })
+}
+
 /// Remembers what was built, where that can be; the list, where there is one.
 fn remember(
     options: &BuildOptions,
@@ -230,6 +246,9 @@ fn remember(
     assembled: &[Assembled],
 ) -> Result<Option<Option<ImageList>>> {
     let Ok(local) = local else { return Ok(None) };
+    if images.iter().any(|(_, image)| is_fleeting(image)) {
+        return Ok(None);
+    }
     signals::check()?;
     match record(options, local, images, assembled) {
         Ok(list) => Ok(Some(list)),
@@ -253,6 +272,9 @@ fn remember_sent(
         return;
     }
     let recorded = match local {
+        Ok(_) if images.iter().any(|(_, image)| is_fleeting(image)) => {
+            Err(anyhow::anyhow!("its files came through a pipe, and are gone now"))
+        }
         Ok(local) => record(options, local, images, assembled).map(drop),
         Err(error) => Err(anyhow::anyhow!("{error}")),
     };
@@ -306,13 +328,14 @@ pub(crate) struct PlannedPlatform {
 
 /// Plans the image for each platform; the first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
-    options: &BuildOptions,
+    options: &Arc<BuildOptions>,
     bases: &Bases,
     sinks: &[Arc<dyn ImageSink>],
 ) -> Result<Vec<PlannedPlatform>> {
     let cancel = signals::cancel();
-    let at = options.containerfile.clone();
-    let file = Arc::new(cancel.or(blocking(move || containerfile(&at))).await?);
+    let (asked, stop) = (Arc::clone(options), cancel.clone());
+    let (file, archive) = cancel.or(blocking(move || context::containerfile(&asked, &stop))).await?;
+    let file = Arc::new(file);
     // What is refused is refused before the context is looked at.
     let mut wanted = options.platforms.clone();
     if options.all_platforms {
@@ -323,7 +346,8 @@ pub(crate) async fn plan_images(
     for plan in &plans {
         crossdock_builder::check(&file, plan)?;
     }
-    let context = open_context(options, &cancel).await?;
+    let (asked, stop) = (Arc::clone(options), cancel.clone());
+    let context = Arc::new(cancel.or(blocking(move || context::open(&asked, archive, &stop))).await?);
     // A credential that is missing shows before the context and the base's layers are looked through.
     for sink in sinks {
         cancel.or(sink.admit()).await?;
@@ -353,22 +377,10 @@ pub(crate) async fn plan_images(
         planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
         planned.push(PlannedPlatform { platform, stages, assembly });
     }
+    if options.strict && !warnings.is_empty() {
+        return Err(Strict(warnings.len()).into());
+    }
     Ok(planned)
-}
-
-/// The build context, without what its ignore file leaves out.
-async fn open_context(options: &BuildOptions, cancel: &Cancel) -> Result<Arc<Context>> {
-    let given = match &options.containerfile {
-        ContainerfileAt::File(path) => Some(path.clone()),
-        ContainerfileAt::StandardInput => None,
-    };
-    let (directory, ignorefile) = (options.context.clone(), options.ignorefile.clone());
-    let open = move || {
-        let ignore = IgnoreFile::find(&directory, given.as_deref(), ignorefile.as_deref())?;
-        anyhow::Ok(Context::open(&directory, ignore)?)
-    };
-    let context = cancel.or(blocking(open)).await?;
-    Ok(Arc::new(context.without(options.own.clone()).with_cancel(cancel.clone())))
 }
 
 /// The platforms that all bases are there for.
@@ -398,26 +410,6 @@ async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Base
             Err(StorageError::Unusable(text).into())
         }
     }
-}
-
-fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
-    let (name, text) = match at {
-        ContainerfileAt::StandardInput => {
-            let mut text = Vec::new();
-            std::io::stdin()
-                .lock()
-                .read_to_end(&mut text)
-                .context("cannot read the Containerfile from standard input")?;
-            ("-".to_owned(), text)
-        }
-        ContainerfileAt::File(path) => {
-            let name = path
-                .file_name()
-                .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-            (name, std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
-        }
-    };
-    Containerfile::parse(name, &text).map_err(|error| crossdock_builder::Error::from(error).into())
 }
 
 fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {

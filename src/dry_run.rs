@@ -59,7 +59,7 @@ struct ForeseenImage {
 /// # Errors
 /// Those of a build before it reads a file.
 pub(crate) async fn run(
-    options: &BuildOptions,
+    options: &Arc<BuildOptions>,
     registry: &Registry,
     root: Option<&Path>,
     counters: &Arc<Counters>,

@@ -63,6 +63,26 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// `--strict` was given, and there were so many warnings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strict(pub(crate) usize);
+
+impl fmt::Display for Strict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warnings = if self.0 == 1 {
+            "there is a warning".to_owned()
+        } else {
+            format!("there are {} warnings", self.0)
+        };
+        write!(
+            f,
+            "{warnings}, and --strict takes warnings for errors: nothing was sent; mend what is warned of, or leave --strict out"
+        )
+    }
+}
+
+impl std::error::Error for Strict {}
+
 /// What was asked for is not there, and the exit code is the answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Absent;
@@ -94,6 +114,9 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<UsageError>() {
         return Some(USAGE);
+    }
+    if cause.is::<Strict>() {
+        return Some(INPUT);
     }
     if let Some(error) = cause.downcast_ref::<clap::Error>() {
         return Some(if error.use_stderr() { USAGE } else { SUCCESS });

@@ -8,6 +8,7 @@ mod auth;
 mod bases;
 mod build;
 mod buildah;
+mod context;
 mod destination;
 mod dry_run;
 mod exit;

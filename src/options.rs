@@ -9,6 +9,7 @@ use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
 use crate::args::{BuildArgs, ProgressStyle};
+use crate::context::{ContextAt, remote, without_secrets};
 use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
 use crate::overrides::{Overrides, PullPolicy};
@@ -18,7 +19,12 @@ use crate::size::parse_size;
 #[derive(Debug)]
 pub(crate) struct BuildOptions {
     pub(crate) containerfile: ContainerfileAt,
-    pub(crate) context: PathBuf,
+    pub(crate) context: ContextAt,
+    /// Where a context is written that comes through a pipe; below the directory for temporary files if there is none.
+    pub(crate) spool: Option<PathBuf>,
+    pub(crate) follow_links: bool,
+    /// Whether warnings are errors.
+    pub(crate) strict: bool,
     /// What is not part of it, as this run writes it.
     pub(crate) own: OwnPaths,
     /// Where the image goes, at least one.
@@ -82,6 +88,8 @@ pub(crate) struct BuildOptions {
 pub(crate) enum ContainerfileAt {
     StandardInput,
     File(PathBuf),
+    /// In the archive that is the context: by this name, or by one of those that are looked for.
+    InContext(Option<String>),
 }
 
 impl BuildOptions {
@@ -90,13 +98,7 @@ impl BuildOptions {
     /// # Errors
     /// What cannot be understood or does not go together, by the option's name.
     pub(crate) fn new(args: &BuildArgs, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        if !args.context.is_dir() {
-            let is = if args.context.exists() { "is not a directory" } else { "does not exist" };
-            bail!(
-                "the build context {} {is}: name the directory that holds what COPY copies",
-                args.context.display()
-            );
-        }
+        let context = ContextAt::new(&args.context)?;
         for name in &args.tags {
             if transport_of(name).is_some_and(|(transport, _)| transport != "docker") {
                 bail!("--tag {name}: that is no name but a place: write --output {name}");
@@ -171,8 +173,11 @@ impl BuildOptions {
         build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
         let source_date_epoch = source_date_epoch(args, &mut build_args)?;
         Ok(Self {
-            containerfile: containerfile(args.file.as_deref(), &args.context)?,
-            context: args.context.clone(),
+            containerfile: containerfile(args.file.as_deref(), &context)?,
+            context,
+            spool: None,
+            follow_links: args.follow_links,
+            strict: args.strict,
             own: OwnPaths::none(),
             destinations,
             stdout,
@@ -288,7 +293,26 @@ fn platforms(texts: &[String], overrides: &Overrides) -> Result<Vec<Platform>> {
 
 /// `-f`, else Containerfile or Dockerfile in the context; a relative FILE that is not in the current directory is
 /// looked for in the context, as buildah does.
-fn containerfile(file: Option<&Path>, context: &Path) -> Result<ContainerfileAt> {
+fn containerfile(file: Option<&Path>, at: &ContextAt) -> Result<ContainerfileAt> {
+    let context = match at {
+        ContextAt::Directory(context) => context,
+        ContextAt::File(_) | ContextAt::StandardInput => {
+            return match file {
+                None => Ok(ContainerfileAt::InContext(None)),
+                Some(file) if file == Path::new("-") && *at == ContextAt::StandardInput => {
+                    bail!(
+                        "--file -: standard input is the build context already; name the Containerfile in it"
+                    )
+                }
+                Some(file) if file == Path::new("-") => Ok(ContainerfileAt::StandardInput),
+                Some(file) if file.is_file() => Ok(ContainerfileAt::File(file.to_owned())),
+                Some(file) => match file.to_str() {
+                    Some(name) => Ok(ContainerfileAt::InContext(Some(name.to_owned()))),
+                    None => bail!("--file {}: the name is not UTF-8", file.display()),
+                },
+            };
+        }
+    };
     let Some(file) = file else {
         return ["Containerfile", "Dockerfile"]
             .iter()
@@ -362,11 +386,19 @@ fn build_context(text: &str) -> Result<(String, BuildContext)> {
         Some(("docker-image" | "container-image", Some(rest))) => image(rest),
         Some(("oci-layout", Some(rest))) => image(&format!("oci:{rest}")),
         Some(("docker", Some(_)) | ("oci", _)) => image(&value),
-        Some((scheme @ ("http" | "https" | "git" | "ssh"), Some(_))) => {
-            bail!("--build-context {text}: nothing is downloaded by {scheme}, name a directory or an image")
+        _ if Path::new(&value).is_dir() || Path::new(&value).is_file() => {
+            BuildContext::Directory(value.into())
         }
-        _ if Path::new(&value).is_dir() => BuildContext::Directory(value.into()),
-        _ => bail!("--build-context {text}: {value:?} is no directory, and no docker://NAME or oci:DIR"),
+        _ if remote(&value).is_some() => {
+            let (what, instead) = remote(&value).unwrap_or_default();
+            bail!("--build-context {name}={}: {what} is not downloaded: {instead}", without_secrets(&value))
+        }
+        _ if value == "-" => bail!(
+            "--build-context {text}: standard input is for the build context alone; name a directory, an archive or an image"
+        ),
+        _ => bail!(
+            "--build-context {text}: {value:?} is no directory, no tar archive, and no docker://NAME or oci:DIR"
+        ),
     };
     Ok((name, context))
 }

@@ -1,127 +1,160 @@
-//! The build context: a directory that nothing is read from outside of.
+//! The build context: what COPY and ADD copy from, and nothing is read from outside of it.
 //!
-//! Every look goes through a [`cap_std::fs::Dir`]: `..`, links and directories that are exchanged meanwhile cannot
-//! lead out. Files are handed on by absolute path with the [`Fence`](crossdock_storage::Fence) of the file that was seen inside, so a path
-//! that leads elsewhere later fails the fence and is not read.
-//!
-//! As in buildah the context is the root that an absolute link starts from; unlike there, a link that leads out
-//! by `..` is an error and not cut off at the root.
+//! It is a [directory](directory), or a [tar archive](archive) whose files are read where they lie in it.
 
+mod archive;
+mod directory;
+mod follow;
 mod own;
 mod walk;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirEntry, Metadata};
-use crossdock_storage::{Cancel, SourceDirectory, SourceFile};
-pub use own::OwnPaths;
-use own::Present;
-pub(crate) use walk::Stat;
-use walk::{Matched, Place, Seen, Walk};
+use crossdock_storage::{Cancel, SourceFile};
 
+use self::archive::Archive;
+use self::directory::Directory;
+use self::follow::Follow;
+pub use self::own::OwnPaths;
+pub(crate) use self::walk::Stat;
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
-use crate::origin::{Found, Origin, SourcePath, Visit, glob, join, shown};
-use crate::tree::MAX_LINKS;
+use crate::origin::{Found, Origin, Visit};
 
-/// The directory that COPY and ADD copy from.
+/// What COPY and ADD copy from.
 pub struct Context {
-    dir: Dir,
-    /// Absolute and without links.
-    root: PathBuf,
-    /// As the user gave it.
-    given: String,
-    ignore: IgnoreFile,
-    /// The directory of the file that was found last, with its path from the root on: files found one by one share it.
-    last: Mutex<Option<(Vec<u8>, SourceDirectory)>>,
+    kind: Kind,
     own: OwnPaths,
-    /// What was left out of what is copied, as this run writes it.
-    left_out: Mutex<BTreeMap<Vec<u8>, Arc<str>>>,
-    /// By device: the first path whose extended attributes the file system did not give, and its error.
-    refused: Mutex<BTreeMap<u64, (Vec<u8>, String)>>,
     cancel: Cancel,
+    /// Whether `--follow-links` is given.
+    follows: bool,
 }
 
-/// A path without links and what is there.
-struct Located {
-    path: Vec<u8>,
-    metadata: Metadata,
-}
-
-/// Why a path leads nowhere.
-enum Miss {
-    /// Nothing there; the link on the way, if one was followed.
-    Missing(Option<Link>),
-    Outside(Link),
-    Loop,
-    /// What is there is written by this run, or lies in what is; and what messages call that.
-    Own(Vec<u8>, Arc<str>),
-    Io(Vec<u8>, io::Error),
-}
-
-#[derive(Clone)]
-struct Link {
-    path: Vec<u8>,
-    target: Vec<u8>,
-}
-
-/// The directory that was looked into last, as it was named and without links.
-#[derive(Default)]
-struct Siblings {
-    directory: Option<(Vec<u8>, Vec<u8>)>,
+enum Kind {
+    Directory(Box<Directory>),
+    Archive(Box<Archive>),
 }
 
 impl Context {
-    /// Opens the directory.
+    /// Opens a directory.
     ///
     /// # Errors
     /// Where `path` is not there or is no directory.
     pub fn open(path: &Path, ignore: IgnoreFile) -> Result<Self, Error> {
-        let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotADirectory => Error::ContextKind { path: path.to_owned() },
-            _ => Error::Context { path: path.to_owned(), source },
-        };
-        let root = fs::canonicalize(path).map_err(fail)?;
-        if !root.is_dir() {
-            return Err(Error::ContextKind { path: path.to_owned() });
-        }
-        let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(fail)?;
-        let (given, own) = (path.display().to_string(), OwnPaths::none());
-        let (last, left_out, refused) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { dir, root, given, ignore, last, own, left_out, refused, cancel: Cancel::default() })
+        Ok(Self::of(Kind::Directory(Box::new(Directory::open(path, ignore)?))))
     }
 
-    /// The directory, in which nobody looks around any more once `cancel` says so.
+    /// Opens a tar archive, perhaps compressed; messages call it `name`. Nothing is ignored until
+    /// [`ignoring`](Self::ignoring) says so, for the ignore file may be in it. `None` where it is no archive.
+    ///
+    /// # Errors
+    /// Where the archive cannot be read or holds what an image cannot have.
+    pub fn open_archive(file: &SourceFile, name: &str, cancel: &Cancel) -> Result<Option<Self>, Error> {
+        let archive = Archive::open(file, name, cancel)?;
+        Ok(archive.map(|archive| Self::of(Kind::Archive(Box::new(archive))).with_cancel(cancel.clone())))
+    }
+
+    /// A context with nothing in it, which messages call `name`.
     #[must_use]
-    pub fn with_cancel(self, cancel: Cancel) -> Self {
+    pub fn empty(name: &str) -> Self {
+        Self::of(Kind::Archive(Box::new(Archive::empty(name))))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, own: OwnPaths::none(), cancel: Cancel::default(), follows: false }
+    }
+
+    /// The context, in which nobody looks around any more once `cancel` says so.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        if let Kind::Directory(directory) = &mut self.kind {
+            directory.cancel = cancel.clone();
+        }
         Self { cancel, ..self }
     }
 
     /// The same context without what this run writes.
     #[must_use]
-    pub fn without(self, own: OwnPaths) -> Self {
+    pub fn without(mut self, own: OwnPaths) -> Self {
+        if let Kind::Directory(directory) = &mut self.kind {
+            directory.own = own.clone();
+        }
         Self { own, ..self }
     }
 
-    /// Opens a further context of the same run. Ignore files are for the build context alone.
+    /// The same context without what `ignore` names.
+    #[must_use]
+    pub fn ignoring(mut self, ignore: IgnoreFile) -> Self {
+        match &mut self.kind {
+            Kind::Directory(directory) => directory.ignore = ignore,
+            Kind::Archive(archive) => archive.ignore = ignore,
+        }
+        self
+    }
+
+    /// The same context, in which what symlinks point to is copied in their place: what lies in the context itself, in one
+    /// of `more` (the directories of `--build-context`), or beside a snapshot of one of these in the cache of Hugging Face.
+    /// To be called after all else is said of the context.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Where one of these directories cannot be opened.
+    pub fn following_links(mut self, more: &[PathBuf]) -> Result<Self, Error> {
+        match &mut self.kind {
+            Kind::Directory(directory) => directory.follow = Some(Arc::new(Follow::new(directory, more)?)),
+            Kind::Archive(archive) => archive.follow = true,
+        }
+        Ok(Self { follows: true, ..self })
+    }
+
+    /// Opens a further context of the same run, a directory or an archive. Ignore files are for the build context alone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`open_archive`](Self::open_archive).
     pub(crate) fn further(&self, path: &Path) -> Result<Self, Error> {
-        Ok(Self::open(path, IgnoreFile::none())?.without(self.own.clone()))
+        let name = path.display().to_string();
+        let further = if path.is_file() {
+            let file = SourceFile::stat(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+            let file = file.map_err(|source| Error::ContextArchive {
+                name: name.clone(),
+                reason: String::new(),
+                source: Some(Box::new(source)),
+            })?;
+            Self::open_archive(&file, &name, &self.cancel)?
+                .ok_or_else(|| Error::ContextKind { path: path.to_owned() })?
+        } else {
+            Self::open(path, IgnoreFile::none())?
+        };
+        let mut further = further.without(self.own.clone()).with_cancel(self.cancel.clone());
+        match (&mut further.kind, &self.kind) {
+            _ if !self.follows => {}
+            (Kind::Archive(archive), _) => archive.follow = true,
+            (Kind::Directory(further), Kind::Directory(first)) => further.follow.clone_from(&first.follow),
+            (Kind::Directory(_), Kind::Archive(_)) => return further.following_links(&[]),
+        }
+        Ok(further)
+    }
+
+    /// A file of an archive that is a context, by its path in there, of at most so many bytes; links are followed. `None`
+    /// where it has none, and always of a directory.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is too large, or is none.
+    pub fn file_inside(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
+        match &self.kind {
+            Kind::Directory(_) => Ok(None),
+            Kind::Archive(archive) => archive.read(path, most),
+        }
     }
 
     /// How messages name the ignore file that a line may be added to.
     pub(crate) fn ignore_file(&self) -> &str {
-        match self.ignore.name() {
+        let ignore = match &self.kind {
+            Kind::Directory(directory) => &directory.ignore,
+            Kind::Archive(archive) => &archive.ignore,
+        };
+        match ignore.name() {
             "" => ".containerignore",
             name => name,
         }
@@ -129,390 +162,60 @@ impl Context {
 
     /// What was left out while the context was read, and why.
     pub(crate) fn losses(&self) -> Vec<String> {
-        let mut losses = Vec::new();
-        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        if !left_out.is_empty() {
-            let each = left_out.iter().map(|(path, what)| format!("{} ({what})", shown(path)));
-            losses.push(format!(
-                "what this run writes is left out of {}: {}, name it in .containerignore, or let it be elsewhere",
-                self.name(),
-                each.collect::<Vec<_>>().join(", ")
-            ));
-        }
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        losses.extend(refused.values().map(|(path, error)| {
-            format!(
-                "the files of {} come without extended attributes where their file system does not give them: {}: {error}",
-                self.name(),
-                shown(path)
-            )
-        }));
-        losses
-    }
-
-    /// Notes that something is not copied as this run writes it.
-    fn leave_out(&self, path: &[u8], what: &Arc<str>) {
-        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        left_out.entry(path.to_vec()).or_insert_with(|| Arc::clone(what));
-    }
-
-    /// Notes that a file system does not give the attributes of a path.
-    fn refuse_xattrs(&self, device: u64, path: &[u8], error: &io::Error) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.entry(device).or_insert_with(|| (path.to_vec(), error.to_string()));
-    }
-
-    /// What is there now of what this run writes.
-    fn present(&self) -> Result<Present, Miss> {
-        let root = self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error))?;
-        let present = self.own.now(&root);
-        match present.what(&root, b"") {
-            Some(what) => Err(Miss::Own(Vec::new(), Arc::clone(what))),
-            None => Ok(present),
+        match &self.kind {
+            Kind::Directory(directory) => directory.losses(),
+            Kind::Archive(_) => Vec::new(),
         }
     }
 
-    /// The absolute path of the directory.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// A regular file that was found, with the fence of what was seen; `None` for all else.
+    /// A regular file that was found, with the fence of what was seen; `None` for all else, and for what lies in an archive.
     pub(crate) fn source_file(&self, found: &Found) -> Option<SourceFile> {
-        let stat = found.stat.as_ref().filter(|stat| stat.is_file())?;
-        let (here, name) = self.source_place(&found.path);
-        Some(here.file(name, stat.fence))
-    }
-
-    /// The directory of a path without links, and the name in it.
-    fn source_place(&self, path: &[u8]) -> (SourceDirectory, Arc<[u8]>) {
-        let (parent, name) = split_last(path);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = match &*last {
-            Some((known, here)) if known == parent => here.clone(),
-            _ => {
-                let here = SourceDirectory::new(self.root.join(os_path(parent)));
-                *last = Some((parent.to_vec(), here.clone()));
-                here
-            }
-        };
-        (here, name.into())
-    }
-
-    /// Follows the links of a path.
-    fn locate(&self, parts: &[&[u8]], own: &Present) -> Result<Located, Miss> {
-        let mut todo: Vec<Vec<u8>> = parts.iter().rev().map(|part| part.to_vec()).collect();
-        let mut path: Vec<u8> = Vec::new();
-        let mut metadata = self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error))?;
-        let mut link: Option<Link> = None;
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            match part.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    if path.is_empty() {
-                        return Err(link.map_or(Miss::Missing(None), Miss::Outside));
-                    }
-                    let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-                    path.truncate(end);
-                    metadata = self.stat(&path, link.as_ref())?;
-                    continue;
-                }
-                _ => {}
-            }
-            let next = join(&path, &part);
-            let found = self.stat(&next, link.as_ref())?;
-            if let Some(what) = own.what(&found, &part) {
-                return Err(Miss::Own(next, Arc::clone(what)));
-            }
-            if !found.is_symlink() {
-                path = next;
-                metadata = found;
-                continue;
-            }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Miss::Loop);
-            }
-            let target =
-                self.dir.read_link_contents(os_path(&next)).map_err(|error| Miss::Io(next.clone(), error))?;
-            let target = target.into_os_string().into_vec();
-            if target.starts_with(b"/") {
-                path.clear();
-            }
-            todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-            link = Some(Link { path: next, target });
+        match &self.kind {
+            Kind::Directory(directory) => directory.source_file(found),
+            Kind::Archive(_) => None,
         }
-        Ok(Located { path, metadata })
     }
 
-    /// As [`locate`](Self::locate); what a wildcard matched in one directory shares the way there.
-    fn locate_beside(&self, path: &[u8], siblings: &mut Siblings, own: &Present) -> Result<Located, Miss> {
-        let (parent, name) = split_last(path);
-        if siblings.directory.as_ref().is_none_or(|(known, _)| known != parent) {
-            let parts: Vec<&[u8]> = parent.split(|b| *b == b'/').collect();
-            siblings.directory = Some((parent.to_vec(), self.locate(&parts, own)?.path));
+    /// Whether what was found lies in an archive and looks as if it were one itself.
+    pub(crate) fn is_nested_archive(&self, found: &Found) -> bool {
+        match &self.kind {
+            Kind::Directory(_) => false,
+            Kind::Archive(archive) => archive.is_nested(found),
         }
-        if let Some((_, directory)) = &siblings.directory {
-            let path = join(directory, name);
-            let metadata = self.stat(&path, None)?;
-            if let Some(what) = own.what(&metadata, name) {
-                return Err(Miss::Own(path, Arc::clone(what)));
-            }
-            if !metadata.is_symlink() {
-                return Ok(Located { path, metadata });
-            }
+    }
+
+    fn origin(&self) -> &dyn Origin {
+        match &self.kind {
+            Kind::Directory(directory) => &**directory,
+            Kind::Archive(archive) => &**archive,
         }
-        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        self.locate(&parts, own)
-    }
-
-    fn stat(&self, path: &[u8], link: Option<&Link>) -> Result<Metadata, Miss> {
-        if path.is_empty() {
-            return self.dir.dir_metadata().map_err(|error| Miss::Io(Vec::new(), error));
-        }
-        self.dir.symlink_metadata(os_path(path)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Miss::Missing(link.cloned()),
-            _ => Miss::Io(path.to_owned(), error),
-        })
-    }
-
-    /// The names in a directory, sorted, and whether they are directories that something may be copied from; none where it
-    /// is no directory.
-    fn names_in(&self, path: &[u8], own: &Present) -> Result<Vec<(Vec<u8>, bool)>, Problem> {
-        Problem::check(&self.cancel)?;
-        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        let Ok(located) = self.locate(&parts, own) else { return Ok(Vec::new()) };
-        if !located.metadata.is_dir() {
-            return Ok(Vec::new());
-        }
-        let name = |entry: io::Result<DirEntry>| {
-            let entry = entry?;
-            Ok((entry.file_name().into_vec(), entry.file_type()?.is_dir()))
-        };
-        let mut names: Vec<(Vec<u8>, bool)> = self
-            .open_dir(&located.path)?
-            .entries()
-            .and_then(|entries| entries.map(name).collect())
-            .map_err(|error| unreadable(&located.path, error))?;
-        names.sort_unstable();
-        for (name, enter) in names.iter_mut().filter(|(_, enter)| *enter) {
-            *enter = !self.is_ignored(&join(path, name));
-        }
-        Ok(names)
-    }
-
-    /// Whether nothing of a directory is left.
-    fn is_ignored(&self, directory: &[u8]) -> bool {
-        self.ignore.verdict(directory).ignored_by.is_some() && !self.ignore.may_except_below(directory)
-    }
-
-    fn open_dir(&self, path: &[u8]) -> Result<Dir, Problem> {
-        let opened = if path.is_empty() { self.dir.try_clone() } else { self.dir.open_dir(os_path(path)) };
-        opened.map_err(|error| unreadable(path, error))
-    }
-
-    /// Shows what is at a path without links to `walk`.
-    fn show(&self, walk: &mut Walk<'_, '_>, place: Place<'_>, stat: Stat) -> Result<(), Problem> {
-        let seen = Seen::of(self, &self.dir, os_path(place.path), place.path, stat)?;
-        let (here, name) = self.source_place(place.path);
-        walk.one(place, name, &here, seen)
-    }
-
-    fn missing(&self, source: &str, miss: Miss) -> Problem {
-        let problem = match miss {
-            Miss::Missing(None) => return Problem::source(format!("{source:?} is not in {}", self.name())),
-            Miss::Missing(Some(link)) if link.target.starts_with(b"/") => {
-                Problem::new(format!("{} leads outside {}", link.shown(), self.name()))
-            }
-            Miss::Missing(Some(link)) => {
-                return Problem::new(format!("{} leads to nothing in {}", link.shown(), self.name()));
-            }
-            Miss::Outside(link) => Problem::new(format!("{} leads outside {}", link.shown(), self.name())),
-            Miss::Loop => return Problem::source(format!("{source:?} is a loop of symlinks")),
-            Miss::Own(path, what) => {
-                let at =
-                    if path.is_empty() { source.to_owned() } else { String::from_utf8_lossy(&path).into() };
-                return Problem::source(format!("{source:?} is not in {}: {at:?} is {what}", self.name()))
-                    .with_help("which is never part of an image; let this run write elsewhere to copy it");
-            }
-            Miss::Io(path, error) => return unreadable(&path, error),
-        };
-        problem
-            .with_help("put what it points to into the context, or make the directory above both the context")
-    }
-
-    fn ignored(&self, line: usize) -> String {
-        format!("{}:{line}", self.ignore.name())
     }
 }
 
 impl Origin for Context {
     fn name(&self) -> String {
-        format!("the build context {}", self.given)
+        self.origin().name()
     }
 
     fn find(&self, source: &str, parents: bool) -> Result<Vec<Found>, Problem> {
-        let Some(wanted) = SourcePath::new(source, parents) else {
-            return Err(Problem::source(format!("{source:?} leads outside {}", self.name()))
-                .with_help("give the directory above as the context and name the source from there"));
-        };
-        let own = self.present().map_err(|miss| self.missing(source, miss))?;
-        let bytes: Vec<&[u8]> = wanted.parts.iter().map(|part| part.as_bytes()).collect();
-        // A name that is there is that name, whatever it looks like.
-        let (paths, pattern) = match self.locate(&bytes, &own) {
-            Ok(_) => (vec![wanted.literal()], false),
-            Err(_) if wanted.has_meta() => (glob(&wanted, |path| self.names_in(path, &own))?, true),
-            Err(miss) => match (self.ignore.verdict(&wanted.literal()).ignored_by, &miss) {
-                (Some(line), Miss::Missing(_)) => {
-                    return Err(Problem::source(format!(
-                        "{source:?} is not in {} ({} would ignore it too)",
-                        self.name(),
-                        self.ignored(line)
-                    )));
-                }
-                _ => return Err(self.missing(source, miss)),
-            },
-        };
-        let mut found = Vec::with_capacity(paths.len());
-        let (mut ignored, mut written) = (None, None);
-        let mut siblings = Siblings::default();
-        for path in paths {
-            Problem::check(&self.cancel)?;
-            let located = match self.locate_beside(&path, &mut siblings, &own) {
-                Ok(located) => located,
-                Err(Miss::Own(path, what)) if pattern => {
-                    self.leave_out(&path, &what);
-                    written = Some(Miss::Own(path, what));
-                    continue;
-                }
-                // `dir/*/x`: a directory without x is no match.
-                Err(Miss::Missing(None)) => continue,
-                Err(miss) => return Err(self.missing(&String::from_utf8_lossy(&path), miss)),
-            };
-            let directory = located.metadata.is_dir();
-            if pattern && wanted.is_for_directories() && !directory {
-                continue;
-            }
-            let line = self
-                .ignore
-                .verdict(&path)
-                .ignored_by
-                .or_else(|| self.ignore.verdict(&located.path).ignored_by);
-            if let Some(line) = line
-                && (!directory || !self.ignore.may_except_below(&located.path))
-            {
-                ignored.get_or_insert((path, line));
-                continue;
-            }
-            let ignored_by = line.map(|line| self.ignored(line).into());
-            let named: Arc<[u8]> = path.into();
-            found.push(Found {
-                kept: wanted.kept(&named, directory),
-                path: if located.path == *named { Arc::clone(&named) } else { located.path.into() },
-                named,
-                directory,
-                special: !directory && !located.metadata.is_file(),
-                ignored_by,
-                stat: Some(Box::new(Stat::of(&located.metadata))),
-            });
-        }
-        match (found.is_empty(), ignored) {
-            (false, _) => Ok(found),
-            (true, Some((path, line))) if pattern => Err(Problem::source(format!(
-                "{source:?} matches only what is ignored in {} ({} by {})",
-                self.name(),
-                shown(&path),
-                self.ignored(line)
-            ))),
-            (true, Some((_, line))) => Err(Problem::source(format!(
-                "{source:?} is not in {} (ignored by {})",
-                self.name(),
-                self.ignored(line)
-            ))),
-            (true, None) => match written {
-                Some(miss) => Err(self.missing(source, miss)),
-                None => Ok(found),
-            },
-        }
+        self.origin().find(source, parents)
     }
 
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let own = self.present().map_err(|miss| self.missing(".", miss))?;
-        let mut walk = Walk::new(self, &own, exclude, visit);
-        let place = Place { path: &found.path, below: found.below() };
-        let excluded = exclude.verdict(place.below);
-        if found.directory {
-            let directory = self.open_dir(&found.path)?;
-            let ignored = self.ignore.verdict(&found.path).matched;
-            if excluded.ignored_by.is_none() && found.ignored_by.is_none() && !place.below.is_empty() {
-                let metadata = directory.dir_metadata().map_err(|error| unreadable(&found.path, error))?;
-                self.show(&mut walk, place, Stat::of(&metadata))?;
-            }
-            return walk.directory(&directory, place, &Matched { ignored, excluded: excluded.matched });
-        }
-        if excluded.ignored_by.is_some() {
-            return Ok(());
-        }
-        let stat = match &found.stat {
-            Some(stat) => Stat::clone(stat),
-            None => {
-                let metadata = self.dir.symlink_metadata(os_path(&found.path));
-                Stat::of(&metadata.map_err(|error| unreadable(&found.path, error))?)
-            }
-        };
-        self.show(&mut walk, place, stat)
+        self.origin().walk(found, exclude, visit)
+    }
+
+    fn may_follow(&self) -> bool {
+        !self.follows
     }
 
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
-        let parts: Vec<&[u8]> = named.split(|b| *b == b'/').collect();
-        let Ok(own) = self.present() else { return Ok(()) };
-        match self.locate(&parts, &own) {
-            Ok(located) if self.ignore.verdict(&located.path).ignored_by.is_none() => {
-                let none = IgnoreFile::none();
-                let place = Place { path: &located.path, below };
-                self.show(&mut Walk::new(self, &own, &none, visit), place, Stat::of(&located.metadata))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Link {
-    fn shown(&self) -> String {
-        format!("the symlink {} to {}", shown(&self.path), shown(&self.target))
+        self.origin().directory(named, below, visit)
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("root", &self.root)
-            .field("ignore", &self.ignore.name())
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("name", &self.name()).finish_non_exhaustive()
     }
-}
-
-fn unreadable(path: &[u8], error: io::Error) -> Problem {
-    let path = if path.is_empty() { b".".as_slice() } else { path };
-    let denied = error.kind() == io::ErrorKind::PermissionDenied;
-    let problem = Problem::new(format!("cannot read {} of the build context", shown(path))).with_cause(error);
-    if denied {
-        problem.with_help("give the user of the build the right to read it, or name it in .containerignore")
-    } else {
-        problem
-    }
-}
-
-/// The directory of a path, and its last part.
-fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&path[..0], path),
-    }
-}
-
-fn os_path(path: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(path))
 }

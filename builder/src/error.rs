@@ -62,11 +62,21 @@ pub enum Error {
         /// The stages there are, as a sentence.
         known: String,
     },
-    /// The build context is no directory.
-    #[error("the build context {} is not a directory, name the directory that holds what COPY copies", path.display())]
+    /// The build context is no directory, nor an archive.
+    #[error("the build context {} is no directory and no tar archive, name the directory that holds what COPY copies", path.display())]
     ContextKind {
         /// The path as given.
         path: PathBuf,
+    },
+    /// An archive that is a build context, or what is in it, cannot be used.
+    #[error("cannot use the build context {name}{reason}")]
+    ContextArchive {
+        /// As messages call it.
+        name: String,
+        /// What is wrong, behind a colon; empty where the source says so.
+        reason: String,
+        /// Why not.
+        source: Option<Box<crossdock_storage::Error>>,
     },
     /// The build context cannot be opened.
     #[error("cannot open the build context {}", path.display())]
@@ -113,6 +123,7 @@ impl Error {
             Self::Interrupted
             | Self::Target { .. }
             | Self::ContextKind { .. }
+            | Self::ContextArchive { .. }
             | Self::Context { .. }
             | Self::IgnoreFile { .. }
             | Self::IgnorePattern { .. } => None,
@@ -146,6 +157,14 @@ impl Problem {
     /// A problem whose message begins with the source's name.
     pub(crate) fn source(message: impl Into<String>) -> Self {
         Self { of_source: true, ..Self::new(message) }
+    }
+
+    /// What happened, and what to do, on one line.
+    pub(crate) fn text(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}, {help}", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// Asks whether to go on.

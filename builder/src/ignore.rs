@@ -10,8 +10,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::context::Context;
 use crate::error::Error;
 use crate::pattern::{Dialect, Pattern};
+
+/// The names of ignore files, and what they add to a Containerfile's.
+const NAMES: [&str; 2] = [".containerignore", ".dockerignore"];
+
+/// An ignore file in an archive has at most so many bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// The patterns of an ignore file, or none.
 #[derive(Debug, Clone, Default)]
@@ -57,28 +64,55 @@ impl IgnoreFile {
     /// # Errors
     /// A file that cannot be read, `given` that does not exist, or a pattern that is malformed.
     pub fn find(context: &Path, containerfile: Option<&Path>, given: Option<&Path>) -> Result<Self, Error> {
+        if let Some(found) = Self::find_beside(containerfile, given)? {
+            return Ok(found);
+        }
+        for name in NAMES {
+            if let Some(text) = read(&context.join(name))? {
+                return Self::parse(name, &text);
+            }
+        }
+        Ok(Self::none())
+    }
+
+    /// As [`find`](Self::find), but for what is in the context.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn find_beside(containerfile: Option<&Path>, given: Option<&Path>) -> Result<Option<Self>, Error> {
         if let Some(path) = given {
             return match read(path)? {
-                Some(text) => Self::parse(path.display().to_string(), &text),
+                Some(text) => Self::parse(path.display().to_string(), &text).map(Some),
                 None => {
                     Err(Error::IgnoreFile { path: path.to_owned(), source: io::ErrorKind::NotFound.into() })
                 }
             };
         }
-        let extensions = [".containerignore", ".dockerignore"];
         let beside = containerfile.filter(|path| path.is_file()).into_iter().flat_map(|path| {
-            extensions.map(|extension| {
+            NAMES.map(|extension| {
                 let mut name = OsString::from(path);
                 name.push(extension);
-                let path = PathBuf::from(name);
-                let shown = path.display().to_string();
-                (path, shown)
+                PathBuf::from(name)
             })
         });
-        let inside = extensions.map(|name| (context.join(name), name.to_owned()));
-        for (path, shown) in beside.chain(inside) {
+        for path in beside {
             if let Some(text) = read(&path)? {
-                return Self::parse(shown, &text);
+                return Self::parse(path.display().to_string(), &text).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The ignore file in an archive that is the context, by the same rules; `containerfile` is the path of one that lies in
+    /// it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a pattern that is malformed.
+    pub fn find_inside(context: &Context, containerfile: Option<&str>) -> Result<Self, Error> {
+        let beside = containerfile.into_iter().flat_map(|path| NAMES.map(|name| format!("{path}{name}")));
+        for name in beside.chain(NAMES.map(str::to_owned)) {
+            if let Some(text) = context.file_inside(&name, MAX_FILE)? {
+                return Self::parse(name, &String::from_utf8_lossy(&text));
             }
         }
         Ok(Self::none())

@@ -24,6 +24,8 @@ pub(crate) struct Found {
     pub(crate) directory: bool,
     /// Whether it is a FIFO, device or socket.
     pub(crate) special: bool,
+    /// Where it lies, if a link has led out of the origin.
+    pub(crate) place: Option<usize>,
     /// The pattern that ignores this directory, where exceptions may bring back some of what is in it.
     pub(crate) ignored_by: Option<Box<str>>,
     /// What the context saw there; a file is not looked at twice.
@@ -85,6 +87,11 @@ pub(crate) trait Origin {
     /// names sorted by bytes. The directory itself is shown where its path is kept. `exclude` is matched on paths below
     /// the destination.
     fn walk(&self, found: &Found, exclude: &IgnoreFile, visit: &mut Visit<'_>) -> Result<(), Problem>;
+
+    /// Whether `--follow-links` is not given and would copy what symlinks in it point to.
+    fn may_follow(&self) -> bool {
+        false
+    }
 
     /// Shows the directory that `named` leads to as the one at `below`; not where it is ignored, or not known.
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem>;

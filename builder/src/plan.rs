@@ -59,7 +59,7 @@ pub struct PlanOptions {
 /// A further build context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildContext {
-    /// A directory, for `COPY --from`.
+    /// A directory or a tar archive, for `COPY --from`.
     Directory(PathBuf),
     /// An image, as FROM names it.
     Image(String),
@@ -297,7 +297,7 @@ fn evaluate(
     Ok(PlannedImage { stages, ..finish(built, options, warnings) })
 }
 
-/// The directories of `--build-context` that are copied from.
+/// The directories and archives of `--build-context` that are copied from.
 fn open_contexts(
     checked: &Checked,
     context: &Context,
@@ -309,8 +309,7 @@ fn open_contexts(
             && let Some(BuildContext::Directory(path)) = options.build_contexts.get(name)
             && !contexts.contains_key(name)
         {
-            let further = context.further(path)?;
-            contexts.insert(name.clone(), further.with_cancel(options.cancel.clone()));
+            contexts.insert(name.clone(), context.further(path)?.with_cancel(options.cancel.clone()));
         }
     }
     Ok(contexts)

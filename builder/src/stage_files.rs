@@ -122,6 +122,7 @@ impl Origin for StageFiles<'_> {
                     path: lookup.path.as_bytes().into(),
                     directory: node.is_directory(),
                     special: matches!(node.kind, NodeKind::Special(_)),
+                    place: None,
                     ignored_by: None,
                     stat: None,
                 }),

@@ -520,7 +520,7 @@ impl Node {
     }
 
     /// Whether it becomes an entry of a layer.
-    fn is_entry(&self) -> bool {
+    pub(crate) fn is_entry(&self) -> bool {
         match &self.kind {
             NodeKind::Directory(Directory(children)) => !children.implied,
             NodeKind::File(file) => *file != FileNode::InBase,

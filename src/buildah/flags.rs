@@ -157,7 +157,7 @@ const BUILD: &[Flag] = &[
     ignored("blob-cache", Value, STORE),
     honoured("build-arg", List),
     honoured("build-arg-file", List),
-    honoured("build-context", List).note("a directory, for COPY; docker://, docker-image:// and oci: images; URLs are refused"),
+    honoured("build-context", List).note("a directory or tar archive, for COPY; docker://, docker-image:// and oci: images; URLs are refused"),
     ignored("cache-from", List, CACHE),
     ignored("cache-to", List, CACHE),
     ignored("cache-ttl", Value, CACHE),

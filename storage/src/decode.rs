@@ -111,6 +111,15 @@ pub(crate) fn decoder<R: Read + Send + 'static>(
     Ok(Bounded { inner, left: most, most, what: what.to_owned() })
 }
 
+/// Whether `decoder` would decompress what begins so.
+pub(crate) fn is_compressed(head: &[u8]) -> bool {
+    head.starts_with(&[0x1f, 0x8b])
+        || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+        || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
+        || head.starts_with(b"BZh")
+        || head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0])
+}
+
 /// Fails when more comes out than a layer of this size may hold.
 struct Bounded {
     inner: Box<dyn Read + Send>,

@@ -165,6 +165,19 @@ impl FileContent {
         }
     }
 
+    /// The same as parts of files and streams.
+    #[must_use]
+    pub fn into_parts(self) -> VirtualLayer {
+        match self {
+            Self::Inline(bytes) => VirtualLayer::new([Segment::Inline(bytes)]),
+            Self::Source(file) => {
+                let len = file.size();
+                VirtualLayer::new([Segment::Extent { file, offset: 0, len }])
+            }
+            Self::Parts(parts) => parts,
+        }
+    }
+
     /// The length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
 use crate::reader::ReadOptions;
 use crate::source::{FileState, SourceFile};
+use crate::spool::name_of;
 
 /// A gap of so many bytes or less is read over, where reading could begin anew behind it.
 const GAP: u64 = 1 << 20;
@@ -97,7 +98,7 @@ impl Packed {
     /// What errors call it.
     fn name(&self) -> String {
         match &*self.0 {
-            Origin::File(file) => file.path().display().to_string(),
+            Origin::File(file) => name_of(file),
             Origin::Layer { layer, locator, .. } => {
                 format!("layer {} of {locator}", layer.descriptor.digest())
             }

@@ -16,6 +16,7 @@ use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
 use crate::source::{FileState, SourceFile};
 use crate::sparse::spread;
+use crate::spool::name_of;
 
 /// How often an archive is looked through whose change time moves meanwhile: what is where in it must be known for sure.
 const READS: u32 = 3;
@@ -50,7 +51,7 @@ impl SourceArchive {
     }
 
     fn read_once(file: &SourceFile, cancel: &Cancel) -> Result<(Option<Self>, FileState)> {
-        let what = file.path().display().to_string();
+        let what = name_of(file);
         let (opened, file) = file.open()?;
         let file = &file;
         let again = || opened.try_clone().map_err(|source| Error::Open { path: file.path(), source });
@@ -109,6 +110,12 @@ fn head_of(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(BLOCK);
     source.take(BLOCK as u64).read_to_end(&mut head)?;
     Ok(head)
+}
+
+/// Whether a file that begins so may be an archive that [`SourceArchive::read`] knows: a tar archive, or what is compressed.
+#[must_use]
+pub fn is_archive(head: &[u8]) -> bool {
+    is_header(head) || decode::is_compressed(head)
 }
 
 /// A header's checksum is the sum of its bytes, those of the checksum itself taken as blanks (POSIX pax, "ustar

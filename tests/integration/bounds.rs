@@ -93,6 +93,10 @@ fn in_every_mode(sandbox: &Sandbox, registry: &Registry, done: impl Fn(&str)) {
     build("its JSON", copy, &["--dry-run", "--progress", "json", "-o", "oci:out:1"]);
     build("COPY of a pattern", "FROM scratch\nCOPY model/*/*.txt /models/\n", &layout);
     build("ADD of an archive", "FROM scratch\nADD model.tar /\n", &layout);
+    sandbox.containerfile(copy);
+    let in_archive = ["build", "-f", "context/Containerfile", "-o", "oci:out:1", "context/model.tar"];
+    sandbox.run(&in_archive).done();
+    done("an archive as the context");
     build("a base", "FROM oci:base:1\nCOPY model/part-000 /more\n", &layout);
     build("--squash", &format!("{copy}COPY model/part-000 /more\n"), &["--squash", "-o", "oci:out:1"]);
     let stage =

@@ -41,6 +41,14 @@ impl Place {
         fs::write(sandbox.path("registries.conf"), insecure.concat()).unwrap();
         let bin = sandbox.drop_in();
         symlink(env!("CARGO_BIN_EXE_crossdock"), bin.join("crossdock")).unwrap();
+        // A context in an archive, and a snapshot in the cache of Hugging Face.
+        let mut tar = sandbox.command_of("tar");
+        tar.arg("-C").arg(sandbox.file("model")).arg("-cf").arg(sandbox.file("model.tar")).arg(".");
+        assert!(tar.status().unwrap().success());
+        let snapshot = sandbox.path("home/.cache/huggingface/hub/models--org--name/snapshots/main");
+        fs::create_dir_all(snapshot.join("../../blobs")).unwrap();
+        fs::write(snapshot.join("../../blobs/1"), "FROM scratch\nCOPY . /models\n").unwrap();
+        symlink("../../blobs/1", snapshot.join("Containerfile")).unwrap();
         // There is no Docker here: skopeo reads what it would load.
         let docker = "#!/bin/sh\ntest \"$*\" = load && cat >\"$TMPDIR/loaded\" && skopeo inspect \"docker-archive:$TMPDIR/loaded\" >/dev/null\n";
         fs::write(bin.join("docker"), docker).unwrap();
@@ -160,7 +168,11 @@ fn lines(place: &str, text: &str, wanted: impl Fn(&str) -> bool) -> Vec<Line> {
         };
         match found.last_mut() {
             Some(last) if goes_on => last.text = format!("{} {words}", last.text),
-            _ if wanted(line) && (words.starts_with("crossdock ") || words.starts_with("buildah ")) => {
+            _ if wanted(line)
+                && (words.starts_with("crossdock ")
+                    || words.starts_with("buildah ")
+                    || words.contains("| crossdock ")) =>
+            {
                 found.push(Line { place: place.to_owned(), text: words.to_owned() });
             }
             _ => {

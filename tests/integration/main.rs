@@ -20,6 +20,7 @@ mod bases;
 mod bounds;
 mod builder_image;
 mod changing_files;
+mod contexts;
 mod credentials;
 mod documented;
 mod drop_in;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::json;
@@ -29,6 +30,8 @@ pub(crate) struct Row {
     containerfile: &'static str,
     context: Fill,
     args: &'static [&'static str],
+    /// Whether the context comes on standard input, as an archive.
+    archived: bool,
     expected: Expected,
 }
 
@@ -45,7 +48,14 @@ enum Expected {
 
 /// A row that both build, upon the standard context.
 pub(crate) fn row(name: &'static str, containerfile: &'static str) -> Row {
-    Row { name, containerfile, context: |context| context, args: &[], expected: Expected::Image }
+    Row {
+        name,
+        containerfile,
+        context: |context| context,
+        args: &[],
+        archived: false,
+        expected: Expected::Image,
+    }
 }
 
 impl Row {
@@ -57,6 +67,11 @@ impl Row {
     /// With options that both have.
     pub(crate) fn args(self, args: &'static [&'static str]) -> Self {
         Self { args, ..self }
+    }
+
+    /// With the context as an archive on standard input.
+    pub(crate) fn archived(self) -> Self {
+        Self { archived: true, ..self }
     }
 
     /// In Docker's format: buildah writes Healthcheck, Shell and OnBuild there alone.
@@ -126,7 +141,14 @@ impl Oracle {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             sandbox.containerfile(&text);
             symlink(self.path("base"), sandbox.path("base")).unwrap();
-            (self.buildah_with_its_reason(&sandbox, &args), crossdock(&sandbox, &args))
+            let archive = row.archived.then(|| sandbox.path("context.tar"));
+            if let Some(archive) = &archive {
+                let mut tar = sandbox.command_of("tar");
+                tar.arg("-C").arg(sandbox.context()).arg("-cf").arg(archive).arg(".");
+                assert!(tar.status().unwrap().success());
+            }
+            let archive = archive.as_deref();
+            (self.buildah_with_its_reason(&sandbox, &args, archive), crossdock(&sandbox, &args, archive))
         }));
         let result = match outcomes {
             Ok((theirs, ours)) => judge(row, theirs, ours),
@@ -148,7 +170,7 @@ impl Oracle {
 
     /// Runs buildah again where it lost the reason of its failure. Its copier is a process of its own: when that ends before buildah
     /// has written the whole request or read the answer, buildah says so and not what the copier refused.
-    fn buildah_with_its_reason(&self, sandbox: &Sandbox, args: &[&str]) -> Outcome {
+    fn buildah_with_its_reason(&self, sandbox: &Sandbox, args: &[&str], archive: Option<&Path>) -> Outcome {
         const LOST: [&str; 2] = [
             "error encoding request for copier subprocess",
             "error decoding response from copier subprocess",
@@ -157,17 +179,17 @@ impl Oracle {
             Outcome::Failure { text, .. } => LOST.iter().any(|lost| text.contains(lost)),
             Outcome::Image(_) => false,
         };
-        let mut outcome = self.buildah(sandbox, args);
+        let mut outcome = self.buildah(sandbox, args, archive);
         for _ in 0..5 {
             if !lost(&outcome) {
                 break;
             }
-            outcome = self.buildah(sandbox, args);
+            outcome = self.buildah(sandbox, args, archive);
         }
         outcome
     }
 
-    fn buildah(&self, sandbox: &Sandbox, args: &[&str]) -> Outcome {
+    fn buildah(&self, sandbox: &Sandbox, args: &[&str], archive: Option<&Path>) -> Outcome {
         let mut command = sandbox.command_of("buildah");
         command
             .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
@@ -180,8 +202,8 @@ impl Oracle {
             .arg(self.path("policy.json"))
             .args(["-q", "-t"])
             .arg(format!("dir:{}", sandbox.path("theirs").display()))
-            .args(args)
-            .arg("context");
+            .args(args);
+        with_context(&mut command, archive);
         let output = command
             .output()
             .unwrap_or_else(|error| panic!("these tests need buildah; apt-get install buildah: {error}"));
@@ -190,8 +212,19 @@ impl Oracle {
     }
 }
 
-fn crossdock(sandbox: &Sandbox, args: &[&str]) -> Outcome {
-    let run = sandbox.build(&[&["--progress", "none", "-o", "dir:ours"], args].concat());
+/// The context: the directory, or an archive on standard input.
+fn with_context(command: &mut Command, archive: Option<&Path>) {
+    match archive {
+        Some(archive) => command.arg("-").stdin(fs::File::open(archive).unwrap()),
+        None => command.arg("context"),
+    };
+}
+
+fn crossdock(sandbox: &Sandbox, args: &[&str], archive: Option<&Path>) -> Outcome {
+    let args = [&["build", "--progress", "none", "-o", "dir:ours"], args].concat();
+    let mut command = sandbox.command(&args);
+    with_context(&mut command, archive);
+    let run = sandbox.finish(command.output().unwrap(), &args);
     outcome(sandbox, &run, || Image::of_directory(&sandbox.path("ours"), true))
 }
 

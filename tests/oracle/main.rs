@@ -24,6 +24,7 @@ mod archives;
 mod bases;
 mod commands;
 mod config;
+mod contexts;
 mod copying;
 mod failures;
 mod files;
@@ -47,6 +48,7 @@ const TOPICS: &[Topic] = &[
     ("bases", bases::rows),
     ("commands", commands::rows),
     ("config", config::rows),
+    ("contexts", contexts::rows),
     ("copying", copying::rows),
     ("failures", failures::rows),
     ("files", files::rows),

@@ -22,6 +22,18 @@ pub(super) enum Takes {
 /// The name of a flag without its dashes, and what it takes.
 pub(super) type Known = (&'static str, Takes);
 
+/// What somebody may write who wants symlinks to be followed, which neither BuildKit nor buildah have a flag of COPY for.
+const FOLLOW: [&str; 8] = [
+    "follow",
+    "follow-link",
+    "follow-links",
+    "follow-symlinks",
+    "link-follow",
+    "no-follow-symlinks",
+    "dereference",
+    "copy-links",
+];
+
 /// The flags given to an instruction: all known, and none given more often than it may be.
 #[derive(Debug)]
 pub(super) struct Flags {
@@ -104,6 +116,10 @@ fn check(line: &Line<'_>, keyword: &str, flag: &RawFlag, known: &[Known]) -> Res
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
         let message = format!("unknown flag {} for {keyword}", shorten(dashed));
         let help = match words::nearest(written, &names) {
+            _ if FOLLOW.contains(&written) => {
+                "no Containerfile has a flag for that: crossdock build --follow-links follows symlinks, in all of it"
+                    .to_owned()
+            }
             Some(name) => format!("did you mean --{name}?"),
             None if names.is_empty() => {
                 format!("{keyword} takes no flags; put -- before an argument that begins with dashes")

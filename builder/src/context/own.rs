@@ -44,6 +44,16 @@ impl OwnPaths {
         }
     }
 
+    /// What messages call a file that is one of these.
+    #[must_use]
+    pub fn names(&self, metadata: &fs::Metadata) -> Option<&str> {
+        let is = |own: &&Own| {
+            fs::metadata(&own.path)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino()))
+        };
+        self.0.iter().find(is).map(|own| &*own.what)
+    }
+
     /// Those that are there now, for a context whose root directory is `root`.
     pub(super) fn now(&self, root: &Metadata) -> Present {
         let present = self.0.iter().filter_map(|own| {

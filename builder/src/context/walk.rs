@@ -1,4 +1,5 @@
-//! A directory of the context, entry by entry: what is ignored is left out, links are carried as links.
+//! A directory of the context, entry by entry: what is ignored is left out, links are carried as links, or followed where
+//! `--follow-links` says so.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,23 +14,34 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::SFlag;
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::directory::{Directory, os_path, unreadable};
+use super::follow::{Follow, Target, Why};
 use super::own::Present;
-use super::{Context, os_path, unreadable};
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
 use crate::origin::{Item, ItemKind, Visit, join, shown};
-use crate::tree::FileNode;
+use crate::tree::{FileNode, MAX_LINKS};
 
 /// Entries of a directory that are looked at side by side: what is known of them is in memory at once.
 const BATCH: usize = 1024;
 
+/// Links are followed to at most so many files and directories: directories that link to one another hold ever more.
+const MAX_FOLLOWED: usize = 2 << 20;
+
 pub(super) struct Walk<'a, 'v> {
-    context: &'a Context,
+    context: &'a Directory,
+    /// Where links may lead that are followed.
+    follow: Option<&'a Follow>,
     own: &'a Present,
     exclude: &'a IgnoreFile,
     visit: &'a mut Visit<'v>,
-    /// Files with several names, by device and inode.
+    /// Files with several names, by device and inode; those that links led to, too.
     links: HashMap<(u64, u64), FileNode>,
+    /// The directories around, by device and inode, where links are followed.
+    around: Vec<(u64, u64)>,
+    /// How many links to directories led here, and what was found behind links so far.
+    depth: usize,
+    followed: usize,
 }
 
 /// Something in the context, and where it goes.
@@ -94,6 +106,10 @@ impl Stat {
     fn is_directory(&self) -> bool {
         self.kind() == SFlag::S_IFDIR
     }
+
+    fn is_symlink(&self) -> bool {
+        self.kind() == SFlag::S_IFLNK
+    }
 }
 
 /// What ignore file and `--exclude` say of a directory.
@@ -116,12 +132,14 @@ struct Entry {
 
 impl<'a, 'v> Walk<'a, 'v> {
     pub(super) fn new(
-        context: &'a Context,
+        context: &'a Directory,
+        follow: Option<&'a Follow>,
         own: &'a Present,
         exclude: &'a IgnoreFile,
         visit: &'a mut Visit<'v>,
     ) -> Self {
-        Self { context, own, exclude, visit, links: HashMap::new() }
+        let (links, around) = (HashMap::new(), Vec::new());
+        Self { context, follow, own, exclude, visit, links, around, depth: 0, followed: 0 }
     }
 
     /// All that is in a directory.
@@ -132,6 +150,10 @@ impl<'a, 'v> Walk<'a, 'v> {
         matched: &Matched,
     ) -> Result<(), Problem> {
         Problem::check(&self.context.cancel)?;
+        if self.follow.is_some() {
+            let metadata = directory.dir_metadata().map_err(|error| unreadable(place.path, error))?;
+            self.around.push((metadata.dev(), metadata.ino()));
+        }
         // Of a large directory the names alone are in memory at once, and as they will be kept.
         let mut names: Vec<Arc<[u8]>> = directory
             .entries()
@@ -152,6 +174,9 @@ impl<'a, 'v> Walk<'a, 'v> {
             for entry in batch {
                 self.entry(entry, directory, &here)?;
             }
+        }
+        if self.follow.is_some() {
+            self.around.pop();
         }
         Ok(())
     }
@@ -179,18 +204,75 @@ impl<'a, 'v> Walk<'a, 'v> {
             return Ok(());
         }
         if !seen.stat.is_directory() {
-            return if left_out { Ok(()) } else { self.one(place, name, here, seen) };
+            if left_out {
+                return Ok(());
+            }
+            if let (Some(follow), true) = (self.follow, seen.stat.is_symlink()) {
+                let found = follow.target(self.context, &path, self.own);
+                let why = match found {
+                    Ok(target)
+                        if !self.around.contains(&target.inode())
+                            && !target.is_above(self.context, &path) =>
+                    {
+                        return self.behind(place, &matched, target);
+                    }
+                    Ok(_) => Why::Loop,
+                    Err(why) => why,
+                };
+                follow.leave(self.context, &path, why);
+            }
+            return self.one(place, name, here, seen);
         }
         let inside = directory.open_dir(os_path(&name)).map_err(fail)?;
         let opened = inside.dir_metadata().map_err(fail)?;
         if (opened.dev(), opened.ino()) != (seen.stat.fence.device, seen.stat.fence.inode) {
-            return Err(Problem::new(format!("{} was exchanged while the context was read", shown(&path)))
-                .with_help("run the build again when nothing writes to the context"));
+            return Err(exchanged(&path));
         }
         if !left_out {
             self.one(place, name, here, seen)?;
         }
         self.directory(&inside, place, &matched)
+    }
+
+    /// What a link leads to, in the place of the link.
+    fn behind(&mut self, place: Place<'_>, matched: &Matched, target: Target<'a>) -> Result<(), Problem> {
+        let Target { directory, path, metadata, .. } = target;
+        let (stat, fail) = (Stat::of(&metadata), |error| unreadable(&path, error));
+        self.followed += 1;
+        if self.depth >= MAX_LINKS || self.followed > MAX_FOLLOWED {
+            let link = shown(place.path);
+            return Err(Problem::new(format!(
+                "--follow-links finds no end of what is behind the symlink {link}"
+            ))
+            .with_help("name it in .containerignore, or leave --follow-links out"));
+        }
+        let place = Place { path: &path, below: place.below };
+        let seen = Seen::of(directory, &directory.dir, os_path(&path), &path, stat)?;
+        let (here, name) = directory.source_place(&path);
+        let inside = if stat.is_directory() {
+            let inside = directory.open_dir(&path)?;
+            let opened = inside.dir_metadata().map_err(fail)?;
+            if (opened.dev(), opened.ino()) != (stat.fence.device, stat.fence.inode) {
+                return Err(exchanged(&path));
+            }
+            Some(inside)
+        } else {
+            None
+        };
+        if stat.is_file() {
+            // Links to one file become names of it.
+            self.shared(Arc::clone(&name), &here, &stat);
+        }
+        self.one(place, name, &here, seen)?;
+        let Some(inside) = inside else { return Ok(()) };
+        let ignored = directory.ignore.verdict(&path).matched;
+        let matched = Matched { ignored, excluded: matched.excluded.clone() };
+        let context = std::mem::replace(&mut self.context, directory);
+        self.depth += 1;
+        self.directory(&inside, place, &matched)?;
+        self.depth -= 1;
+        self.context = context;
+        Ok(())
     }
 
     /// What `seen` says is called `name` in the directory `here`: a file, a link, or a directory without what is in it.
@@ -217,16 +299,22 @@ impl<'a, 'v> Walk<'a, 'v> {
     }
 
     fn file(&mut self, name: Arc<[u8]>, here: &SourceDirectory, stat: &Stat) -> FileNode {
-        let file = || FileNode::Source(here.file(name, stat.fence));
-        if stat.links < 2 {
-            return file();
+        match self.links.get(&(stat.fence.device, stat.fence.inode)) {
+            Some(file) => file.clone(),
+            None if stat.links < 2 => FileNode::Source(here.file(name, stat.fence)),
+            None => self.shared(name, here, stat),
         }
+    }
+
+    /// A file that further names will be found of.
+    fn shared(&mut self, name: Arc<[u8]>, here: &SourceDirectory, stat: &Stat) -> FileNode {
+        let file = || FileNode::Source(here.file(name, stat.fence));
         self.links.entry((stat.fence.device, stat.fence.inode)).or_insert_with(file).clone()
     }
 }
 
 impl Entry {
-    fn look(&self, directory: &Dir, context: &Context, own: &Present) -> Result<Seen, Problem> {
+    fn look(&self, directory: &Dir, context: &Directory, own: &Present) -> Result<Seen, Problem> {
         let name = os_path(&self.name);
         let metadata = directory.symlink_metadata(name).map_err(|error| unreadable(&self.path, error))?;
         let own = own.what(&metadata, &self.name).cloned();
@@ -242,7 +330,7 @@ impl Entry {
 impl Seen {
     /// All that is carried of what is called `name` in `directory`, and `path` in the context.
     pub(super) fn of(
-        context: &Context,
+        context: &Directory,
         directory: &Dir,
         name: &Path,
         path: &[u8],
@@ -270,6 +358,11 @@ impl Seen {
         let (target, xattrs) = look().map_err(|error| unreadable(path, error))?;
         Ok(Self { stat, target, xattrs, own: None })
     }
+}
+
+fn exchanged(path: &[u8]) -> Problem {
+    Problem::new(format!("{} was exchanged while the context was read", shown(path)))
+        .with_help("run the build again when nothing writes to the context")
 }
 
 /// Asks the kernel without opening: on a network file system an open is a round trip of its own. Where it says no,

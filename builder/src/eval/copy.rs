@@ -18,7 +18,7 @@ use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, Item, ItemKind, Origin, join, shown};
 use crate::stage_files::StageFiles;
-use crate::tree::{FileNode, FileTree, State, draining};
+use crate::tree::{FileNode, FileTree, draining};
 
 /// A heredoc's file, as BuildKit and buildah make it.
 const HEREDOC_MODE: u32 = 0o644;
@@ -51,6 +51,8 @@ enum Resolved {
 struct Change {
     owner: Option<(u32, u32)>,
     mode: Option<Mode>,
+    /// As it is written.
+    mode_text: Option<String>,
     exclude: IgnoreFile,
     /// The context's owners and set-id bits are the build machine's: they stay there, as with buildah.
     from_context: bool,
@@ -194,7 +196,6 @@ impl Stage<'_> {
                 }
             }
         }
-        let dangling = dangling(writer.tree(), &copied.loose);
         let made = writer.into_made();
         if !made.is_empty() {
             let written = request.sources.iter().filter_map(|source| match source {
@@ -211,11 +212,12 @@ impl Stage<'_> {
                     Target::As { .. } => None,
                 },
                 named: written.flat_map(|path| path.split('/')).map(str::to_owned).collect(),
-                modes: match change.mode {
+                modes: match (change.mode, change.mode_text) {
                     _ if archives => Modes::Archive,
-                    Some(Mode::Octal(_)) => Modes::Written,
-                    Some(Mode::Symbolic(_)) | None => Modes::Files,
+                    (Some(Mode::Octal(_)), text) => Modes::Written(text.unwrap_or_default()),
+                    (Some(Mode::Symbolic(_)) | None, text) => Modes::Files(text),
                 },
+                follow: origin.may_follow(),
                 ignore: if archives { Ignore::No } else { ignore },
             });
         }
@@ -237,14 +239,6 @@ impl Stage<'_> {
                 request.dest.span,
                 format!("{path} is written as a file, though the base image might have a directory there"),
                 "end the destination with / to copy into a directory",
-            );
-        }
-        if let Some((count, first)) = dangling {
-            let links = if count == 1 { "a symlink" } else { "symlinks" };
-            self.warn_with_help(
-                request.dest.span,
-                format!("{links} such as {first} will lead to nothing: the target is not copied"),
-                "copy the directory that holds both the link and its target",
             );
         }
         Ok(made)
@@ -298,7 +292,7 @@ impl Stage<'_> {
         let expanded = self.scope.word(path).map_err(Error::Value)?;
         let (value, unset) = (&expanded.value, &expanded.unset);
         let is_all = value.split('/').all(|part| ["", ".", "*", "**"].contains(&part));
-        if !value.is_empty() && !(is_all && !unset.is_empty()) {
+        if !(value.is_empty() || is_all && !unset.is_empty()) {
             return Ok(self.expanded(expanded));
         }
         let unset: Vec<&str> = unset.iter().map(|name| name.value.as_str()).collect();
@@ -331,7 +325,8 @@ impl Stage<'_> {
     }
 
     fn change(&mut self, request: &Request<'_>, from_context: bool) -> Result<Change, Error> {
-        let mut change = Change { owner: None, mode: None, exclude: IgnoreFile::none(), from_context };
+        let exclude = IgnoreFile::none();
+        let mut change = Change { owner: None, mode: None, mode_text: None, exclude, from_context };
         if let Some(chown) = request.chown {
             let spec = self.word(chown)?;
             let owner = owner(&self.built.tree, &spec)
@@ -349,6 +344,7 @@ impl Stage<'_> {
                     "write three or four octal digits, such as 0644, or changes such as a+rX,go-w",
                 )
             })?);
+            change.mode_text = Some(text);
         }
         let mut patterns = Vec::with_capacity(request.exclude.len());
         for pattern in request.exclude {
@@ -387,8 +383,6 @@ fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &B
 struct Copied {
     /// Sockets in a copied directory, as the origin has them.
     sockets: Vec<Vec<u8>>,
-    /// Links that lead out of the copied directory.
-    loose: Vec<LayerPath>,
     /// The directories that `--parents` has kept, below the destination.
     parents: BTreeSet<Vec<u8>>,
 }
@@ -438,13 +432,6 @@ fn put(
             }
         }
         some = true;
-        if let (Target::Into(directory), ItemKind::Symlink(to)) = (target, &item.kind)
-            && found.directory
-            && leads_out(inside(found, item.path), to)
-            && let Ok(path) = directory.join(item.path)
-        {
-            copied.loose.push(path);
-        }
         one(item)
     })?;
     Ok(some)
@@ -454,49 +441,4 @@ fn put(
 fn inside<'p>(found: &Found, path: &'p [u8]) -> &'p [u8] {
     let inside = &path[found.below().len()..];
     inside.strip_prefix(b"/").unwrap_or(inside)
-}
-
-/// Whether a relative link at `path` leads above the directory that `path` is relative to.
-fn leads_out(path: &[u8], target: &[u8]) -> bool {
-    let mut depth = path.iter().filter(|b| **b == b'/').count();
-    if target.starts_with(b"/") {
-        return false;
-    }
-    for part in target.split(|b| *b == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." if depth == 0 => return true,
-            b".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    false
-}
-
-/// How many of the links lead to nothing that the image is known to have, and the first of them.
-fn dangling(tree: &FileTree, links: &[LayerPath]) -> Option<(usize, LayerPath)> {
-    let dangles = |path: &&LayerPath| {
-        tree.lookup(path, true).map_or(true, |lookup| matches!(lookup.state, State::Missing | State::Unknown))
-    };
-    let first = links.iter().find(dangles)?;
-    Some((links.iter().filter(dangles).count(), first.clone()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_out_of_the_copied_directory() {
-        for (path, target, expected) in [
-            ("a", "b", false),
-            ("a", "../b", true),
-            ("d/a", "../b", false),
-            ("d/a", "../../b", true),
-            ("d/a", "x/../../../b", true),
-            ("a", "/etc/x", false),
-        ] {
-            assert_eq!(leads_out(path.as_bytes(), target.as_bytes()), expected, "{path} {target}");
-        }
-    }
 }

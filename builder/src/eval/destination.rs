@@ -86,11 +86,6 @@ impl<'t> Writer<'t> {
         self.made
     }
 
-    /// The tree as it is now.
-    pub(super) fn tree(&self) -> &FileTree {
-        self.tree
-    }
-
     /// Makes a directory and those above it where they are missing: 0755, and owned as `--chown` says. Where only
     /// an unknown base could have them nothing is made; the unpacker does it if need be.
     pub(super) fn make_directories(&mut self, path: &LayerPath) -> Result<(), Problem> {

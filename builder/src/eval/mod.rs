@@ -12,6 +12,8 @@ mod unpack;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use self::unpack::tree_of_archive;
+
 use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath, Platform};
 
 use crate::check::{Checked, StageBase};

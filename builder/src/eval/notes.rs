@@ -1,6 +1,9 @@
 //! What COPY and ADD bring into an image that is most likely not meant to be there, or not as it is: what a clone or a
-//! download left beside the files, and files that no pod may read. Only what the built image really has is told of, so it is
-//! looked at when the target is done.
+//! download left beside the files, files that no pod may read, and symlinks that lead nowhere. Only what the built image
+//! really has is told of, so it is looked at when the target is done.
+
+mod links;
+mod readable;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +12,6 @@ use std::sync::Arc;
 use crossdock_storage::LayerPath;
 
 use super::Built;
-use super::owner::ids_of_user;
 use crate::containerfile::{Diagnostic, Source, Span};
 use crate::layers::{LEFTOVERS, Leftover};
 use crate::plan::Warning;
@@ -32,15 +34,17 @@ pub(super) struct Added {
     pub(super) named: Vec<String>,
     pub(super) modes: Modes,
     pub(super) ignore: Ignore,
+    /// Whether `--follow-links` would have copied what its symlinks point to.
+    pub(super) follow: bool,
 }
 
 /// Where the modes of what was added are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Modes {
-    /// From the files, changed by `--chmod` or not.
-    Files,
-    /// The Containerfile says what they are.
-    Written,
+    /// From the files, changed by this `--chmod` if there is one.
+    Files(Option<String>),
+    /// The Containerfile says what they are, by this octal `--chmod`.
+    Written(String),
     /// An archive's, which `--chmod` does not change.
     Archive,
 }
@@ -58,15 +62,14 @@ pub(super) enum Ignore {
 
 /// The warnings for a built target.
 pub(super) fn warnings(built: &Built) -> Vec<Warning> {
-    let readers = readers(built);
+    let readers = readable::readers(built);
     let mut warnings = Vec::new();
     for added in &built.added {
         let Some(layer) = built.layers.get(added.layer) else { continue };
-        let (leftovers, denied) = look(built, added, &layer.files, &readers);
-        let found = leftovers.into_iter().filter_map(|found| found.told(added));
-        let unreadable = readers.iter().zip(denied).find(|(_, denied)| denied.count > 0);
-        let unreadable = unreadable.map(|(reader, denied)| denied.told(reader, added));
-        for (message, help) in found.chain(unreadable) {
+        let found = leftovers(added, &layer.files).into_iter().filter_map(|found| found.told(added));
+        let unreadable = readable::unreadable(built, added, &layer.files, &readers);
+        let dangling = links::dangling(built, added, &layer.files);
+        for (message, help) in found.chain(unreadable).chain(dangling) {
             let diagnostic = Diagnostic::new(&added.source, added.span, message).with_help(help);
             warnings.push(Warning::At(diagnostic));
         }
@@ -91,31 +94,25 @@ struct Paths {
     count: usize,
 }
 
-/// What of the files that an instruction added is left over, of each kind, and what each reader cannot read.
-fn look(built: &Built, added: &Added, files: &FileTree, readers: &[Reader]) -> (Vec<Leftovers>, Vec<Paths>) {
+/// What of the files that an instruction added is left over, of each kind.
+fn leftovers(added: &Added, files: &FileTree) -> Vec<Leftovers> {
     let mut leftovers: Vec<Leftovers> = LEFTOVERS.iter().map(Leftovers::none).collect();
     leftovers.retain(|found| {
         !added.named.iter().any(|name| name == found.kind.name) && added.ignore != Ignore::No
     });
-    let into = added.into.as_ref();
-    let mut denied: Vec<Paths> = readers.iter().map(|_| Paths::default()).collect();
+    let Some(into) = &added.into else { return Vec::new() };
+    if leftovers.is_empty() {
+        return leftovers;
+    }
     files.visit(&mut |path, node| {
         for found in &mut leftovers {
-            if let Some(top) = into.and_then(|into| found.kind.top(path, into)) {
+            if let Some(top) = found.kind.top(path, into) {
                 found.take(top, node);
-            }
-        }
-        for (reader, denied) in readers.iter().zip(&mut denied) {
-            let read = matches!(node.kind, NodeKind::File(_) | NodeKind::Directory(_));
-            if read && added.modes != Modes::Written && !reader.may_read(node) && stays(built, path, node) {
-                denied.add(path);
             }
         }
     });
     // A file whose other names are not left over would be in the image without these, too.
-    if let Some(into) = into
-        && leftovers.iter().any(|found| !found.named_twice.is_empty())
-    {
+    if leftovers.iter().any(|found| !found.named_twice.is_empty()) {
         files.visit(&mut |path, node| {
             let NodeKind::File(file) = &node.kind else { return };
             for found in leftovers.iter_mut().filter(|found| found.kind.top(path, into).is_none()) {
@@ -123,15 +120,7 @@ fn look(built: &Built, added: &Added, files: &FileTree, readers: &[Reader]) -> (
             }
         });
     }
-    (leftovers, denied)
-}
-
-/// Whether the image has it so: a later instruction may have put another file there, or the same with another mode.
-fn stays(built: &Built, path: &LayerPath, node: &Node) -> bool {
-    built.tree.get(path).is_some_and(|there| {
-        (there.mode, there.uid, there.gid) == (node.mode, node.uid, node.gid)
-            && there.is_directory() == node.is_directory()
-    })
+    leftovers
 }
 
 impl Leftovers {
@@ -187,19 +176,6 @@ impl Paths {
             self.first.push(path.clone());
         }
     }
-
-    /// What is said of paths that `reader` cannot read, and how to mend it.
-    fn told(self, reader: &Reader, added: &Added) -> (String, String) {
-        let message = format!("{} cannot read what {} adds: {self}", reader.name, added.keyword);
-        let help = match added.modes {
-            Modes::Archive => {
-                "unpack the archive in an earlier step of the pipeline and COPY --chmod=a+rX what was in it"
-                    .to_owned()
-            }
-            Modes::Files | Modes::Written => format!("write {} --chmod=a+rX", added.keyword),
-        };
-        (message, help)
-    }
 }
 
 impl fmt::Display for Paths {
@@ -212,39 +188,6 @@ impl fmt::Display for Paths {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
-    }
-}
-
-/// Who reads the files of an image, other than root.
-struct Reader {
-    name: String,
-    /// `None` for one that owns no file.
-    uid: Option<u32>,
-    gid: u32,
-}
-
-/// The user of the image, and the one that OpenShift gives a pod: any number, in group 0.
-fn readers(built: &Built) -> Vec<Reader> {
-    let user = &built.config.config.user;
-    let own = ids_of_user(&built.tree, user).filter(|(uid, _)| *uid != 0);
-    let own = own.map(|(uid, gid)| Reader { name: format!("USER {user}"), uid: Some(uid), gid });
-    let pod =
-        Reader { name: "a pod's user in group 0, as OpenShift gives one,".to_owned(), uid: None, gid: 0 };
-    own.into_iter().chain([pod]).collect()
-}
-
-impl Reader {
-    fn may_read(&self, node: &Node) -> bool {
-        let shift = if self.uid == Some(node.uid) {
-            6
-        } else if self.gid == node.gid {
-            3
-        } else {
-            0
-        };
-        // What is in a directory can be read by who may list and enter it.
-        let wanted = if node.is_directory() { 0o5 } else { 0o4 };
-        node.mode >> shift & wanted == wanted
     }
 }
 

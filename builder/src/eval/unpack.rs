@@ -15,7 +15,7 @@ use crate::containerfile::{Diagnostic, Span};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, shown};
-use crate::tree::{Node, NodeKind, draining};
+use crate::tree::{FileTree, Node, NodeKind, draining};
 
 impl Stage<'_> {
     /// The archives among what ADD was given by name, and the rest.
@@ -29,6 +29,15 @@ impl Stage<'_> {
         let (mut archives, mut rest) = (Vec::new(), Vec::new());
         for found in found {
             let excluded = exclude.verdict(found.below()).ignored_by.is_some();
+            if !excluded && self.origins.context.is_nested_archive(&found) {
+                let message =
+                    format!("ADD cannot unpack {}: it lies in an archive itself", shown(&found.path));
+                return Err(self.invalid_with_help(
+                    span,
+                    &message,
+                    "use COPY, or ADD --unpack=false, to keep it as it is; or make the context a directory",
+                ));
+            }
             let archive = match self.origins.context.source_file(&found) {
                 Some(file) if !excluded => SourceArchive::read(&file, cancel).map_err(|source| {
                     if cancel.is_cancelled() {
@@ -50,6 +59,13 @@ impl Stage<'_> {
         }
         Ok((archives, rest))
     }
+}
+
+/// What an archive holds, as it would be unpacked into an empty root directory.
+pub(crate) fn tree_of_archive(archive: SourceArchive) -> Result<FileTree, Problem> {
+    let mut tree = FileTree::empty();
+    unpack(&mut Writer::new(&mut tree, None, None), &LayerPath::root(), archive)?;
+    Ok(tree)
 }
 
 /// Unpacks an archive into a directory.

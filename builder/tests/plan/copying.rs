@@ -394,7 +394,7 @@ fn directories_of_the_base_are_not_written_again() {
 fn a_link_that_will_lead_to_nothing_is_warned_of() {
     let setup = Setup::new().file("hub/blobs/1", "x", 0o644).link("hub/snap/model.bin", "../blobs/1");
     let image = setup.plan("FROM scratch\nCOPY hub/snap /models");
-    assert_snapshot!(setup.warnings(&image), @"Containerfile:2:15: a symlink such as /models/model.bin will lead to nothing: the target is not copied, copy the directory that holds both the link and its target");
+    assert_snapshot!(setup.warnings(&image), @"Containerfile:2:15: 1 symlink leads nowhere in the image: /models/model.bin -> ../blobs/1, build with --follow-links to copy what they point to, or copy the directory that holds both");
     let image = setup.plan("FROM scratch\nCOPY hub /models");
     assert_snapshot!(setup.warnings(&image), @"");
 }
@@ -457,11 +457,11 @@ fn sources_that_are_not_there_are_told_with_the_reason() {
         ),
         (
             "COPY out /x",
-            r#"Containerfile:2:6: the symlink "out" to "../../etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#,
+            r#"Containerfile:2:6: the symlink "out" to "../../etc/passwd" leads outside the build context ./ctx, put what it points to into the context, make the directory above both the context, or build with --follow-links"#,
         ),
         (
             "COPY abs /x",
-            r#"Containerfile:2:6: the symlink "abs" to "/etc/passwd" leads outside the build context ./ctx, put what it points to into the context, or make the directory above both the context"#,
+            r#"Containerfile:2:6: the symlink "abs" to "/etc/passwd" leads outside the build context ./ctx, put what it points to into the context, make the directory above both the context, or build with --follow-links"#,
         ),
         (
             "COPY dangling /x",

@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     pub(crate) options: PlanOptions,
     pub(crate) bases: Bases,
     pub(crate) own: OwnPaths,
+    /// With `--follow-links`, the directories of `--build-context`.
+    pub(crate) follow: Option<Vec<PathBuf>>,
 }
 
 #[derive(Default)]
@@ -36,7 +38,7 @@ impl Setup {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("ctx")).unwrap();
         let options = PlanOptions::new("linux/amd64".parse::<Platform>().unwrap());
-        let setup = Self { dir, options, bases: Bases::default(), own: OwnPaths::none() };
+        let setup = Self { dir, options, bases: Bases::default(), own: OwnPaths::none(), follow: None };
         setup
             .file("a.txt", "a", 0o640)
             .file("b.txt", "b", 0o644)
@@ -47,6 +49,11 @@ impl Setup {
             .link("dir/inner", "c.txt")
             .mode("dir", 0o755)
             .mode("dir/sub", 0o700)
+    }
+
+    /// A directory beside the context.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub(crate) fn context(&self) -> PathBuf {
@@ -90,7 +97,11 @@ impl Setup {
     pub(crate) fn try_plan(&self, containerfile: &str) -> Result<PlannedImage, Error> {
         let file = Containerfile::parse("Containerfile", containerfile.as_bytes())?.into();
         let ignore = IgnoreFile::find(&self.context(), None, None)?;
-        let context = Context::open(&self.context(), ignore)?.without(self.own.clone()).into();
+        let mut context = Context::open(&self.context(), ignore)?.without(self.own.clone());
+        if let Some(more) = &self.follow {
+            context = context.following_links(more)?;
+        }
+        let context = context.into();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(plan(&file, &context, &self.options, &self.bases))
     }

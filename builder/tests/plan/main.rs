@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod archive_contexts;
 mod archives;
 mod config;
 mod copying;
+mod follow;
 mod harness;
 mod limits;
 mod own;

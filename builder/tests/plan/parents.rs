@@ -168,8 +168,8 @@ fn the_names_are_those_that_were_written_where_links_were_followed() {
     ");
     let image = setup.plan("FROM scratch\nCOPY --parents dirlink/sub filelink /x/");
     assert_snapshot!(setup.warnings(&image), @"
-    Containerfile:2:37: a symlink such as /x/dirlink/sub/up will lead to nothing: the target is not copied, copy the directory that holds both the link and its target
     Containerfile:2:37: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /x/dirlink, /x/dirlink/sub, /x/dirlink/sub/d.txt, write COPY --chmod=a+rX
+    Containerfile:2:37: 1 symlink leads nowhere in the image: /x/dirlink/sub/up -> ../../a.txt, build with --follow-links to copy what they point to, or copy the directory that holds both
     ");
 }
 

@@ -120,7 +120,7 @@ fn a_context_that_is_no_directory_is_told() {
     };
     assert_eq!(
         open("a.txt"),
-        "the build context ./ctx/a.txt is not a directory, name the directory that holds what COPY copies"
+        "the build context ./ctx/a.txt is no directory and no tar archive, name the directory that holds what COPY copies"
     );
     assert_eq!(open("none"), "cannot open the build context ./ctx/none");
 }

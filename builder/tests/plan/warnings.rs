@@ -1,8 +1,13 @@
 //! What is most likely not meant: leftovers of clones and downloads, and files that no pod may read.
 
+use crossdock_builder::{FileTree, Node};
 use insta::assert_snapshot;
 
-use crate::harness::Setup;
+use crate::harness::{Setup, path};
+
+fn config() -> serde_json::Value {
+    serde_json::json!({ "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } })
+}
 
 #[test]
 fn what_a_clone_left_is_told_with_the_line_that_keeps_it_out() {
@@ -61,13 +66,63 @@ fn files_that_no_pod_may_read_are_told_with_the_mode_that_mends_it() {
     assert_snapshot!(warnings("COPY m/d /m/\nUSER 1001"), @"");
     assert_snapshot!(warnings("COPY m/d /m/\nUSER 1001:7"), @"Containerfile:2:10: USER 1001:7 cannot read what COPY adds: /m/d, write COPY --chmod=a+rX");
     assert_snapshot!(warnings("COPY --chown=1001 m/a /m/\nUSER 1001"), @"Containerfile:2:23: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/a, write COPY --chmod=a+rX");
-    // A mode that is written is meant; one that changes what was there is looked at.
-    assert_eq!(warnings("COPY --chmod=0600 m /m"), "");
+    // A mode that is written is meant, but for the user that the image itself names, and for directories that nobody may
+    // enter; one that changes what was there is looked at.
+    assert_eq!(warnings("COPY --chmod=0600 m/a /m/"), "");
+    assert_eq!(warnings("COPY --chmod=0600 --chown=7 m/a /m/\nUSER 7"), "");
+    assert_snapshot!(warnings("COPY --chmod=0600 m/a /m/\nUSER 7"), @"Containerfile:2:23: USER 7 cannot read what COPY adds: /m/a, write COPY --chmod=a+rX and not --chmod=0600, which is the mode of directories too");
+    assert_snapshot!(warnings("COPY --chmod=0644 m /m"), @"Containerfile:2:21: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/e, write COPY --chmod=a+rX and not --chmod=0644, which is the mode of directories too");
+    assert_eq!(warnings("COPY --chmod=0755 m /m\nUSER 7"), "");
     assert_eq!(warnings("COPY --chmod=a+rX m /m"), "");
+    assert_snapshot!(warnings("COPY --chmod=u+x m/a /m/"), @"Containerfile:2:22: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/a, write COPY --chmod=u+x,a+rX");
     assert!(warnings("COPY --chmod=u+x m /m").contains("/m/a, /m/b, /m/e and 1 more"));
     // What the next instruction puts in its place counts, and what other stages hold does not.
     assert_eq!(warnings("COPY m/a /m/\nCOPY --chmod=0644 m/a /m/"), "");
     assert_eq!(warnings("COPY m /m\nFROM scratch\nCOPY --from=0 /m/c /m/"), "");
     let image = setup.plan("FROM scratch AS one\nCOPY m /m\nFROM one\nUSER 7");
     assert!(setup.warnings(&image).starts_with("Containerfile:2:8: USER 7 cannot read what COPY adds"));
+    // What an archive unpacks has the modes that it has there, and root reads all.
+    assert_eq!(warnings("COPY --chmod=0600 m/a /m/\nUSER root"), "");
+}
+
+#[test]
+fn a_directory_of_the_base_that_the_user_cannot_enter_is_told() {
+    let mut tree = FileTree::empty();
+    tree.insert(&path("root"), Node::directory(0o700));
+    tree.insert(&path("home/app"), Node { uid: 7, gid: 7, ..Node::directory(0o700) });
+    let setup = Setup::new().base("base", config(), tree).file("m/a", "", 0o644).file("m/b", "", 0o644);
+    let warnings = |text: &str| setup.warnings(&setup.plan(&format!("FROM base\n{text}")));
+    assert_snapshot!(warnings("COPY m /root/models\nUSER 7"), @"Containerfile:2:8: USER 7 cannot enter /root, where COPY puts /root/models, /root/models/a, /root/models/b, copy to a directory that all may enter; the mode of this one is the base image's");
+    assert_eq!(warnings("COPY m /home/app/models\nUSER 7"), "");
+    // Whose user is not said keeps what a base keeps from others.
+    assert_eq!(warnings("COPY m /root/models"), "");
+}
+
+#[test]
+fn symlinks_that_lead_nowhere_in_the_image_are_told_with_their_number() {
+    let mut tree = FileTree::empty();
+    tree.insert(&path("usr/lib"), Node::directory(0o755));
+    let setup = Setup::new()
+        .base("base", config(), tree)
+        .link("m/abs", "/nowhere/x")
+        .link("m/base", "/usr/lib")
+        .link("m/loop", "loop")
+        .link("m/out", "../../../a.txt")
+        .link("m/through", "file/x")
+        .link("m/proc", "/proc/self/mounts")
+        .link("m/volume", "/data/x")
+        .file("m/file", "", 0o644);
+    let warnings = |text: &str| setup.warnings(&setup.plan(&format!("FROM base\n{text}")));
+    assert_snapshot!(warnings("COPY m /m\nVOLUME /data"), @"Containerfile:2:8: 4 symlinks lead nowhere in the image: /m/abs -> /nowhere/x, /m/loop -> loop, /m/out -> ../../../a.txt and 1 more, build with --follow-links to copy what they point to, or copy the directory that holds both");
+    // What another instruction or another stage brings counts, whichever comes first.
+    assert_snapshot!(warnings("COPY m /m\nCOPY dir/c.txt /nowhere/x\nCOPY --chmod=0644 a.txt /a.txt\nVOLUME /data"), @"Containerfile:2:8: 2 symlinks lead nowhere in the image: /m/loop -> loop, /m/through -> file/x, build with --follow-links to copy what they point to, or copy the directory that holds both");
+    assert_eq!(
+        warnings(
+            "COPY --exclude=loop --exclude=through --exclude=out --exclude=volume m /m\nCOPY dir/c.txt /nowhere/x"
+        ),
+        ""
+    );
+    // Nor does a link that another file takes the place of.
+    assert!(!warnings("COPY m /m\nCOPY m/file /m/abs").contains("/m/abs"));
+    assert_snapshot!(warnings("COPY m /m\nFROM base\nCOPY --from=0 /m/ /n"), @"Containerfile:4:19: 5 symlinks lead nowhere in the image: /n/abs -> /nowhere/x, /n/loop -> loop, /n/out -> ../../../a.txt and 2 more, copy the directory that holds both the links and what they point to");
 }
