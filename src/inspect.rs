@@ -71,7 +71,10 @@ pub(crate) fn run(args: &InspectArgs, root: Option<&Path>) -> Result<()> {
         // As buildah does: the one that runs here.
         Some(list) => {
             let chosen = list.select(&Platform::host(), &args.image);
-            local.member(chosen.context("no image of the list is for this machine: see `crossdock manifest inspect`")?)?
+            local
+                .member(chosen.context(
+                    "no image of the list is for this machine: see `crossdock manifest inspect`",
+                )?)?
         }
         None => local.find(&args.image)?,
     };

@@ -42,7 +42,9 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
         // As buildah does: the one that runs here.
         Some(list) => {
             let chosen = list.select(&Platform::host(), &args.image);
-            local.member(chosen.context("no image of the list is for this machine: use --all to push all of it")?)?
+            local.member(
+                chosen.context("no image of the list is for this machine: use --all to push all of it")?,
+            )?
         }
         None => local.find(&args.image)?,
     };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Cancel, Compression, Detail, Error, FileContent, FileState, ImageSink, ImageSource, IndexEntry, IndexKind,
-    IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress, Packed,
-    Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes, spread,
+    Cancel, Compression, Detail, Error, FileContent, FileState, ImageSink, ImageSource, IndexEntry,
+    IndexKind, IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress,
+    Packed, Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes,
+    spread,
 };
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind, draining};

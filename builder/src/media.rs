@@ -20,7 +20,10 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The types of layers: OCI's, and Docker's where it has the same.
 const LAYERS: &[(&str, Option<&str>)] = &[
     ("application/vnd.oci.image.layer.v1.tar", Some("application/vnd.docker.image.rootfs.diff.tar")),
-    ("application/vnd.oci.image.layer.v1.tar+gzip", Some("application/vnd.docker.image.rootfs.diff.tar.gzip")),
+    (
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        Some("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    ),
     ("application/vnd.oci.image.layer.v1.tar+zstd", None),
     (
         "application/vnd.oci.image.layer.nondistributable.v1.tar",
@@ -77,7 +80,9 @@ pub(crate) fn layer_media_type(media_type: &MediaType, format: ManifestFormat) -
         (None, _) => None,
     };
     let same = same.ok_or_else(|| {
-        Error::Unusable(format!("there is a layer of type {name}, which the {format} format has no place for"))
+        Error::Unusable(format!(
+            "there is a layer of type {name}, which the {format} format has no place for"
+        ))
     })?;
     Ok(MediaType::from(same))
 }

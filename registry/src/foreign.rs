@@ -81,7 +81,9 @@ impl ForeignSource {
             let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
             match answer.status().as_u16() {
                 200 => return Ok((answer, offset)),
-                206 if header("content-range").and_then(range_start) == Some(offset) => return Ok((answer, 0)),
+                206 if header("content-range").and_then(range_start) == Some(offset) => {
+                    return Ok((answer, 0));
+                }
                 301 | 302 | 303 | 307 | 308 => {
                     let next = header("location").and_then(|to| url.join(to).ok());
                     url = next.filter(|next| matches!(next.scheme(), "http" | "https")).ok_or_else(|| {

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_storage::{Checkpoint, Checkpoints, Hasher, Layer, StateLock, StateStore, canonical_json, from_json};
+use crossdock_storage::{
+    Checkpoint, Checkpoints, Hasher, Layer, StateLock, StateStore, canonical_json, from_json,
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 

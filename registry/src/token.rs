@@ -130,8 +130,7 @@ async fn bearer(
     let body = answer.bytes(MAX_ANSWER, &what).await?;
     let unusable = |reason: &str| Error::Answer { what: what.clone(), reason: reason.to_owned() };
     // Not the error of serde_json: it may cite the token.
-    let parsed: TokenAnswer =
-        from_json(&body).map_err(|_| unusable("it is not JSON with a token"))?;
+    let parsed: TokenAnswer = from_json(&body).map_err(|_| unusable("it is not JSON with a token"))?;
     let token = parsed
         .token
         .or(parsed.access_token)

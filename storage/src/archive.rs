@@ -320,8 +320,8 @@ impl ArchiveSink {
             .as_ref()
             .and_then(|state| Some((state, state.config.as_ref()?)))
             .ok_or_else(|| Error::Unusable("an archive without a config".to_owned()))?;
-        let config: crate::ImageConfig = from_json(config)
-            .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
+        let config: crate::ImageConfig =
+            from_json(config).map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
         let layers: Vec<_> = config.rootfs.diff_ids.iter().map(|id| state.layer_name(id)).collect();
         Ok(json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]))
     }

@@ -96,7 +96,8 @@ mod tests {
             {"Volumes":{"/x":null},"ExposedPorts":null}}"#;
         let mut value = serde_json::from_str(text).unwrap();
         assert!(remove_nulls("", &mut value));
-        let expected = json!({"b": [{"d": 1}], "layers": [], "Labels": {"x": ""}, "config": {"Volumes": {"/x": {}}}});
+        let expected =
+            json!({"b": [{"d": 1}], "layers": [], "Labels": {"x": ""}, "config": {"Volumes": {"/x": {}}}});
         assert_eq!(value, expected);
         assert!(!remove_nulls("", &mut value));
     }

@@ -219,7 +219,14 @@ mod tests {
 
     #[test]
     fn the_image_that_serves_a_platform_best_is_chosen() {
-        let all = ["unknown/unknown", "linux/amd64/v3", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8"];
+        let all = [
+            "unknown/unknown",
+            "linux/amd64/v3",
+            "linux/amd64",
+            "linux/arm/v6",
+            "linux/arm/v7",
+            "linux/arm64/v8",
+        ];
         for (platforms, wanted, at) in [
             (&all[..], "linux/amd64", 2),
             (&all, "linux/amd64/v2", 2),
@@ -245,14 +252,18 @@ mod tests {
     #[test]
     fn a_missing_platform_is_an_error_that_lists_the_others() {
         for (platforms, wanted, offered) in [
-            (&["linux/amd64", "linux/arm64", "linux/amd64", "unknown/unknown"][..], "linux/s390x",
-                "linux/amd64, linux/arm64"),
+            (
+                &["linux/amd64", "linux/arm64", "linux/amd64", "unknown/unknown"][..],
+                "linux/s390x",
+                "linux/amd64, linux/arm64",
+            ),
             // What needs a newer processor does not run.
             (&["linux/amd64/v3"], "linux/amd64", "linux/amd64/v3"),
             (&[], "linux/amd64", "no platform at all"),
         ] {
             let index = index(platforms);
-            let error = ManifestEntry::select(&index, &wanted.parse().unwrap(), "a/b:c").unwrap_err().to_string();
+            let error =
+                ManifestEntry::select(&index, &wanted.parse().unwrap(), "a/b:c").unwrap_err().to_string();
             assert_eq!(error, format!("image a/b:c is not offered for {wanted}; there is: {offered}"));
         }
     }

@@ -214,9 +214,26 @@ mod tests {
             ("linux/arm", &["arm/v7", "arm/v6", "arm/v5"]),
             ("linux/arm/v6", &["arm/v6", "arm/v5"]),
             ("linux/arm64", &["arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
-            ("linux/arm64/v8.2", &["arm64/v8.2", "arm64/v8.1", "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
-            ("linux/arm64/v9", &["arm64/v9", "arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2", "arm64/v8.1",
-                "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
+            (
+                "linux/arm64/v8.2",
+                &["arm64/v8.2", "arm64/v8.1", "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"],
+            ),
+            (
+                "linux/arm64/v9",
+                &[
+                    "arm64/v9",
+                    "arm64/v8.5",
+                    "arm64/v8.4",
+                    "arm64/v8.3",
+                    "arm64/v8.2",
+                    "arm64/v8.1",
+                    "arm64",
+                    "arm/v8",
+                    "arm/v7",
+                    "arm/v6",
+                    "arm/v5",
+                ],
+            ),
             ("linux/s390x", &["s390x"]),
         ] {
             let wanted: Platform = wanted.parse().unwrap();

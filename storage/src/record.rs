@@ -401,9 +401,7 @@ impl Lines {
 
 fn read_name(path: &Path) -> Result<Option<Name>> {
     match fs::read(path) {
-        Ok(bytes) => {
-            from_json(&bytes).map(Some).map_err(|error| damaged(path, &error.to_string()))
-        }
+        Ok(bytes) => from_json(&bytes).map(Some).map_err(|error| damaged(path, &error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Load { path: path.to_owned(), source }),
     }

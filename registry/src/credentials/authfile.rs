@@ -357,6 +357,26 @@ mod tests {
     }
 
     #[test]
+    fn null_is_absent() {
+        for text in [
+            "null",
+            r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"quay.io":null}}"#,
+        ] {
+            assert_eq!(found(&file(text), "quay.io", "a/b"), "-", "{text}");
+        }
+        let entry = r#"{"auth":null,"username":"u","password":null,"email":null,"identitytoken":null}"#;
+        for text in [
+            format!(
+                r#"{{"auths":{{"quay.io":{entry},"other":null}},"credHelpers":{{"quay.io":null}},"credsStore":null}}"#
+            ),
+            format!(r#"{{"quay.io":{entry},"other":null}}"#),
+        ] {
+            assert_eq!(found(&file(&text), "quay.io", "a/b"), "u", "{text}");
+        }
+    }
+
+    #[test]
     fn a_dockercfg_is_entries_without_auths() {
         let file =
             file(&format!(r#"{{"https://quay.io/v1/":{},"r.example/v1":{}}}"#, entry("q"), entry("r")));

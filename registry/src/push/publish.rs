@@ -2,9 +2,7 @@
 //! after that, for OpenShift's registry shows a manifest by its digest only once a tag names it or its index.
 
 use bytes::Bytes;
-use crossdock_storage::{
-    Descriptor, Digest, ImageManifest, ManifestEntry, from_json, is_foreign, is_index,
-};
+use crossdock_storage::{Descriptor, Digest, ImageManifest, ManifestEntry, from_json, is_foreign, is_index};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 

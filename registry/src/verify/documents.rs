@@ -117,7 +117,8 @@ impl Verifier {
             for (at, layer) in layers.iter().enumerate() {
                 if is_foreign(layer) {
                     let (digest, urls) = (layer.digest(), layer.urls().as_deref().unwrap_or_default());
-                    let note = format!("the layer {digest} is not looked at: it is kept at {}", urls.join(", "));
+                    let note =
+                        format!("the layer {digest} is not looked at: it is kept at {}", urls.join(", "));
                     if !report.notes.contains(&note) {
                         report.notes.push(note);
                     }

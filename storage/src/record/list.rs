@@ -173,8 +173,7 @@ pub(super) fn read(path: &Path) -> Result<Option<ImageList>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::Load { path: path.to_owned(), source }),
     };
-    let list: ImageList =
-        from_json(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
+    let list: ImageList = from_json(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
     if list.version != VERSION {
         return Err(damaged(path, &format!("it is of version {}, and {VERSION} is known", list.version)));
     }
