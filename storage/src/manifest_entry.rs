@@ -113,7 +113,7 @@ impl ManifestEntry {
     ) -> Result<&'a Self> {
         let (mut best, mut unsaid, mut offered) = (None, None, Vec::new());
         for entry in entries {
-            let Some(platform) = entry.details.platform.as_ref() else {
+            let Some(platform) = entry.said_platform() else {
                 unsaid = unsaid.or_else(|| Some(entry).filter(|entry| entry.is_image()));
                 continue;
             };
@@ -150,7 +150,11 @@ impl ManifestEntry {
     /// What the image is for, where the index says so.
     #[must_use]
     pub fn platform(&self) -> Option<Platform> {
-        self.details.platform.as_ref().map(EntryPlatform::plain)
+        self.said_platform().map(EntryPlatform::plain)
+    }
+
+    fn said_platform(&self) -> Option<&EntryPlatform> {
+        self.details.platform.as_ref().filter(|platform| !platform.architecture.is_empty())
     }
 }
 
@@ -275,7 +279,7 @@ mod tests {
             "application/vnd.oci.image.manifest.v1+json","platform":{"architecture":"amd64","os":null,"os.features":null,
             "os.version":null,"variant":null},"size":3},{"digest":
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","mediaType":
-            "application/vnd.oci.image.manifest.v1+json","platform":null,"size":3}]}"#;
+            "application/vnd.oci.image.manifest.v1+json","platform":{"architecture":null,"os":null},"size":3}]}"#;
         let entries = ManifestEntry::of_index(text.as_bytes()).unwrap();
         assert_eq!(entries[0].platform(), Some("linux/amd64".parse().unwrap()));
         assert_eq!(entries[1].platform(), None);

@@ -275,7 +275,7 @@ fn on_a_foreign_layer() -> (Sandbox, Registry, FaultProxy, String, String) {
         let layer = &mut manifest["layers"][0];
         layer["digest"].as_str().unwrap().clone_into(&mut digest);
         url = format!("http://{}/v2/shop/blobs/{digest}", proxy.addr());
-        (layer["mediaType"], layer["urls"]) = (json!(FOREIGN), json!(["ftp://127.0.0.1/none", url]));
+        (layer["mediaType"], layer["urls"]) = (json!(FOREIGN), json!(["http://127.0.0.1:9/none", url]));
     });
     fs::remove_file(blob(&sandbox.path("base"), &digest)).unwrap();
     (sandbox, shop, proxy, digest, url)
@@ -321,6 +321,9 @@ fn a_foreign_layer_is_not_pushed_and_keeps_its_urls() {
     // A whole image as others see it, the layer fetched from its URL.
     let image = Image::pull(&registry.name("model:oci"));
     assert_eq!(image.node("tmp").mode, 0o1777);
+    let strict = Registry::start();
+    let run = sandbox.build(&["--tls-verify=false", "--retry=0", "--push", "-t", &strict.name("model:1")]);
+    run.failed(5).says(&["layers that stay at their URLs", "validation.manifests.urls.allow"]);
     let run = sandbox.build(&["--dry-run", "--tls-verify=false", "-t", &registry.name("model:2"), "--push"]);
     assert!(run.stdout.contains("to be left at its URLs"), "{run}");
 }

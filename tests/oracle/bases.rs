@@ -33,8 +33,6 @@ pub(crate) fn rows() -> Vec<Row> {
         row("null-in-the-base", "FROM [REGISTRY]/nulls:1\nCOPY a.txt /a\n"),
         row("null-in-the-base-in-docker", "FROM [REGISTRY]/nulls:1\nCOPY a.txt /a\n").docker(),
         row("null-in-a-stage", "FROM [REGISTRY]/nulls:1 AS one\nFROM one\nLABEL a=1\n"),
-        row("base-without-history", "FROM [REGISTRY]/nohistory:1\nCOPY a.txt /a\n"),
-        row("base-without-history-in-a-stage", "FROM [REGISTRY]/nohistory:1 AS one\nENV A=1\nFROM one\nCOPY a.txt /a\n"),
         row("docker-base", "FROM [REGISTRY]/docker:1\nCOPY a.txt /a\n").docker(),
         row("docker-base-and-commands", "FROM [REGISTRY]/docker:1\nCMD own\nHEALTHCHECK NONE\n").docker(),
         row("docker-base-in-oci", "FROM [REGISTRY]/docker:1\nCOPY a.txt /a\n"),

@@ -81,9 +81,9 @@ pub(crate) struct Oracle {
     registry: OnceLock<Bases>,
 }
 
-/// A registry with images to build upon: `base`, `index` of two architectures, `variants` of one, `nulls` and
-/// `nohistory`, `special` with a FIFO and a device,
-/// `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and `triggers` with ONBUILD.
+/// A registry with images to build upon: `base`, `index` of two architectures, `variants` of one, `nulls`, `special` with a FIFO
+/// and a device, `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and
+/// `triggers` with ONBUILD.
 struct Bases {
     registry: Registry,
     /// Of `base`.
@@ -274,11 +274,9 @@ impl Bases {
         push_index(&images, &registry.name("variants:1"));
         let layout = tempfile::tempdir().unwrap();
         base().write_layout(layout.path());
-        alter_layout(layout.path(), |config, _| config["history"] = json!([]));
-        push_layout(layout.path(), &registry.name("nohistory:1"));
         alter_layout(layout.path(), |config, manifest| {
-            (config["history"], config["created"], config["author"]) =
-                (Value::Null, Value::Null, Value::Null);
+            (config["created"], config["author"]) = (Value::Null, Value::Null);
+            config["history"][0]["empty_layer"] = Value::Null;
             manifest["annotations"] = Value::Null;
             config["config"] = json!({
                 "Cmd": null, "Entrypoint": null, "Env": ["PATH=/bin"], "ExposedPorts": {"80/tcp": null},

@@ -174,7 +174,7 @@ impl RegistrySink {
                 },
                 Err(error) => error,
             };
-            attempts.failed(error).await?;
+            attempts.failed(about_urls(error, bytes)).await?;
             // The answer may have got lost and not the manifest. By its digest it can always be put once more.
             if !selector.contains(':')
                 && let Ok(fetched) = fetch(self.host(), access, selector, image).await
@@ -183,5 +183,22 @@ impl RegistrySink {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Says of a manifest that was refused what may be the reason, where it has layers with URLs: Distribution calls them unknown
+/// blobs, or an error of its own, where its configuration does not allow the URLs.
+fn about_urls(error: Error, manifest: &[u8]) -> Error {
+    match error {
+        Error::Status { what, status, mut detail, transient, retry_after }
+            if from_json::<ImageManifest>(manifest).is_ok_and(|m| m.layers().iter().any(is_foreign)) =>
+        {
+            detail.push_str(
+                "; the image has layers that stay at their URLs: the registry must allow these, as Distribution does by \
+                 validation.manifests.urls.allow of its configuration",
+            );
+            Error::Status { what, status, detail, transient, retry_after }
+        }
+        error => error,
     }
 }
