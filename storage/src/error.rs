@@ -107,7 +107,7 @@ pub enum Error {
         /// The image.
         image: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What the index lists.
         offered: String,
     },

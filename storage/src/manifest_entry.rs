@@ -132,7 +132,7 @@ impl ManifestEntry {
         }
         best.map(|(_, entry)| entry).or(unsaid).ok_or_else(|| Error::Platform {
             image: image.to_owned(),
-            wanted: wanted.clone(),
+            wanted: Box::new(wanted.clone()),
             offered: if offered.is_empty() { "no platform at all".to_owned() } else { offered.join(", ") },
         })
     }

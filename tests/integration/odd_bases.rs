@@ -50,8 +50,8 @@ fn a_history_always_fits_the_layers() {
         (None, vec![first.clone(), second.clone()]),
         (Some(json!([])), vec![first.clone(), second.clone()]),
         (Some(Value::Null), vec![first.clone(), second.clone()]),
-        (Some(json!([without("a")])), vec![empty("a"), first.clone(), second.clone()]),
-        (Some(json!([line("a"), without("b")])), vec![made("a"), empty("b"), second.clone()]),
+        (Some(json!([without("a")])), vec![empty("a"), first, second.clone()]),
+        (Some(json!([line("a"), without("b")])), vec![made("a"), empty("b"), second]),
         (Some(json!([line("a"), line("b"), line("c")])), vec![made("a"), made("b"), empty("c")]),
     ] {
         let sandbox = on_a_layout(|config, _| match of_base.clone() {
