@@ -70,7 +70,8 @@ impl Bases {
         match transport {
             "oci" => {
                 let (directory, name) = split_reference(rest);
-                Ok(Arc::new(LayoutSource::new(PathBuf::from(directory), name.map(str::to_owned))))
+                let layout = LayoutSource::new(PathBuf::from(directory), name.map(str::to_owned));
+                Ok(self.registry.with_urls(Arc::new(layout)))
             }
             "docker" => self.registry_source(rest.strip_prefix("//").unwrap_or(rest)),
             _ => Err(Error::Unusable(format!(
@@ -104,22 +105,23 @@ impl Bases {
                 }
             }
             (_, LocalBase::Source(local)) => planned(local).await,
-            (PullPolicy::Never, LocalBase::OtherPlatform { name, platforms }) => {
-                Err(Error::Unusable(format!(
-                    "{name} is on this machine for {} and not for {platform}, and with --pull=never no registry is asked",
-                    list(&platforms)
-                )))
+            // A registry may have a list under the name. Where none has it, or none is asked, the image is all there is.
+            (policy, LocalBase::OtherPlatform { name, image, .. })
+                if policy == PullPolicy::Never || name.starts_with(LOCALHOST) =>
+            {
+                planned(image).await
             }
-            // No registry has it: one of the same name elsewhere is another image.
-            (_, LocalBase::OtherPlatform { name, platforms }) if name.starts_with(LOCALHOST) => {
-                Err(Error::Unusable(format!(
-                    "{name} is on this machine for {} and not for {platform}: build it with --platform {platform} too, \
-                     or write the name with its registry",
-                    list(&platforms)
-                )))
+            (policy, LocalBase::NotListed { name, error })
+                if policy == PullPolicy::Never || name.starts_with(LOCALHOST) =>
+            {
+                Err(error)
             }
-            (_, LocalBase::OtherPlatform { name, platforms }) => {
-                tracing::debug!("{name} is on this machine for {}: the registry is asked", list(&platforms));
+            (_, LocalBase::OtherPlatform { name, is, .. }) => {
+                tracing::debug!("{name} is on this machine for {is}: the registry is asked");
+                planned(self.registry_source(reference)?).await
+            }
+            (_, LocalBase::NotListed { error, .. }) => {
+                tracing::debug!("{error}: the registry is asked");
                 planned(self.registry_source(reference)?).await
             }
             (PullPolicy::Never, LocalBase::Unknown) => Err(Error::Unusable(format!(
@@ -136,12 +138,9 @@ impl Bases {
     }
 
     fn registry_source(&self, reference: &str) -> Result<Arc<dyn ImageSource>, Error> {
-        Ok(Arc::new(self.registry.image(reference).map_err(Error::backend)?))
+        let image = self.registry.image(reference).map_err(Error::backend)?;
+        Ok(self.registry.with_urls(Arc::new(image)))
     }
-}
-
-fn list(platforms: &[Platform]) -> String {
-    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn failed(error: anyhow::Error) -> Error {

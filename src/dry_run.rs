@@ -323,6 +323,7 @@ fn would_be(layer: &ForeseenLayer) -> String {
         Outcome::Mounted { from } => format!("to be mounted from {from}"),
         Outcome::Present => "there already".to_owned(),
         Outcome::Written => "to be written".to_owned(),
+        Outcome::Foreign => "to be left at its URLs".to_owned(),
         _ if layer.read > 0 => "to be read for its digest".to_owned(),
         _ => "known, nothing to do".to_owned(),
     }

@@ -143,7 +143,9 @@ fn of_storage(error: &StorageError) -> Option<u8> {
         | StorageError::Changed { .. }
         | StorageError::Altered { .. } => Some(SOURCE),
         StorageError::Backend(inner) => inner.downcast_ref::<RegistryError>().map(of_registry),
-        StorageError::DigestMismatch { .. } | StorageError::SizeMismatch { .. } => Some(REGISTRY),
+        StorageError::DigestMismatch { .. }
+        | StorageError::SizeMismatch { .. }
+        | StorageError::Platform { .. } => Some(REGISTRY),
         StorageError::Malformed { .. }
         | StorageError::Unusable(_)
         | StorageError::Limit { .. }
@@ -161,7 +163,6 @@ fn of_base(error: &StorageError) -> u8 {
     match registry {
         Some(
             RegistryError::NotFound { .. }
-            | RegistryError::Platform { .. }
             | RegistryError::Schema1 { .. }
             | RegistryError::Reference { .. }
             // Nobody was asked: the name in FROM and the registries.conf do not go together.
@@ -171,6 +172,7 @@ fn of_base(error: &StorageError) -> u8 {
         ) => INPUT,
         // The last is the place itself, the others are mirrors of it.
         Some(RegistryError::Everywhere { tried, .. }) => tried.last().map_or(INPUT, |(_, last)| of_base(last)),
+        _ if matches!(error, StorageError::Platform { .. }) => INPUT,
         _ => of_storage(error).unwrap_or(INPUT),
     }
 }

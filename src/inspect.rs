@@ -69,9 +69,13 @@ pub(crate) fn run(args: &InspectArgs, root: Option<&Path>) -> Result<()> {
             return manifest::show(list.entries.iter().map(|entry| &entry.manifest));
         }
         // As buildah does: the one that runs here.
-        Some(list) => local.member(list.select(&Platform::host()).with_context(|| {
-            format!("the list {} has no image for this machine: see `crossdock manifest inspect`", args.image)
-        })?)?,
+        Some(list) => {
+            let chosen = list.select(&Platform::host(), &args.image);
+            local
+                .member(chosen.context(
+                    "no image of the list is for this machine: see `crossdock manifest inspect`",
+                )?)?
+        }
         None => local.find(&args.image)?,
     };
     let shown = match args.kind {

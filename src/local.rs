@@ -26,8 +26,10 @@ pub(crate) const LOCALHOST: &str = "localhost/";
 pub(crate) enum LocalBase {
     /// Nothing.
     Unknown,
-    /// An image, or a list of them, that is for other platforms; with the whole name.
-    OtherPlatform { name: String, platforms: Vec<Platform> },
+    /// An image that is for another platform, with its whole name.
+    OtherPlatform { name: String, is: Platform, image: Arc<dyn ImageSource> },
+    /// A list that has no image for the platform, with its whole name; the error lists those that it has.
+    NotListed { name: String, error: Error },
     /// The image.
     Source(Arc<dyn ImageSource>),
 }
@@ -231,13 +233,17 @@ impl LocalImages {
             let source = self.source(&image, text.to_owned(), registry)?;
             return match source.other_platform(platform)? {
                 None => Ok(LocalBase::Source(Arc::new(source))),
-                Some(is) => self.other(text, image.manifest.digest(), vec![is]),
+                Some(is) => {
+                    let name = self.whole_name(text, image.manifest.digest())?;
+                    Ok(LocalBase::OtherPlatform { name, is, image: Arc::new(source) })
+                }
             };
         }
         let Some(list) = self.find_list(text)? else { return Ok(LocalBase::Unknown) };
-        let Some(entry) = list.select(platform) else {
-            let there = list.entries.iter().filter_map(|entry| entry.manifest.platform()).collect();
-            return self.other(text, &list.id, there);
+        let name = self.whole_name(text, &list.id)?;
+        let entry = match list.select(platform, &name) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(LocalBase::NotListed { name, error }),
         };
         Ok(LocalBase::Source(match &entry.place {
             ListedPlace::Image(name) => locate(name, registry)?,
@@ -245,9 +251,8 @@ impl LocalImages {
         }))
     }
 
-    fn other(&self, text: &str, key: &Digest, platforms: Vec<Platform>) -> Result<LocalBase> {
-        let name = self.name_of(text, key)?.unwrap_or_else(|| text.to_owned());
-        Ok(LocalBase::OtherPlatform { name, platforms })
+    fn whole_name(&self, text: &str, key: &Digest) -> Result<String> {
+        Ok(self.name_of(text, key)?.unwrap_or_else(|| text.to_owned()))
     }
 
     /// The other names of an image or list that stands under a name, where they are a registry's; `None` where nothing
@@ -406,12 +411,13 @@ pub(crate) fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSou
     match transport_of(name) {
         Some(("oci", rest)) => {
             let (directory, reference) = split_reference(rest);
-            Ok(Arc::new(LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned))))
+            let layout = LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned));
+            Ok(registry.with_urls(Arc::new(layout)))
         }
         Some(("docker", rest)) => {
             let reference: Reference = rest.trim_start_matches('/').parse()?;
             // By way of registries.conf, which may say that the host is spoken to without TLS.
-            Ok(Arc::new(registry.image(&reference.to_string())?))
+            Ok(registry.with_urls(Arc::new(registry.image(&reference.to_string())?)))
         }
         _ => bail!("the record has layers in {name}, which is no place that is known"),
     }
@@ -429,11 +435,8 @@ pub(crate) struct RecordSource {
 impl RecordSource {
     /// The platform that the image is for, where that is another one.
     fn other_platform(&self, wanted: &Platform) -> Result<Option<Platform>, Error> {
-        let config = self.record.config()?;
-        let is = Platform { os: config.os, architecture: config.architecture, variant: config.variant };
         // An image that does not say is taken for any.
-        let other = !is.architecture.is_empty() && !wanted.accepts(&is);
-        Ok(other.then(|| is.normalised()))
+        Ok(self.record.config()?.platform().filter(|is| !wanted.accepts(is)))
     }
 }
 
@@ -456,19 +459,15 @@ impl ImageSource for RecordSource {
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
-        if let Some(is) = self.other_platform(platform)? {
-            return Err(Error::Unusable(format!(
-                "{} is for {is}, and {platform} is wanted: choose with --platform",
-                self.name(),
-            )));
-        }
-        Ok(ResolvedImage {
+        let image = ResolvedImage {
             descriptor: self.record.manifest.clone(),
             manifest: self.record.manifest()?,
             config: self.record.config()?,
             manifest_bytes: self.record.manifest_bytes.clone(),
             config_bytes: self.record.config_bytes.clone(),
-        })
+        };
+        image.warn_of_platform(platform, &self.name());
+        Ok(image)
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {

@@ -147,8 +147,7 @@ fn known(local: &LocalImages, name: &str, platform: &Platform) -> Result<Option<
     }
     let Some(image) = local.find_named(name)? else { return Ok(None) };
     let config = image.config()?;
-    let is = Platform { os: config.os, architecture: config.architecture, variant: config.variant };
-    Ok(platform.accepts(&is).then_some(image))
+    Ok(config.platform().is_none_or(|is| platform.accepts(&is)).then_some(image))
 }
 
 async fn find(

@@ -40,9 +40,12 @@ pub(crate) fn run(args: &PushArgs, root: Option<&Path>, conf: &ConfArgs) -> Resu
             return args.send.tell(&options, &report);
         }
         // As buildah does: the one that runs here.
-        Some(list) => local.member(list.select(&Platform::host()).with_context(|| {
-            format!("the list {} has no image for this machine: use --all to push all of it", args.image)
-        })?)?,
+        Some(list) => {
+            let chosen = list.select(&Platform::host(), &args.image);
+            local.member(
+                chosen.context("no image of the list is for this machine: use --all to push all of it")?,
+            )?
+        }
         None => local.find(&args.image)?,
     };
     let options = options()?;

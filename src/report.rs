@@ -120,6 +120,7 @@ pub(crate) fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Mounted { .. } => "mounted",
         Outcome::Present => "present",
         Outcome::Written => "written",
+        Outcome::Foreign => "foreign",
         Outcome::Digested => "digested",
         _ => "unknown",
     }

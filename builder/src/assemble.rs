@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{
     Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
-    ManifestFormat, Result, SinkPlan, canonical_json,
+    ManifestFormat, Result, SinkPlan, canonical_json, from_json,
 };
 
 use crate::known::check_known;
@@ -303,8 +303,9 @@ impl<'a> Job<'a> {
 
 /// The config of a converted image names its layers uncompressed: they must have come out so.
 fn check_diff_ids(image: &Sealed, layers: &[AssembledLayer]) -> Result<()> {
-    let config: ImageConfig = serde_json::from_slice(&image.config_bytes).map_err(|source| {
-        Error::Malformed { what: format!("the config {}", image.config.digest()), source }
+    let config: ImageConfig = from_json(&image.config_bytes).map_err(|source| Error::Malformed {
+        what: format!("the config {}", image.config.digest()),
+        source,
     })?;
     for ((expected, done), planned) in config.rootfs.diff_ids.iter().zip(layers).zip(&image.layers) {
         if *expected != done.layer.diff_id {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Cancel, Compression, Detail, FileContent, FileState, ImageSink, ImageSource, IndexEntry, IndexKind,
-    IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress, Packed,
-    Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes, spread,
+    Cancel, Compression, Detail, Error, FileContent, FileState, ImageSink, ImageSource, IndexEntry,
+    IndexKind, IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress,
+    Packed, Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes,
+    spread,
 };
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind, draining};
@@ -48,6 +49,9 @@ impl Ahead {
 /// A layer that has to be read and that the destination of `ahead` lacks goes there by the way, so that it is had from
 /// its source once.
 ///
+/// A [foreign](crossdock_storage::is_foreign) layer may be nowhere to be had. Where nothing is copied out of the image, there is
+/// a warning then, and the tree is [unknown](FileTree::unknown).
+///
 /// # Errors
 /// Those of the source and the destination, and of layers that are not as their descriptors say.
 pub async fn base_tree(
@@ -59,9 +63,25 @@ pub async fn base_tree(
 ) -> Result<FileTree> {
     let layers = image.layers(&source.name())?;
     let indexed = in_lanes(layers, ahead.jobs, &ahead.cancel, |number, layer| {
-        indexed(Arc::clone(source), layer, detail, store.cloned(), ahead.clone(), number)
+        let (source, store, ahead) = (Arc::clone(source), store.cloned(), ahead.clone());
+        async move {
+            let name = layer.is_foreign().then(|| (layer.descriptor.digest().clone(), source.name()));
+            let result = indexed(source, layer, detail, store, ahead, number).await;
+            match (name, result) {
+                (Some((digest, image)), Err(error)) if detail == Detail::Names && cannot_be_had(&error) => {
+                    tracing::warn!(
+                        "what {image} holds is not known, for its layer {digest}, which only its URLs have, cannot be \
+                         read: {}",
+                        chain(&error)
+                    );
+                    Ok(None)
+                }
+                (_, result) => result.map(Some),
+            }
+        }
     });
-    let layers = indexed.await?;
+    let layers: Option<Vec<_>> = indexed.await?.into_iter().collect();
+    let Some(layers) = layers else { return Ok(FileTree::unknown()) };
     let cancel = ahead.cancel.clone();
     blocking(move || {
         let mut tree = FileTree::empty();
@@ -72,6 +92,23 @@ pub async fn base_tree(
         Ok(tree)
     })
     .await
+}
+
+/// Whether bytes are not there, or not within reach; bytes that are not as they should be are another matter.
+fn cannot_be_had(error: &Error) -> bool {
+    matches!(error, Error::Backend(_) | Error::Load { .. })
+}
+
+/// An error with its causes.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The index of a layer, and where its bytes are.
@@ -135,7 +172,7 @@ async fn read(
 ) -> Result<LayerIndex> {
     ahead.progress.announce(number, &base_title(source), layer.descriptor.size());
     let watch = LayerWatch::new(number, Arc::clone(&ahead.progress));
-    if let Some(sink) = &ahead.sink {
+    if let Some(sink) = ahead.sink.as_ref().filter(|_| !layer.is_foreign()) {
         let passing = IndexedSource::new(Arc::clone(source), layer.clone(), detail);
         sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &passing, &watch).await?;
         if let Some(index) = passing.index().await? {

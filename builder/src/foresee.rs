@@ -62,7 +62,7 @@ pub async fn foresee(
             seen.media_type = layer_media_type(&seen.media_type, image.format)?;
             if std::mem::replace(&mut taken[place], true) {
                 (seen.shared, seen.read, seen.received) = (true, 0, 0);
-                if seen.outcome != Outcome::Digested {
+                if !matches!(seen.outcome, Outcome::Digested | Outcome::Foreign) {
                     seen.outcome = Outcome::Present;
                 }
             }
@@ -96,7 +96,12 @@ async fn foresee_layer(
     };
     let descriptor = known.as_ref().map(|known| &known.descriptor);
     let mut outcome = None;
-    if *asking {
+    if let LayerContent::Blob { layer, .. } = &layer.content
+        && layer.is_foreign()
+        && sink.leaves_foreign()
+    {
+        outcome = Some(Outcome::Foreign);
+    } else if *asking {
         match sink.foresee(descriptor, from).await {
             Ok(foreseen) => outcome = Some(foreseen),
             Err(error) => {

@@ -101,6 +101,7 @@ pub(crate) fn sink_plan(layers: &[AssemblyLayer], format: ManifestFormat, annota
     let mut plan = SinkPlan { annotations, format, ..SinkPlan::default() };
     for layer in layers {
         match &layer.content {
+            LayerContent::Blob { layer, .. } if layer.is_foreign() => {}
             LayerContent::Blob { layer, .. } => plan.base_layers.push(layer.descriptor.clone()),
             LayerContent::Files { layer: files, compression, .. } => plan.new_layers.push(PlannedLayer {
                 title: layer.title.trim().to_owned(),
@@ -136,7 +137,7 @@ pub(crate) async fn put_layers(
     let mut take = |(place, layer): (usize, &AssemblyLayer)| {
         let put = &done[place];
         let outcome = match (std::mem::replace(&mut taken[place], true), &put.outcome) {
-            (false, outcome) | (true, outcome @ Outcome::Digested) => outcome.clone(),
+            (false, outcome) | (true, outcome @ (Outcome::Digested | Outcome::Foreign)) => outcome.clone(),
             (true, _) => Outcome::Present,
         };
         let (title, from_base) = (layer.title.clone(), layer.from_base);
@@ -186,6 +187,10 @@ async fn put_layer(
 ) -> Result<AssembledLayer> {
     let AssemblyLayer { title, from_base, content } = layer;
     let (put, outcome) = match content {
+        LayerContent::Blob { layer, .. } if layer.is_foreign() && sink.leaves_foreign() => {
+            watch.finished(&Outcome::Foreign, &layer.descriptor);
+            (layer, Outcome::Foreign)
+        }
         LayerContent::Blob { layer, source } => {
             let outcome = sink.take_blob(&layer.descriptor, Some(&layer.diff_id), &*source, watch).await?;
             (layer, outcome)

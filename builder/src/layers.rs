@@ -44,6 +44,7 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         ))
     })?;
     let mut config = plan.config;
+    fit_history(&mut config.history, from_base);
     let mut layers = match &plan.base {
         Some(base) => base_layers(base)?,
         None => Vec::new(),
@@ -72,6 +73,28 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         config.history.extend(history(step, &shards_of));
     }
     Ok(Assembly { layers, config, annotations: options.annotations.clone(), format: options.format })
+}
+
+/// Makes a base's history fit its layers: a config has one line for each layer and marks the others as without one
+/// (OCI image-spec, config.md), and programs that find it otherwise refuse the image. Missing lines are added behind those
+/// that are there, and of too many the last are marked; both say so.
+fn fit_history(history: &mut Vec<HistoryEntry>, layers: usize) {
+    let mut lines = 0;
+    for line in history.iter_mut().filter(|line| !line.empty_layer) {
+        lines += 1;
+        if lines > layers {
+            line.empty_layer = true;
+            let said = line.comment.take().map_or_else(String::new, |comment| format!("{comment}; "));
+            line.comment = Some(format!("{said}the base has no layer for this line"));
+        }
+    }
+    for layer in lines + 1..=layers {
+        history.push(HistoryEntry {
+            created_by: Some(format!("layer {layer} of the base, which does not say how it was made")),
+            comment: Some("added by crossdock".to_owned()),
+            ..HistoryEntry::default()
+        });
+    }
 }
 
 fn base_layers(base: &PlannedBase) -> Result<Vec<AssemblyLayer>> {
@@ -164,4 +187,39 @@ fn history(step: &PlannedStep, shards_of: &[usize]) -> Vec<HistoryEntry> {
             ..step.history.clone()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str, empty_layer: bool) -> HistoryEntry {
+        HistoryEntry { created_by: Some(text.to_owned()), empty_layer, ..HistoryEntry::default() }
+    }
+
+    #[test]
+    fn a_history_has_a_line_for_each_layer() {
+        for (history, layers, expected) in [
+            (vec![], 0, vec![]),
+            (vec![line("a", false), line("b", true)], 1, vec!["a", "b -"]),
+            (vec![], 2, vec!["layer 1 of the base,", "layer 2 of the base,"]),
+            (vec![line("a", false), line("b", true)], 2, vec!["a", "b -", "layer 2 of the base,"]),
+            (vec![line("a", true)], 1, vec!["a -", "layer 1 of the base,"]),
+            (vec![line("a", false), line("b", true), line("c", false)], 1, vec!["a", "b -", "c -"]),
+            (vec![line("a", false)], 0, vec!["a -"]),
+        ] {
+            let mut fitted = history;
+            fit_history(&mut fitted, layers);
+            let shown = fitted.iter().map(|line| {
+                let text = line.created_by.as_deref().unwrap_or_default();
+                let text = text.split_once(" which").map_or(text, |(begin, _)| begin);
+                format!("{text}{}", if line.empty_layer { " -" } else { "" })
+            });
+            assert_eq!(shown.collect::<Vec<_>>(), expected);
+            assert_eq!(fitted.iter().filter(|line| !line.empty_layer).count(), layers);
+        }
+        let mut history = vec![HistoryEntry { comment: Some("x".to_owned()), ..line("a", false) }];
+        fit_history(&mut history, 0);
+        assert_eq!(history[0].comment.as_deref(), Some("x; the base has no layer for this line"));
+    }
 }

@@ -12,15 +12,29 @@ use serde_json::json;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+/// The types of layers: OCI's, and Docker's where it has the same.
+const LAYERS: &[(&str, Option<&str>)] = &[
+    ("application/vnd.oci.image.layer.v1.tar", Some("application/vnd.docker.image.rootfs.diff.tar")),
+    (
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        Some("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    ),
+    ("application/vnd.oci.image.layer.v1.tar+zstd", None),
+    (
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        Some("application/vnd.docker.image.rootfs.foreign.diff.tar"),
+    ),
+    (
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        Some("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+    ),
+    ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", None),
+];
 
 /// Refuses what a family of media types has no place for. Annotations are not among it: see [`annotations_of`].
 pub(crate) fn check_format(
@@ -55,25 +69,22 @@ pub(crate) fn annotations_of<'a>(
     Cow::Owned(BTreeMap::new())
 }
 
-/// The same layer's media type in the other family (OCI image-spec, layer.md; Docker's manifest v2 schema 2).
+/// The same layer's media type in the other family (OCI image-spec, layer.md; Docker's manifest v2 schema 2). A layer that
+/// is not to be distributed stays one.
 pub(crate) fn layer_media_type(media_type: &MediaType, format: ManifestFormat) -> Result<MediaType> {
     let name = media_type.to_string();
-    let gzip = match name.as_str() {
-        OCI_LAYER | DOCKER_LAYER => false,
-        OCI_LAYER_GZIP | DOCKER_LAYER_GZIP => true,
-        OCI_LAYER_ZSTD if format == ManifestFormat::Oci => return Ok(media_type.clone()),
-        _ => {
-            return Err(Error::Unusable(format!(
-                "there is a layer of type {name}, which the {format} format has no place for"
-            )));
-        }
+    let pair = LAYERS.iter().find(|(oci, docker)| *oci == name || *docker == Some(name.as_str()));
+    let same = match (pair, format) {
+        (Some((oci, _)), ManifestFormat::Oci) => Some(*oci),
+        (Some((_, docker)), ManifestFormat::Docker) => *docker,
+        (None, _) => None,
     };
-    Ok(match (format, gzip) {
-        (ManifestFormat::Oci, false) => MediaType::ImageLayer,
-        (ManifestFormat::Oci, true) => MediaType::ImageLayerGzip,
-        (ManifestFormat::Docker, false) => MediaType::Other(DOCKER_LAYER.to_owned()),
-        (ManifestFormat::Docker, true) => MediaType::Other(DOCKER_LAYER_GZIP.to_owned()),
-    })
+    let same = same.ok_or_else(|| {
+        Error::Unusable(format!(
+            "there is a layer of type {name}, which the {format} format has no place for"
+        ))
+    })?;
+    Ok(MediaType::from(same))
 }
 
 /// The family that a manifest's media type belongs to.
@@ -136,4 +147,27 @@ pub(crate) fn index(format: ManifestFormat, manifests: &[ManifestEntry]) -> (Des
 
 fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
     Descriptor::new(MediaType::from(media_type), bytes.len() as u64, Hasher::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_keeps_its_kind_in_the_other_format() {
+        for (oci, docker) in LAYERS {
+            let in_format = |name: &str, format| layer_media_type(&MediaType::from(name), format);
+            assert_eq!(in_format(oci, ManifestFormat::Oci).unwrap().as_ref(), *oci);
+            let Some(docker) = docker else {
+                let error = in_format(oci, ManifestFormat::Docker).unwrap_err().to_string();
+                assert!(error.contains("the docker format has no place for"), "{error}");
+                continue;
+            };
+            assert_eq!(in_format(oci, ManifestFormat::Docker).unwrap().as_ref(), *docker);
+            assert_eq!(in_format(docker, ManifestFormat::Docker).unwrap().as_ref(), *docker);
+            assert_eq!(in_format(docker, ManifestFormat::Oci).unwrap().as_ref(), *oci);
+        }
+        let error = layer_media_type(&MediaType::from("x/y"), ManifestFormat::Oci).unwrap_err().to_string();
+        assert!(error.contains("type x/y, which the oci format has no place for"), "{error}");
+    }
 }

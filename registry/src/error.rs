@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossdock_storage::{Digest, Platform};
+use crossdock_storage::Digest;
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -229,15 +229,17 @@ pub enum Error {
         /// The image.
         image: String,
     },
-    /// The image is not offered for the platform.
-    #[error("image {image} is not offered for {wanted}; there is: {offered}")]
-    Platform {
-        /// The image.
-        image: String,
-        /// What was asked for.
-        wanted: Platform,
-        /// What its index lists.
-        offered: String,
+    /// A layer that is not to be distributed can be had nowhere.
+    #[error(
+        "the layer {digest} of the base is one that only its URLs have to have, and nobody gives it:{}\n  what is in it \
+         cannot be copied; use a base without such layers, or put the layer where the base is",
+        listed(tried)
+    )]
+    Foreign {
+        /// The layer.
+        digest: Digest,
+        /// Where it was looked for, and what came of it.
+        tried: Vec<(String, crossdock_storage::Error)>,
     },
     /// A document is larger than any of its kind should be.
     #[error("{what} is larger than {limit} bytes, and was not read")]

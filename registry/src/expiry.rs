@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crossdock_storage::from_json;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
@@ -64,7 +65,7 @@ fn expiry_of(credential: &Credential) -> Option<Timestamp> {
 /// The claims of a JSON web token; its signature is the registry's to check.
 pub(crate) fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
+    from_json(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
 }
 
 fn shown(time: Timestamp) -> String {

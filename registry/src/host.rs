@@ -373,7 +373,7 @@ impl Host {
 }
 
 /// Host and port of a URL, as references name registries.
-fn authority(url: &Url) -> String {
+pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

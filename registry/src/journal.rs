@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crossdock_storage::{Checkpoint, Checkpoints, Hasher, Layer, StateLock, StateStore, canonical_json};
+use crossdock_storage::{
+    Checkpoint, Checkpoints, Hasher, Layer, StateLock, StateStore, canonical_json, from_json,
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -117,7 +119,7 @@ impl Journal {
 
     /// The upload that an earlier process left behind.
     pub(crate) fn recall(&self) -> Option<Partial> {
-        let entry: Entry = serde_json::from_slice(&self.store.read(&self.name)?).ok()?;
+        let entry: Entry = from_json(&self.store.read(&self.name)?).ok()?;
         let ours = entry.version == 2
             && (&entry.registry, &entry.repository, &entry.identity)
                 == (&self.registry, &self.repository, &self.identity);

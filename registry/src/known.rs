@@ -1,7 +1,7 @@
 //! Blobs that earlier pushes put into a registry, and the repository each is in: what can be mounted need not be sent.
 //! One small file for each registry below the root directory. Nothing depends on it.
 
-use crossdock_storage::{Digest, StateStore, canonical_json};
+use crossdock_storage::{Digest, StateStore, canonical_json, from_json};
 use serde::{Deserialize, Serialize};
 
 use crate::client::RegistryOptions;
@@ -57,7 +57,7 @@ impl KnownBlobs {
 }
 
 fn parse(bytes: Option<Vec<u8>>) -> Known {
-    serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default()
+    from_json(&bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod expiry;
+mod foreign;
 mod host;
 mod journal;
 mod known;

@@ -228,9 +228,14 @@ fn change(path: &Path, make: bool, edit: impl FnOnce(&mut Map<String, Value>) ->
         Value::Object(Map::new())
     } else {
         // Not the error of serde_json: it may cite a secret.
-        serde_json::from_slice(&text).unwrap_or(Value::Null)
+        serde_json::from_slice(&text).unwrap_or(Value::Bool(false))
     };
-    let Value::Object(mut fields) = value else {
+    let fields = match value {
+        Value::Object(fields) => Some(fields),
+        Value::Null => Some(Map::new()),
+        _ => None,
+    };
+    let Some(mut fields) = fields else {
         let reason = "not a file of credentials: a JSON object is expected; it was left as it is".to_owned();
         return Err(Error::Authfile { path: path.to_path_buf(), reason });
     };

@@ -1,8 +1,7 @@
 //! Manifests and indexes: fetched whole, verified, and told apart (OCI image-spec, Docker image manifest version 2).
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType, Platform};
-use oci_spec::image::Platform as OciPlatform;
+use crossdock_storage::{Descriptor, Digest, ImageManifest, ManifestEntry, MediaType, from_json};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -34,7 +33,7 @@ pub(crate) struct Fetched {
 /// A manifest or index.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Index(Box<ImageIndex>),
+    Index(Vec<ManifestEntry>),
     Manifest(Box<ImageManifest>, MediaType),
 }
 
@@ -112,7 +111,7 @@ impl Fetched {
     /// Reads the document.
     pub(crate) fn parse(&self, image: &str) -> Result<Document> {
         let malformed = |source| Error::Malformed { what: format!("the manifest of {image}"), source };
-        let outline: Outline = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        let outline: Outline = from_json(&self.bytes).map_err(malformed)?;
         // The document's own word counts before the header's, which some registries and proxies get wrong.
         let media_type = outline.media_type.as_deref().unwrap_or(&self.content_type);
         if outline.schema_version == 1
@@ -128,9 +127,9 @@ impl Fetched {
             _ => outline.manifests.is_some(),
         };
         if is_index {
-            return Ok(Document::Index(Box::new(serde_json::from_slice(&self.bytes).map_err(malformed)?)));
+            return Ok(Document::Index(ManifestEntry::of_index(&self.bytes).map_err(malformed)?));
         }
-        let manifest: ImageManifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        let manifest: ImageManifest = from_json(&self.bytes).map_err(malformed)?;
         let media_type = match media_type {
             "application/vnd.docker.distribution.manifest.v2+json" => MediaType::from(media_type),
             _ => MediaType::ImageManifest,
@@ -147,44 +146,6 @@ pub(crate) fn is_config(config: &Descriptor) -> bool {
     }
 }
 
-/// The entry of an index for a platform: the one that is exactly it before others that it accepts.
-pub(crate) fn select<'i>(index: &'i ImageIndex, wanted: &Platform, image: &str) -> Result<&'i Descriptor> {
-    let entries = index.manifests();
-    let offered = |entry: &Descriptor| entry.platform().as_ref().map(ours);
-    let exact = |entry: &&Descriptor| offered(entry).is_some_and(|p| p == wanted.clone().normalised());
-    let plain =
-        |entry: &&Descriptor| offered(entry).is_some_and(|p| p.variant.is_none() && wanted.accepts(&p));
-    let any = |entry: &&Descriptor| offered(entry).is_some_and(|p| wanted.accepts(&p));
-    let found = entries
-        .iter()
-        .find(exact)
-        .or_else(|| entries.iter().find(plain))
-        .or_else(|| entries.iter().find(any));
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    // An index of one image need not say what it is for.
-    if let [only] = entries.as_slice()
-        && only.platform().is_none()
-    {
-        return Ok(only);
-    }
-    let mut list: Vec<_> =
-        entries.iter().filter_map(offered).filter(|p| p.os != "unknown").map(|p| p.to_string()).collect();
-    list.dedup();
-    let offered = if list.is_empty() { "no platform at all".to_owned() } else { list.join(", ") };
-    Err(Error::Platform { image: image.to_owned(), wanted: wanted.clone(), offered })
-}
-
-fn ours(platform: &OciPlatform) -> Platform {
-    Platform {
-        os: platform.os().to_string(),
-        architecture: platform.architecture().to_string(),
-        variant: platform.variant().clone(),
-    }
-    .normalised()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,58 +157,6 @@ mod tests {
             bytes,
             content_type: content_type.to_owned(),
         }
-    }
-
-    fn index(platforms: &[&str]) -> ImageIndex {
-        let hex = "0".repeat(63);
-        let entries: Vec<_> = platforms
-            .iter()
-            .enumerate()
-            .map(|(at, platform)| {
-                let mut parts = platform.split('/');
-                let (os, architecture) = (parts.next().unwrap(), parts.next().unwrap());
-                let variant = parts.next().map(|v| format!(r#","variant":"{v}""#)).unwrap_or_default();
-                format!(
-                    r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:{hex}{at}",
-                        "platform":{{"os":"{os}","architecture":"{architecture}"{variant}}}}}"#
-                )
-            })
-            .collect();
-        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
-            .unwrap()
-    }
-
-    #[test]
-    fn the_platform_that_is_exactly_it_is_chosen() {
-        let platforms = [
-            "unknown/unknown",
-            "linux/amd64/v3",
-            "linux/amd64",
-            "linux/arm/v6",
-            "linux/arm/v7",
-            "linux/arm64/v8",
-        ];
-        let index = index(&platforms);
-        for (wanted, at) in [
-            ("linux/amd64", 2),
-            ("linux/amd64/v3", 1),
-            ("linux/arm", 4),
-            ("linux/arm/v6", 3),
-            ("linux/arm64", 5),
-        ] {
-            let chosen = select(&index, &wanted.parse().unwrap(), "x").unwrap();
-            assert!(chosen.digest().to_string().ends_with(&at.to_string()), "{wanted}: {chosen:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_platform_is_an_error_that_lists_the_others() {
-        let index = index(&["linux/amd64", "linux/arm64", "unknown/unknown"]);
-        let error = select(&index, &"linux/s390x".parse().unwrap(), "quay.io/a/b:c").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "image quay.io/a/b:c is not offered for linux/s390x; there is: linux/amd64, linux/arm64"
-        );
     }
 
     #[test]

@@ -311,6 +311,7 @@ fn grant(found: &Found, project: &str) -> (&'static str, String) {
 async fn granted(repository: &Repository) -> Option<String> {
     #[derive(Deserialize)]
     struct Claims {
+        #[serde(default)]
         access: Vec<Access>,
     }
     #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
     BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
-    ManifestEntry, Platform, RepositoryName, ResolvedImage, Result as StorageResult,
+    ManifestEntry, Platform, RepositoryName, ResolvedImage, Result as StorageResult, from_json,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -15,7 +15,7 @@ use reqwest::{Method, Response};
 
 use crate::error::{Error, Result};
 use crate::host::{Access, Call, Host, READ, next_chunk};
-use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config, select};
+use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config};
 use crate::reference::Reference;
 use crate::retry::Attempts;
 
@@ -57,9 +57,9 @@ impl RegistrySource {
                     let descriptor = Descriptor::new(media_type, fetched.bytes.len() as u64, fetched.digest);
                     return self.with_config(descriptor, *manifest, fetched.bytes, platform, &image).await;
                 }
-                Document::Index(index) => {
-                    let entry = select(&index, platform, &image)?;
-                    fetched = fetch(&self.host, &self.access, entry.digest().as_ref(), &image).await?;
+                Document::Index(entries) => {
+                    let entry = ManifestEntry::select(&entries, platform, &image)?;
+                    fetched = fetch(&self.host, &self.access, entry.digest.as_ref(), &image).await?;
                 }
             }
         }
@@ -73,9 +73,7 @@ impl RegistrySource {
         let image = self.reference.to_string();
         let fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
         match fetched.parse(&image)? {
-            Document::Index(_) => ManifestEntry::of_index(&fetched.bytes)
-                .map(Some)
-                .map_err(|source| Error::Malformed { what: format!("the manifest of {image}"), source }),
+            Document::Index(entries) => Ok(Some(entries)),
             Document::Manifest(..) => Ok(None),
         }
     }
@@ -89,17 +87,11 @@ impl RegistrySource {
         image: &str,
     ) -> Result<ResolvedImage> {
         let config_bytes = self.config_bytes(manifest.config(), image).await?;
-        let config: ImageConfig = serde_json::from_slice(&config_bytes)
+        let config: ImageConfig = from_json(&config_bytes)
             .map_err(|source| Error::Malformed { what: format!("the config of {image}"), source })?;
-        let is = Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-        };
-        if !config.architecture.is_empty() && !platform.accepts(&is) {
-            tracing::warn!(image, wanted = %platform, is = %is.normalised(), "the image is for another platform");
-        }
-        Ok(ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes })
+        let resolved = ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes };
+        resolved.warn_of_platform(platform, image);
+        Ok(resolved)
     }
 
     async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {

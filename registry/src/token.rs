@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use crossdock_storage::from_json;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -129,8 +130,7 @@ async fn bearer(
     let body = answer.bytes(MAX_ANSWER, &what).await?;
     let unusable = |reason: &str| Error::Answer { what: what.clone(), reason: reason.to_owned() };
     // Not the error of serde_json: it may cite the token.
-    let parsed: TokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| unusable("it is not JSON with a token"))?;
+    let parsed: TokenAnswer = from_json(&body).map_err(|_| unusable("it is not JSON with a token"))?;
     let token = parsed
         .token
         .or(parsed.access_token)

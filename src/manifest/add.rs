@@ -17,6 +17,9 @@ use crate::registries;
 use crate::session::print;
 use crate::signals::block_on;
 
+/// What to do where a list lacks the image that is wanted.
+const CHOOSE: &str = "choose an image of the list with --os and --arch, or add all of it with --all";
+
 pub(super) fn create(args: &CreateArgs, local: &LocalImages, conf: RegistriesConf) -> Result<()> {
     let name = local_name(&args.list).map_err(UsageError)?;
     if name.digest().is_some() {
@@ -108,10 +111,8 @@ async fn find(
                 if all {
                     return Ok(list.entries);
                 }
-                let platforms: Vec<_> = list.entries.iter().map(|e| e.manifest.platform()).collect();
-                return Ok(vec![
-                    list.select(platform).ok_or_else(|| none_for(name, platform, &platforms))?.clone(),
-                ]);
+                let chosen = list.select(platform, name).context(CHOOSE)?;
+                return Ok(vec![chosen.clone()]);
             }
             if let Some(image) = local.find_named(name)? {
                 return Ok(vec![recorded(&image)?]);
@@ -160,18 +161,8 @@ async fn chosen_of(
     if all {
         return entries.into_iter().map(entry).collect();
     }
-    let platforms: Vec<_> = entries.iter().map(ManifestEntry::platform).collect();
-    let chosen =
-        ManifestEntry::select(&entries, platform).ok_or_else(|| none_for(name, platform, &platforms))?;
+    let chosen = ManifestEntry::select(&entries, platform, name).context(CHOOSE)?;
     Ok(vec![entry(chosen.clone())?])
-}
-
-fn none_for(name: &str, platform: &Platform, there: &[Option<Platform>]) -> Error {
-    let there: Vec<_> = there.iter().flatten().map(ToString::to_string).collect();
-    Error::Unusable(format!(
-        "the list {name} has no image for {platform}: it has {}; choose with --os and --arch, or add --all",
-        there.join(", ")
-    ))
 }
 
 fn recorded(image: &ImageRecord) -> Result<ListEntry> {

@@ -20,6 +20,7 @@ use crate::digest::{DiffId, Digest};
 use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer, VerifiedStream};
+use crate::json::from_json;
 use crate::layout::{check_children, with_manifest};
 use crate::parallel::blocking;
 use crate::progress::{LayerWatch, Outcome, Phase};
@@ -171,6 +172,11 @@ impl ImageSink for ArchiveSink {
         Some(1)
     }
 
+    fn leaves_foreign(&self) -> bool {
+        // `docker load` wants all layers.
+        self.kind == ArchiveKind::Oci
+    }
+
     async fn foresee(&self, _blob: Option<&Descriptor>, _from: Option<&dyn ImageSource>) -> Result<Outcome> {
         Ok(Outcome::Written)
     }
@@ -314,8 +320,8 @@ impl ArchiveSink {
             .as_ref()
             .and_then(|state| Some((state, state.config.as_ref()?)))
             .ok_or_else(|| Error::Unusable("an archive without a config".to_owned()))?;
-        let config: crate::ImageConfig = serde_json::from_slice(config)
-            .map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
+        let config: crate::ImageConfig =
+            from_json(config).map_err(|source| Error::Malformed { what: "the config".to_owned(), source })?;
         let layers: Vec<_> = config.rootfs.diff_ids.iter().map(|id| state.layer_name(id)).collect();
         Ok(json!([{"Config": name, "RepoTags": self.names, "Layers": layers}]))
     }

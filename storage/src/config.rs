@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::DiffId;
+use crate::manifest_entry::EntryPlatform;
+use crate::platform::Platform;
 
 /// An image's config document (OCI image-spec, config.md; Docker's image.v1 config is a superset).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,14 @@ pub struct ImageConfig {
     pub other: Map<String, Value>,
 }
 
+impl ImageConfig {
+    /// What the image is for; `None` where it does not say.
+    #[must_use]
+    pub fn platform(&self) -> Option<Platform> {
+        (!self.architecture.is_empty()).then(|| EntryPlatform::of_config(self).plain())
+    }
+}
+
 /// The execution parameters (`config` of the config document).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -51,10 +61,10 @@ pub struct RuntimeConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// EXPOSE: `port/protocol` to an empty object.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed_ports: BTreeMap<String, Map<String, Value>>,
     /// ENV: `NAME=value` in order.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// ENTRYPOINT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,13 +73,13 @@ pub struct RuntimeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
     /// VOLUME: path to an empty object.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, Map<String, Value>>,
     /// WORKDIR.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// LABEL.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// STOPSIGNAL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +91,7 @@ pub struct RuntimeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
     /// ONBUILD; Docker's, not in the OCI specification.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on_build: Vec<String>,
     /// Fields that are not ours to understand.
     #[serde(flatten)]
@@ -114,12 +124,12 @@ pub struct HealthConfig {
 
 /// The layers by diff ID.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RootFs {
     /// Always `layers`.
     #[serde(rename = "type")]
     pub kind: String,
     /// From the bottom up.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<DiffId>,
 }
 
@@ -152,15 +162,6 @@ pub struct HistoryEntry {
     pub other: Map<String, Value>,
 }
 
-/// Go writes an empty slice or map as `null` where it was never made.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,9 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn null_is_an_empty_list() {
-        let text = r#"{"architecture":"","os":"","config":{"Env":null,"Cmd":null,"Labels":null,"OnBuild":null,"Volumes":null},"rootfs":{"type":"layers","diff_ids":null}}"#;
-        let config: ImageConfig = serde_json::from_str(text).unwrap();
-        assert_eq!(config.config, RuntimeConfig::default());
+    fn null_is_absent_wherever_it_stands() {
+        let text = r#"{"architecture":null,"os":null,"variant":null,"created":null,"config":{"User":null,"Env":null,"Cmd":null,
+            "Labels":{"a":null},"OnBuild":null,"Volumes":{"/x":null},"ExposedPorts":{"80/tcp":null},"WorkingDir":null,
+            "Healthcheck":{"Test":null,"Interval":null}},"rootfs":{"type":null,"diff_ids":null},
+            "history":[{"created_by":"x","empty_layer":null},null]}"#;
+        let config: ImageConfig = crate::from_json(text.as_bytes()).unwrap();
+        assert_eq!((config.architecture.as_str(), config.config.user.as_str()), ("", ""));
+        assert_eq!(config.config.labels["a"], "");
+        assert!(config.config.volumes["/x"].is_empty() && config.config.exposed_ports["80/tcp"].is_empty());
+        assert_eq!(config.rootfs, RootFs::default());
+        assert_eq!(config.history.len(), 1);
+        for text in ["{\"config\":null,\"rootfs\":null,\"history\":null}", "{}"] {
+            assert_eq!(crate::from_json::<ImageConfig>(text.as_bytes()).unwrap(), ImageConfig::default());
+        }
     }
 }

@@ -13,6 +13,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::image::{ImageSource, Layer};
+use crate::json::from_json;
 use crate::layout::LayoutSink;
 use crate::progress::{LayerWatch, Outcome};
 use crate::reader::ReadOptions;
@@ -112,7 +113,7 @@ impl ImageSink for DirSink {
     }
 
     async fn commit(&self, _manifest: &Descriptor, bytes: Bytes) -> Result<()> {
-        let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
+        let manifest: ImageManifest = from_json(&bytes).map_err(|source| Error::Malformed {
             what: format!("the manifest of {}", self.name()),
             source,
         })?;

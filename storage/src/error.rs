@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use oci_spec::image::Digest;
 
+use crate::platform::Platform;
+
 /// An error of another crate behind [`ImageSource`](crate::ImageSource) or [`ImageSink`](crate::ImageSink).
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -98,6 +100,16 @@ pub enum Error {
         what: String,
         /// Why.
         source: serde_json::Error,
+    },
+    /// An index has no image for the platform.
+    #[error("image {image} is not offered for {wanted}; there is: {offered}")]
+    Platform {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        wanted: Box<Platform>,
+        /// What the index lists.
+        offered: String,
     },
     /// An image cannot be used, for a reason that the text gives with the way out.
     #[error("{0}")]

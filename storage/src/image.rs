@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
@@ -40,12 +40,33 @@ impl Layer {
         self.descriptor.digest() == self.diff_id.as_digest()
     }
 
+    /// Whether the blob is [kept by its URLs](is_foreign).
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        is_foreign(&self.descriptor)
+    }
+
     /// Whether the blob is stored as `compression` says. A docker-archive, for one, has no compressed layers, whatever was
     /// asked for.
     #[must_use]
     pub fn is_stored_as(&self, compression: Compression) -> bool {
         self.is_uncompressed() == (compression == Compression::None)
     }
+}
+
+/// Whether a layer is one that its licence keeps from being distributed, and that whoever needs it fetches from the URLs of
+/// its descriptor ("foreign" with Docker, "non-distributable" in the OCI image-spec). No registry, layout or directory has
+/// to have it, and nobody sends it anywhere.
+#[must_use]
+pub fn is_foreign(layer: &Descriptor) -> bool {
+    let named = match layer.media_type() {
+        MediaType::ImageLayerNonDistributable
+        | MediaType::ImageLayerNonDistributableGzip
+        | MediaType::ImageLayerNonDistributableZstd => true,
+        MediaType::Other(name) => name.starts_with("application/vnd.docker.image.rootfs.foreign.diff.tar"),
+        _ => false,
+    };
+    named && layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
 /// A repository on a registry.
@@ -73,6 +94,16 @@ pub struct ResolvedImage {
 }
 
 impl ResolvedImage {
+    /// Warns where the image is for another platform than the one that is wanted, and is taken all the same: it is all
+    /// that there is under its name, and many images say nothing true of it. buildah does so too, in these words.
+    pub fn warn_of_platform(&self, wanted: &Platform, name: &str) {
+        if let Some(is) = self.config.platform().filter(|is| !wanted.accepts(is)) {
+            tracing::warn!(
+                "image platform ({is}) does not match the expected platform ({wanted}): {name} is used as it is"
+            );
+        }
+    }
+
     /// The layers from the bottom up; `name` stands for the image in errors.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
-//! Canonical JSON: the bytes that are hashed are the bytes that are kept and sent.
+//! JSON documents. Canonical: the bytes that are hashed are the bytes that are kept and sent. And as others write them:
+//! `null` counts as absent.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 /// Serialises with sorted object keys and without white space, so that equal values give equal bytes whatever
 /// map they were kept in.
@@ -12,6 +15,64 @@ pub fn canonical_json<T: Serialize>(value: &T) -> Vec<u8> {
     // serde_json's Value keeps objects in a BTreeMap: the detour through it sorts what oci-spec keeps in HashMaps.
     let value = serde_json::to_value(value).expect("a value with string keys");
     serde_json::to_vec(&value).expect("a JSON value serialises")
+}
+
+/// Reads a document that somebody else may have written. A `null` counts as absent, wherever it stands: Go writes one for
+/// a pointer, slice or map that was never made, and reads one as if it were not there.
+///
+/// # Errors
+/// Where the document is no JSON, or none of this kind.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    // A document without null is what it is, and the error at hand names the place.
+    let Ok(mut value) = serde_json::from_slice(bytes) else { return Err(error) };
+    if remove_nulls("", &mut value) { serde_json::from_value(value) } else { Err(error) }
+}
+
+/// Removes the nulls in the member `name` of a document, and says whether there was one.
+fn remove_nulls(name: &str, value: &mut Value) -> bool {
+    let mut found = false;
+    match value {
+        Value::Array(items) => {
+            let before = items.len();
+            items.retain(|item| !item.is_null());
+            found = items.len() < before;
+            for item in items {
+                found |= remove_nulls("", item);
+            }
+        }
+        Value::Object(members) => {
+            for (member, value) in std::mem::take(members) {
+                let value = match value {
+                    Value::Null => {
+                        found = true;
+                        stand_in(name, &member)
+                    }
+                    mut value => {
+                        found |= remove_nulls(&member, &mut value);
+                        Some(value)
+                    }
+                };
+                members.extend(value.map(|value| (member, value)));
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+/// What takes the place of a null; `None` for nothing. Where the user chose the names of the members, a name says something
+/// by itself: a volume is there, whatever its value. Lists of descriptors have no default, and are empty.
+fn stand_in(parent: &str, member: &str) -> Option<Value> {
+    match (parent, member) {
+        ("Volumes" | "ExposedPorts", _) => Some(Value::Object(Map::new())),
+        ("Labels" | "annotations", _) => Some(json!("")),
+        (_, "layers" | "manifests") => Some(json!([])),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -27,5 +88,26 @@ mod tests {
         let keys: Vec<_> = text.split('"').filter(|s| s.starts_with('k')).collect();
         assert!(keys.is_sorted(), "{text}");
         assert_eq!(keys.len(), 100);
+    }
+
+    #[test]
+    fn null_is_absent_and_names_that_the_user_chose_stay() {
+        let text = r#"{"a":null,"b":[null,{"c":null,"d":1}],"layers":null,"Labels":{"x":null},"config":
+            {"Volumes":{"/x":null},"ExposedPorts":null}}"#;
+        let mut value = serde_json::from_str(text).unwrap();
+        assert!(remove_nulls("", &mut value));
+        let expected =
+            json!({"b": [{"d": 1}], "layers": [], "Labels": {"x": ""}, "config": {"Volumes": {"/x": {}}}});
+        assert_eq!(value, expected);
+        assert!(!remove_nulls("", &mut value));
+    }
+
+    #[test]
+    fn an_error_names_the_place_where_no_null_stands() {
+        let error = from_json::<HashMap<String, u32>>(b"{\"a\": 1,\n\"b\": \"x\"}").unwrap_err();
+        assert_eq!((error.line(), error.column()), (2, 8));
+        let read: HashMap<String, u32> = from_json(b"{\"a\": 1, \"b\": null}").unwrap();
+        assert_eq!(read, HashMap::from([("a".to_owned(), 1)]));
+        assert!(from_json::<HashMap<String, u32>>(b"{\"a\": null, \"b\": \"x\"}").is_err());
     }
 }

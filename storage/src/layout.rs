@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -19,7 +19,8 @@ use crate::decode::{self, ChannelReader};
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
-use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream};
+use crate::image::{BlobStream, ImageSource, Layer, ResolvedImage, VerifiedStream, is_foreign};
+use crate::json::from_json;
 use crate::lock::FileLock;
 use crate::manifest_entry::ManifestEntry;
 use crate::parallel::blocking;
@@ -79,81 +80,80 @@ impl LayoutSource {
     }
 
     /// What the name stands for: a manifest or an index.
-    fn entry(&self) -> Result<Descriptor> {
+    fn entry(&self) -> Result<ManifestEntry> {
         let marker = self.directory.join("oci-layout");
         fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
         let path = self.directory.join("index.json");
         let bytes = fs::read(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
-        let index = parse(&bytes, || path.display().to_string())?;
-        self.choose(&index).or_else(|error| self.listed(&index)?.ok_or(error))
+        let entries = ManifestEntry::of_index(&bytes)
+            .map_err(|source| Error::Malformed { what: path.display().to_string(), source })?;
+        self.choose(&entries).or_else(|error| self.listed(&entries)?.ok_or(error))
     }
 
     /// The image in a list of the layout that has the digest which is wanted.
-    fn listed(&self, index: &ImageIndex) -> Result<Option<Descriptor>> {
+    fn listed(&self, entries: &[ManifestEntry]) -> Result<Option<ManifestEntry>> {
         let Some(wanted) = self.reference.as_ref().filter(|reference| reference.starts_with("sha256:"))
         else {
             return Ok(None);
         };
-        for list in index.manifests().iter().filter(|descriptor| is_index(descriptor.media_type())) {
-            let list = self.read_index(list)?;
-            if let Some(found) = list.manifests().iter().find(|d| d.digest().to_string() == *wanted) {
-                return Ok(Some(found.clone()));
+        for list in entries.iter().filter(|entry| is_index(&entry.media_type)) {
+            let listed = self.read_index(list)?;
+            if let Some(found) = listed.into_iter().find(|entry| entry.digest.to_string() == *wanted) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn read_index(&self, descriptor: &Descriptor) -> Result<ImageIndex> {
-        parse(&self.document(descriptor)?, || format!("the index of {}", self.name()))
+    fn read_index(&self, entry: &ManifestEntry) -> Result<Vec<ManifestEntry>> {
+        ManifestEntry::of_index(&self.document(&entry.descriptor())?)
+            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
     }
 
     /// The entries of the index, where the name stands for one.
     fn read_entries(&self) -> Result<Option<Vec<ManifestEntry>>> {
-        let descriptor = self.entry()?;
-        if !is_index(descriptor.media_type()) {
-            return Ok(None);
-        }
-        let entries = ManifestEntry::of_index(&self.document(&descriptor)?);
-        entries
-            .map(Some)
-            .map_err(|source| Error::Malformed { what: format!("the index of {}", self.name()), source })
+        let entry = self.entry()?;
+        if is_index(&entry.media_type) { self.read_index(&entry).map(Some) } else { Ok(None) }
     }
 
     /// Manifest and config of the image for `platform`.
     fn read_image(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let mut descriptor = self.entry()?;
+        let mut entry = self.entry()?;
         let mut nesting = 0;
-        while is_index(descriptor.media_type()) {
+        while is_index(&entry.media_type) {
             nesting += 1;
             if nesting > MAX_NESTING {
                 return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
             }
-            let index = self.read_index(&descriptor)?;
-            descriptor = select_platform(&index, platform, &self.name())?;
+            let entries = self.read_index(&entry)?;
+            entry = ManifestEntry::select(&entries, platform, &self.name())?.clone();
         }
+        let descriptor = entry.descriptor();
         let manifest_bytes = self.document(&descriptor)?;
         let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
         let config_bytes = self.document(manifest.config())?;
         let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
-        Ok(ResolvedImage {
+        let image = ResolvedImage {
             descriptor,
             manifest,
             config,
             manifest_bytes: manifest_bytes.into(),
             config_bytes: config_bytes.into(),
-        })
+        };
+        image.warn_of_platform(platform, &self.name());
+        Ok(image)
     }
 
-    fn choose(&self, index: &ImageIndex) -> Result<Descriptor> {
-        let name_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(REF_NAME).cloned());
+    fn choose(&self, entries: &[ManifestEntry]) -> Result<ManifestEntry> {
+        let name_of = |entry: &ManifestEntry| entry.details.annotations.get(REF_NAME).cloned();
         let names = || {
-            let names: Vec<_> = index.manifests().iter().filter_map(name_of).collect();
+            let names: Vec<_> = entries.iter().filter_map(name_of).collect();
             if names.is_empty() { "it names none".to_owned() } else { format!("it has {}", names.join(", ")) }
         };
-        match (&self.reference, index.manifests().as_slice()) {
-            (Some(wanted), manifests) => manifests
+        match (&self.reference, entries) {
+            (Some(wanted), entries) => entries
                 .iter()
-                .find(|d| name_of(d).as_ref() == Some(wanted) || d.digest().to_string() == *wanted)
+                .find(|entry| name_of(entry).as_ref() == Some(wanted) || entry.digest.to_string() == *wanted)
                 .cloned()
                 .ok_or_else(|| {
                     Error::Unusable(format!(
@@ -238,29 +238,8 @@ pub fn is_index(media_type: &MediaType) -> bool {
     }
 }
 
-/// The entry of an index for a platform.
-pub(crate) fn select_platform(index: &ImageIndex, wanted: &Platform, what: &str) -> Result<Descriptor> {
-    let platform_of = |d: &Descriptor| {
-        d.platform().as_ref().map(|p| Platform {
-            os: p.os().to_string(),
-            architecture: p.architecture().to_string(),
-            variant: p.variant().clone(),
-        })
-    };
-    let found =
-        index.manifests().iter().find(|d| platform_of(d).is_some_and(|offered| wanted.accepts(&offered)));
-    found.cloned().ok_or_else(|| {
-        let offered: Vec<_> =
-            index.manifests().iter().filter_map(platform_of).map(|p| p.to_string()).collect();
-        Error::Unusable(format!(
-            "{what} has no image for {wanted}: it has {}; choose with --platform",
-            offered.join(", ")
-        ))
-    })
-}
-
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|source| Error::Malformed { what: what(), source })
+    from_json(bytes).map_err(|source| Error::Malformed { what: what(), source })
 }
 
 fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
@@ -619,7 +598,8 @@ pub(crate) fn check_children(
 ) -> Result<()> {
     if !is_index(manifest.media_type()) {
         let manifest: ImageManifest = parse(bytes, || "the manifest to write".to_owned())?;
-        let mut blobs = std::iter::once(manifest.config()).chain(manifest.layers());
+        let layers = manifest.layers().iter().filter(|layer| !is_foreign(layer));
+        let mut blobs = std::iter::once(manifest.config()).chain(layers);
         return match blobs.find(|blob| !has(blob)) {
             None => Ok(()),
             Some(blob) => Err(Error::Unusable(format!(
@@ -628,12 +608,13 @@ pub(crate) fn check_children(
             ))),
         };
     }
-    let index: ImageIndex = parse(bytes, || "the index to write".to_owned())?;
-    match index.manifests().iter().find(|child| !has(child)) {
+    let children = ManifestEntry::of_index(bytes)
+        .map_err(|source| Error::Malformed { what: "the index to write".to_owned(), source })?;
+    match children.iter().find(|child| !has(&child.descriptor())) {
         None => Ok(()),
         Some(child) => Err(Error::Unusable(format!(
             "the image {} of the list is not in {place}: send the images too, with --all",
-            child.digest()
+            child.digest
         ))),
     }
 }

@@ -64,10 +64,12 @@ pub use encode::{Compression, ManifestFormat};
 pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Special};
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::Hasher;
-pub use image::{BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream};
+pub use image::{
+    BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream, is_foreign,
+};
 pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use indexing::IndexedSource;
-pub use json::canonical_json;
+pub use json::{canonical_json, from_json};
 pub use layer::{Segment, VirtualLayer};
 pub use layout::{LayoutSink, LayoutSource, is_index};
 pub use local::{Against, LocalFile, LocalKind, LocalTree};

@@ -17,6 +17,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
+use crate::json::from_json;
 use crate::layer::{Segment, VirtualLayer};
 use crate::source::{Fence, FileState, SourceFile};
 use crate::whole::write_whole;
@@ -94,7 +95,7 @@ impl MemoStore {
                 return None;
             }
         };
-        match serde_json::from_slice::<Memo>(&bytes) {
+        match from_json::<Memo>(&bytes) {
             Ok(memo) if memo.version == VERSION => {
                 let plausible = memo.layer.is_stored_as(compression)
                     && (compression != Compression::None || memo.layer.descriptor.size() == layer.len());

@@ -53,29 +53,86 @@ impl Platform {
         format!("{os}/{architecture}{variant}").parse()
     }
 
-    /// Whether an image for `offered` runs here: the same system and processor, and the same variant where this
-    /// platform asks for one.
+    /// Whether an image for `offered` is one for this platform: the same system and processor, and a variant that runs
+    /// where this platform's does. See [`rank`](Self::rank).
     #[must_use]
     pub fn accepts(&self, offered: &Self) -> bool {
-        let (wanted, offered) = (self.clone().normalised(), offered.clone().normalised());
-        wanted.os == offered.os
-            && wanted.architecture == offered.architecture
-            && (wanted.variant.is_none() || wanted.variant == offered.variant)
+        self.rank(offered).is_some()
+            && self.clone().normalised().architecture == offered.clone().normalised().architecture
     }
 
-    /// One spelling for each platform: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`
+    /// How well an image for `offered` serves this platform, 0 being best; `None` where it does not run there. These are
+    /// the rules of `Only` in containerd's platforms package: `amd64/v3` takes v3, v2, plain amd64 and then 386, `amd64`
+    /// plain amd64 and 386, `arm/v7` v7, v6 and v5; `arm64` v8 and then 32-bit arm.
+    #[must_use]
+    pub fn rank(&self, offered: &Self) -> Option<usize> {
+        let offered = offered.clone().normalised();
+        self.clone().normalised().compatible().iter().position(|platform| *platform == offered)
+    }
+
+    /// What runs here, the best first. To be called on a normalised platform.
+    fn compatible(&self) -> Vec<Self> {
+        let of = |architecture: &str, variant: Option<String>| {
+            let (os, architecture) = (self.os.clone(), architecture.to_owned());
+            Self { os, architecture, variant }.normalised()
+        };
+        let version = |text: &str| text.strip_prefix('v').and_then(|version| version.parse::<u8>().ok());
+        let downwards = |first: u8, last: u8| (last..=first).rev().map(|version| Some(format!("v{version}")));
+        let mut all = vec![self.clone()];
+        match self.architecture.as_str() {
+            "amd64" => {
+                if let Some(variant @ 2..) = self.variant.as_deref().and_then(version) {
+                    all.extend(downwards(variant - 1, 1).map(|variant| of("amd64", variant)));
+                }
+                all.push(of("386", None));
+            }
+            "arm" => {
+                if let Some(variant @ 6..) = self.variant.as_deref().and_then(version) {
+                    all.extend(downwards(variant - 1, 5).map(|variant| of("arm", variant)));
+                }
+            }
+            "arm64" => {
+                let variant = self.variant.as_deref().unwrap_or("v8");
+                let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
+                let lower = |major: u8, minor: u8| {
+                    (0..=minor).rev().map(move |minor| of("arm64", Some(format!("v{major}.{minor}"))))
+                };
+                // Armv9.N has all that Armv8.(N+5) has; 8.9 is the last of them.
+                match (version(major), minor.parse::<u8>()) {
+                    (Some(8), Ok(minor)) => all.extend(lower(8, minor)),
+                    (Some(9), Ok(minor)) => {
+                        all.extend(lower(9, minor).chain(lower(8, minor.saturating_add(5).min(9))));
+                    }
+                    _ => {}
+                }
+                all.extend(downwards(8, 5).map(|variant| of("arm", variant)));
+            }
+            _ => {}
+        }
+        all
+    }
+
+    /// One spelling for each platform: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`, `armhf` is `arm/v7`
     /// (containerd's platforms package, which docker and buildah share).
     #[must_use]
     pub fn normalised(mut self) -> Self {
         self.os = self.os.to_ascii_lowercase();
-        self.architecture = go_architecture(&self.architecture.to_ascii_lowercase());
-        self.variant = self.variant.filter(|v| !v.is_empty());
-        match (self.architecture.as_str(), self.variant.as_deref()) {
-            ("arm64", Some("v8" | "8")) | ("amd64", Some("v1")) => self.variant = None,
-            ("arm", None) => self.variant = Some("v7".to_owned()),
-            ("arm", Some("5" | "6" | "7" | "8")) => self.variant = self.variant.map(|v| format!("v{v}")),
-            _ => {}
+        if self.os == "macos" {
+            "darwin".clone_into(&mut self.os);
         }
+        let named = self.architecture.to_ascii_lowercase();
+        self.architecture = go_architecture(&named);
+        let variant = self.variant.map(|variant| variant.to_ascii_lowercase());
+        let variant = variant.filter(|variant| !variant.is_empty());
+        self.variant = match (self.architecture.as_str(), variant.as_deref()) {
+            ("386", _) | ("amd64", Some("v1")) | ("arm64", Some("8" | "v8" | "v8.0")) => None,
+            ("arm64", Some("9" | "9.0" | "v9.0")) => Some("v9".to_owned()),
+            ("arm", _) if named == "armhf" => Some("v7".to_owned()),
+            ("arm", _) if named == "armel" => Some("v6".to_owned()),
+            ("arm", None) => Some("v7".to_owned()),
+            ("arm", Some(version @ ("5" | "6" | "7" | "8"))) => Some(format!("v{version}")),
+            _ => variant,
+        };
         self
     }
 }
@@ -85,6 +142,7 @@ fn go_architecture(name: &str) -> String {
         "x86_64" | "x86-64" => "amd64",
         "aarch64" => "arm64",
         "x86" | "i386" => "386",
+        "armhf" | "armel" => "arm",
         "powerpc64" => "ppc64le",
         other => other,
     }
@@ -129,6 +187,12 @@ mod tests {
             ("linux/aarch64", "linux/arm64"),
             ("linux/arm64/v8", "linux/arm64"),
             ("linux/arm", "linux/arm/v7"),
+            ("linux/ARM64/V8.0", "linux/arm64"),
+            ("linux/arm64/9", "linux/arm64/v9"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel/v9", "linux/arm/v6"),
+            ("linux/i386/v1", "linux/386"),
+            ("macos/amd64/v1", "darwin/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), plain);
         }
@@ -138,6 +202,57 @@ mod tests {
     fn a_platform_needs_two_or_three_parts() {
         for text in ["", "linux", "linux/", "a/b/c/d", "linux/amd 64"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    /// The order in which containerd's `platforms.Only` sorts.
+    #[test]
+    fn what_runs_on_a_platform_is_ranked_as_containerd_does() {
+        for (wanted, ranked) in [
+            ("linux/amd64", &["amd64", "386"][..]),
+            ("linux/amd64/v3", &["amd64/v3", "amd64/v2", "amd64", "386"]),
+            ("linux/arm", &["arm/v7", "arm/v6", "arm/v5"]),
+            ("linux/arm/v6", &["arm/v6", "arm/v5"]),
+            ("linux/arm64", &["arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
+            (
+                "linux/arm64/v8.2",
+                &["arm64/v8.2", "arm64/v8.1", "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"],
+            ),
+            (
+                "linux/arm64/v9",
+                &[
+                    "arm64/v9",
+                    "arm64/v8.5",
+                    "arm64/v8.4",
+                    "arm64/v8.3",
+                    "arm64/v8.2",
+                    "arm64/v8.1",
+                    "arm64",
+                    "arm/v8",
+                    "arm/v7",
+                    "arm/v6",
+                    "arm/v5",
+                ],
+            ),
+            ("linux/s390x", &["s390x"]),
+        ] {
+            let wanted: Platform = wanted.parse().unwrap();
+            let mut all: Vec<String> = wanted.compatible().iter().map(ToString::to_string).collect();
+            // Its own name stands twice where its variant has one.
+            all.dedup();
+            let expected: Vec<_> = ranked.iter().map(|platform| format!("linux/{platform}")).collect();
+            assert_eq!(all, expected, "{wanted}");
+        }
+        let amd64: Platform = "linux/amd64".parse().unwrap();
+        for (offered, rank, accepted) in [
+            ("linux/amd64", Some(0), true),
+            ("linux/amd64/v1", Some(0), true),
+            ("linux/386", Some(1), false),
+            ("linux/amd64/v3", None, false),
+            ("windows/amd64", None, false),
+        ] {
+            let offered: Platform = offered.parse().unwrap();
+            assert_eq!((amd64.rank(&offered), amd64.accepts(&offered)), (rank, accepted), "{offered}");
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Outcome {
     Present,
     /// Written to a layout or archive on disk, as asked.
     Written,
+    /// Neither sent nor written: its licence forbids that, and the manifest says from which URLs it is to be had.
+    Foreign,
     /// Hashed and remembered only; there is no destination yet.
     Digested,
     /// Read again from the registry, and what its digest says.
@@ -36,6 +38,7 @@ impl fmt::Display for Outcome {
             Self::Mounted { from } => write!(f, "mounted from {from}"),
             Self::Present => f.write_str("already there"),
             Self::Written => f.write_str("written"),
+            Self::Foreign => f.write_str("left at its URLs"),
             Self::Digested => f.write_str("digested"),
             Self::Verified => f.write_str("verified"),
         }

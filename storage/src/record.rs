@@ -23,6 +23,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::image::Layer;
+use crate::json::from_json;
 use crate::layer::VirtualLayer;
 use crate::lock::FileLock;
 use crate::whole::{write_whole, write_whole_by};
@@ -110,7 +111,7 @@ impl ImageRecord {
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, what: &str, bytes: &[u8]) -> Result<T> {
-        serde_json::from_slice(bytes).map_err(|source| Error::Malformed {
+        from_json(bytes).map_err(|source| Error::Malformed {
             what: format!("the {what} of {}", self.manifest.digest()),
             source,
         })
@@ -400,9 +401,7 @@ impl Lines {
 
 fn read_name(path: &Path) -> Result<Option<Name>> {
     match fs::read(path) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(path, &error.to_string()))
-        }
+        Ok(bytes) => from_json(&bytes).map(Some).map_err(|error| damaged(path, &error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Load { path: path.to_owned(), source }),
     }

@@ -121,6 +121,11 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether an image may come here without its [foreign](crate::is_foreign) layers.
+    fn leaves_foreign(&self) -> bool {
+        true
+    }
+
     /// What would happen to a blob here; `None` for one whose digest is not known before it is read. The destination is
     /// asked, and nothing is written to it.
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;

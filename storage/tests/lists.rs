@@ -61,9 +61,9 @@ fn an_image_is_on_a_list_once_and_a_new_one_takes_its_platforms_place() {
         .unwrap();
     assert_eq!(names(&changed), [of("a"), of("new")]);
     assert_eq!(store.image_list(&list.id).unwrap().unwrap(), changed);
-    let chosen = changed.select(&"linux/arm64".parse().unwrap()).unwrap();
+    let chosen = changed.select(&"linux/arm64".parse().unwrap(), "x").unwrap();
     assert_eq!(chosen.manifest.digest, of("new"));
-    assert!(changed.select(&"linux/s390x".parse().unwrap()).is_none());
+    assert!(changed.select(&"linux/s390x".parse().unwrap(), "x").is_err());
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod left_out;
 mod local_images;
 mod manifests;
 mod network;
+mod odd_bases;
 mod openshift;
 mod outputs;
 mod places;

@@ -29,6 +29,10 @@ pub(crate) fn rows() -> Vec<Row> {
         .args(&["--platform", "linux/arm64"]),
         row("from-index-for-none", "FROM --platform=linux/s390x [REGISTRY]/index:1\nCOPY a.txt /a\n")
             .fails("s390x", "s390x"),
+        row("from-index-with-variants", "FROM [REGISTRY]/variants:1\nCOPY a.txt /a\n").args(&["--platform", "linux/amd64"]),
+        row("null-in-the-base", "FROM [REGISTRY]/nulls:1\nCOPY a.txt /a\n"),
+        row("null-in-the-base-in-docker", "FROM [REGISTRY]/nulls:1\nCOPY a.txt /a\n").docker(),
+        row("null-in-a-stage", "FROM [REGISTRY]/nulls:1 AS one\nFROM one\nLABEL a=1\n"),
         row("docker-base", "FROM [REGISTRY]/docker:1\nCOPY a.txt /a\n").docker(),
         row("docker-base-and-commands", "FROM [REGISTRY]/docker:1\nCMD own\nHEALTHCHECK NONE\n").docker(),
         row("docker-base-in-oci", "FROM [REGISTRY]/docker:1\nCOPY a.txt /a\n"),

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::archives::gnu_tar;
 use crate::context::Context;
 use crate::deviations::{DEVIATIONS, Deviation, How};
 use crate::seen::Seen;
-use crate::support::base::{Base, LayerBuilder, push_index};
+use crate::support::base::{Base, LayerBuilder, alter_layout, push_index, push_layout};
 use crate::support::image::Image;
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Run, Sandbox};
@@ -96,8 +96,9 @@ pub(crate) struct Oracle {
     registry: OnceLock<Bases>,
 }
 
-/// A registry with images to build upon: `base`, `index` of two architectures, `special` with a FIFO and a device,
-/// `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and `triggers` with ONBUILD.
+/// A registry with images to build upon: `base`, `index` of two architectures, `variants` of one, `nulls`, `special` with a FIFO
+/// and a device, `sparse` with files that have holes, `lacking` without its WORKDIR, and in Docker's format `docker`, and
+/// `triggers` with ONBUILD.
 struct Bases {
     registry: Registry,
     /// Of `base`.
@@ -307,6 +308,21 @@ impl Bases {
         let digest = registry.tag("base", "1").unwrap();
         let images = ["amd64", "arm64"].map(|name| Base::new().for_architecture(name));
         push_index(&images, &registry.name("index:1"));
+        let images =
+            [Base::new().for_architecture("amd64").for_variant("v3"), Base::new().for_architecture("amd64")];
+        push_index(&images, &registry.name("variants:1"));
+        let layout = tempfile::tempdir().unwrap();
+        base().write_layout(layout.path());
+        alter_layout(layout.path(), |config, manifest| {
+            (config["created"], config["author"]) = (Value::Null, Value::Null);
+            config["history"][0]["empty_layer"] = Value::Null;
+            manifest["annotations"] = Value::Null;
+            config["config"] = json!({
+                "Cmd": null, "Entrypoint": null, "Env": ["PATH=/bin"], "ExposedPorts": {"80/tcp": null},
+                "Labels": {"a": null, "b": "c"}, "User": null, "Volumes": {"/x": null}, "WorkingDir": null,
+            });
+        });
+        push_layout(layout.path(), &registry.name("nulls:1"));
         let config = json!({
             "Cmd": ["base-cmd"],
             "Healthcheck": {"Test": ["CMD", "check"], "Retries": 2},

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use crossdock_storage::from_json;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -106,11 +107,13 @@ impl Authfile {
             return Ok(Self::empty(path));
         }
         let value: Value = serde_json::from_slice(text).map_err(|error| fail(&error))?;
-        let Value::Object(fields) = value else {
-            return Err(malformed(path, "not a file of credentials: a JSON object is expected"));
+        let fields = match value {
+            Value::Object(fields) => fields,
+            Value::Null => return Ok(Self::empty(path)),
+            _ => return Err(malformed(path, "not a file of credentials: a JSON object is expected")),
         };
         if ["auths", "credHelpers", "credsStore"].iter().any(|name| fields.contains_key(*name)) {
-            let current: Current = serde_json::from_value(Value::Object(fields)).map_err(|_| {
+            let current: Current = from_json(text).map_err(|_| {
                 malformed(
                     path,
                     "not a file of credentials: auths, credHelpers or credsStore is of a wrong type",
@@ -350,6 +353,26 @@ mod tests {
                 if matches { "u" } else { "-" },
                 "{key} for {registry}"
             );
+        }
+    }
+
+    #[test]
+    fn null_is_absent() {
+        for text in [
+            "null",
+            r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"quay.io":null}}"#,
+        ] {
+            assert_eq!(found(&file(text), "quay.io", "a/b"), "-", "{text}");
+        }
+        let entry = r#"{"auth":null,"username":"u","password":null,"email":null,"identitytoken":null}"#;
+        for text in [
+            format!(
+                r#"{{"auths":{{"quay.io":{entry},"other":null}},"credHelpers":{{"quay.io":null}},"credsStore":null}}"#
+            ),
+            format!(r#"{{"quay.io":{entry},"other":null}}"#),
+        ] {
+            assert_eq!(found(&file(&text), "quay.io", "a/b"), "u", "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossdock_storage::from_json;
 use serde::Deserialize;
 
 use super::Credential;
@@ -67,7 +68,7 @@ impl Helpers {
     pub(crate) fn get(&self, name: &str, server: &str) -> Result<Option<Credential>, Failure> {
         let Some(text) = self.run(name, "get", server.as_bytes())? else { return Ok(None) };
         // Not the error of serde_json: it may cite the secret.
-        let answer: Answer = serde_json::from_slice(&text)
+        let answer: Answer = from_json(&text)
             .map_err(|_| Failure::Failed("its answer is not JSON with Username and Secret".to_owned()))?;
         Ok(match (answer.username.as_str(), answer.secret) {
             (_, secret) if secret.is_empty() => None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use crossdock_storage::from_json;
 use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
@@ -164,7 +165,7 @@ struct ErrorItem {
 
 /// A registry's own words for an error, from the body that the distribution specification describes or from text.
 fn detail(body: &[u8], veil: &Veil) -> String {
-    let text = match serde_json::from_slice::<ErrorBody>(body) {
+    let text = match from_json::<ErrorBody>(body) {
         Ok(body) => body.errors.iter().map(ErrorItem::text).collect::<Vec<_>>().join("; "),
         Err(_) => {
             let text = String::from_utf8_lossy(body);
@@ -201,6 +202,8 @@ mod tests {
     fn an_error_is_in_the_registrys_words() {
         let body = br#"{"errors":[{"code":"DENIED","message":"requested access is denied","detail":"quota"},{"code":"X"}]}"#;
         assert_eq!(detail(body, &Veil::default()), " DENIED: requested access is denied (quota); X: ");
+        let body = br#"{"errors":[{"code":null,"message":"no","detail":null},null]}"#;
+        assert_eq!(detail(body, &Veil::default()), " : no");
         assert_eq!(detail(b"plain\nwords\n", &Veil::default()), " plain words");
         assert_eq!(detail(b"<html>...", &Veil::default()), "");
         assert_eq!(detail(b"", &Veil::default()), "");

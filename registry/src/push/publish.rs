@@ -2,7 +2,7 @@
 //! after that, for OpenShift's registry shows a manifest by its digest only once a tag names it or its index.
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Digest, ImageIndex, ImageManifest, is_index};
+use crossdock_storage::{Descriptor, Digest, ImageManifest, ManifestEntry, from_json, is_foreign, is_index};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
@@ -81,9 +81,9 @@ impl RegistrySink {
     fn remember(&self, bytes: &Bytes) {
         let options = &self.host().shared().options;
         if let Some(known) = KnownBlobs::new(options, self.host().registry())
-            && let Ok(manifest) = serde_json::from_slice::<ImageManifest>(bytes)
+            && let Ok(manifest) = from_json::<ImageManifest>(bytes)
         {
-            let layers = manifest.layers().iter().map(Descriptor::digest);
+            let layers = manifest.layers().iter().filter(|layer| !is_foreign(layer)).map(Descriptor::digest);
             known.remember(&self.repository.access.repository, layers);
         }
     }
@@ -91,24 +91,23 @@ impl RegistrySink {
     /// An index may name only images that are there: those that this push did not put are asked for. Gives those that it
     /// did, which can be asked for when the index has its tag.
     async fn check_children(&self, bytes: &Bytes) -> Result<Vec<Digest>> {
-        let index: ImageIndex = serde_json::from_slice(bytes)
+        let children = ManifestEntry::of_index(bytes)
             .map_err(|source| Error::Malformed { what: "the index to push".to_owned(), source })?;
         let access = &self.repository.access;
         let mut put = Vec::new();
-        for child in index.manifests() {
-            if lock(&self.manifests).contains(child.digest()) {
-                put.push(child.digest().clone());
+        for ManifestEntry { digest: child, .. } in children {
+            if lock(&self.manifests).contains(&child) {
+                put.push(child);
                 continue;
             }
-            let image = format!("{}/{}@{}", self.host().registry(), access.repository, child.digest());
-            match fetch(self.host(), access, child.digest().as_ref(), &image).await {
+            let image = format!("{}/{}@{}", self.host().registry(), access.repository, child);
+            match fetch(self.host(), access, child.as_ref(), &image).await {
                 Ok(_) => {}
                 Err(Error::NotFound { .. }) => {
                     return Err(Error::Destination {
                         destination: format!("{}/{}", self.host().registry(), access.repository),
                         reason: format!(
-                            "the image {} of the list is not there: send the images too, with --all",
-                            child.digest()
+                            "the image {child} of the list is not there: send the images too, with --all"
                         ),
                     });
                 }
@@ -128,9 +127,10 @@ impl RegistrySink {
     }
 
     async fn ask_again(&self, bytes: &Bytes) -> Result<()> {
-        let manifest: ImageManifest = serde_json::from_slice(bytes)
+        let manifest: ImageManifest = from_json(bytes)
             .map_err(|source| Error::Malformed { what: "the manifest to push".to_owned(), source })?;
-        for blob in manifest.layers().iter().chain([manifest.config()]) {
+        let layers = manifest.layers().iter().filter(|layer| !is_foreign(layer));
+        for blob in layers.chain([manifest.config()]) {
             if !self.repository.has(blob.digest(), blob.size()).await? {
                 return Err(Error::Answer {
                     what: format!(
@@ -174,7 +174,7 @@ impl RegistrySink {
                 },
                 Err(error) => error,
             };
-            attempts.failed(error).await?;
+            attempts.failed(about_urls(error, bytes)).await?;
             // The answer may have got lost and not the manifest. By its digest it can always be put once more.
             if !selector.contains(':')
                 && let Ok(fetched) = fetch(self.host(), access, selector, image).await
@@ -183,5 +183,22 @@ impl RegistrySink {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Says of a manifest that was refused what may be the reason, where it has layers with URLs: Distribution calls them unknown
+/// blobs, or an error of its own, where its configuration does not allow the URLs.
+fn about_urls(error: Error, manifest: &[u8]) -> Error {
+    match error {
+        Error::Status { what, status, mut detail, transient, retry_after }
+            if from_json::<ImageManifest>(manifest).is_ok_and(|m| m.layers().iter().any(is_foreign)) =>
+        {
+            detail.push_str(
+                "; the image has layers that stay at their URLs: the registry must allow these, as Distribution does by \
+                 validation.manifests.urls.allow of its configuration",
+            );
+            Error::Status { what, status, detail, transient, retry_after }
+        }
+        error => error,
     }
 }

@@ -1,11 +1,13 @@
 //! The documents of an image: indexes, manifests and configs, each against its digest and against the others.
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Digest, ImageConfig, ImageManifest, MediaType, Platform};
+use crossdock_storage::{
+    Descriptor, Digest, ImageConfig, ImageManifest, ManifestEntry, MediaType, Platform, from_json, is_foreign,
+};
 
 use super::{Mismatch, Verified, VerifiedBlob, VerifiedManifest, Verifier, Wanted};
 use crate::error::{Error, Result};
-use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config, select};
+use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config};
 
 impl Verifier {
     /// The manifests that the name leads to.
@@ -18,7 +20,7 @@ impl Verifier {
         let mut found = Vec::new();
         let mut seen = Vec::new();
         // Selector, what the index says of it, and how deep it lies.
-        let mut next: Vec<(String, Option<Descriptor>, usize)> = vec![(selector.to_owned(), None, 0)];
+        let mut next: Vec<(String, Option<ManifestEntry>, usize)> = vec![(selector.to_owned(), None, 0)];
         while let Some((selector, entry, depth)) = next.pop() {
             let fetched = match (fetch(&self.host, &self.access, &selector, &self.image).await, &entry) {
                 (Ok(fetched), _) => fetched,
@@ -34,17 +36,17 @@ impl Verifier {
                 }
                 (Err(Error::NotFound { .. }), Some(entry)) => {
                     let problem = "the index names this manifest, and it is not there";
-                    report.mismatches.push(Mismatch::new(entry.digest(), problem));
+                    report.mismatches.push(Mismatch::new(&entry.digest, problem));
                     continue;
                 }
                 (Err(error), _) => return Err(error),
             };
             match &entry {
                 None => report.digest = fetched.digest.clone(),
-                Some(entry) if entry.size() != fetched.bytes.len() as u64 => {
+                Some(entry) if entry.size != fetched.bytes.len() as u64 => {
                     report.mismatches.push(Mismatch::new(
-                        entry.digest(),
-                        format!("it has {} bytes, and the index says {}", fetched.bytes.len(), entry.size()),
+                        &entry.digest,
+                        format!("it has {} bytes, and the index says {}", fetched.bytes.len(), entry.size),
                     ));
                 }
                 Some(_) => {}
@@ -56,7 +58,7 @@ impl Verifier {
             match fetched.parse(&self.image)? {
                 Document::Manifest(manifest, _) => {
                     let of = entry.and_then(|entry| {
-                        entry.platform().as_ref().map(|p| format!("{}/{}", p.os(), p.architecture()))
+                        entry.details.platform.map(|p| format!("{}/{}", p.os, p.architecture))
                     });
                     found.push((fetched.digest, *manifest, of));
                 }
@@ -66,12 +68,14 @@ impl Verifier {
                         reason: format!("its indexes are nested deeper than {MAX_DEPTH} levels"),
                     });
                 }
-                Document::Index(index) => {
+                Document::Index(entries) => {
                     let entries = match platform {
-                        Some(platform) => vec![select(&index, platform, &self.image)?.clone()],
-                        None => index.manifests().clone(),
+                        Some(platform) => {
+                            vec![ManifestEntry::select(&entries, platform, &self.image)?.clone()]
+                        }
+                        None => entries,
                     };
-                    let below = |entry: Descriptor| (entry.digest().to_string(), Some(entry), depth + 1);
+                    let below = |entry: ManifestEntry| (entry.digest.to_string(), Some(entry), depth + 1);
                     next.extend(entries.into_iter().rev().map(below));
                 }
             }
@@ -111,6 +115,15 @@ impl Verifier {
             }
             let layers = manifest.layers();
             for (at, layer) in layers.iter().enumerate() {
+                if is_foreign(layer) {
+                    let (digest, urls) = (layer.digest(), layer.urls().as_deref().unwrap_or_default());
+                    let note =
+                        format!("the layer {digest} is not looked at: it is kept at {}", urls.join(", "));
+                    if !report.notes.contains(&note) {
+                        report.notes.push(note);
+                    }
+                    continue;
+                }
                 add(&mut wanted, layer, format!("layer {} of {}", at + 1, layers.len()), true);
             }
             report.manifests.push(VerifiedManifest {
@@ -137,7 +150,7 @@ fn check_config(
     platform: &mut Option<String>,
     report: &mut Verified,
 ) -> Result<()> {
-    let parsed: ImageConfig = serde_json::from_slice(bytes).map_err(|source| Error::Malformed {
+    let parsed: ImageConfig = from_json(bytes).map_err(|source| Error::Malformed {
         what: format!("the config {} of {}", config.digest(), report.image),
         source,
     })?;
@@ -166,7 +179,7 @@ fn check_config(
 /// Whether a layer is stored as it is.
 pub(super) fn is_plain(layer: &Descriptor) -> bool {
     match layer.media_type() {
-        MediaType::ImageLayer => true,
+        MediaType::ImageLayer | MediaType::ImageLayerNonDistributable => true,
         other => other.to_string() == "application/vnd.docker.image.rootfs.diff.tar",
     }
 }

@@ -95,7 +95,9 @@ impl Doorkeeper {
                 let Some((_, password)) = text.split_once(':') else {
                     return Some(Fault::Answer { status: 401, headers: Vec::new(), body: String::new() });
                 };
-                let body = format!(r#"{{"access_token":"t-{password}","expires_in":{expires_in}}}"#);
+                let body = format!(
+                    r#"{{"token":null,"access_token":"t-{password}","expires_in":{expires_in},"issued_at":null}}"#
+                );
                 return Some(Fault::Answer { status: 200, headers: Vec::new(), body });
             }
             let token = authorization.strip_prefix("Bearer t-").unwrap_or_default();

@@ -12,6 +12,7 @@ use super::{RecordStore, damaged, read_name};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
+use crate::json::from_json;
 use crate::manifest_entry::ManifestEntry;
 use crate::platform::Platform;
 use crate::whole::write_whole;
@@ -69,11 +70,16 @@ impl ImageList {
         self.entries.iter_mut().find(|entry| entry.manifest.digest == *digest)
     }
 
-    /// The image for a platform.
-    #[must_use]
-    pub fn select(&self, wanted: &Platform) -> Option<&ListEntry> {
-        let chosen = ManifestEntry::select(self.entries.iter().map(|entry| &entry.manifest), wanted)?;
-        self.entries.iter().find(|entry| entry.manifest.digest == chosen.digest)
+    /// The image for a platform; `image` names the list.
+    ///
+    /// # Errors
+    /// As [`ManifestEntry::select`].
+    pub fn select(&self, wanted: &Platform, image: &str) -> Result<&ListEntry> {
+        let manifests = self.entries.iter().map(|entry| &entry.manifest);
+        let chosen = ManifestEntry::select(manifests, wanted, image)?;
+        // It is one of them.
+        let entry = self.entries.iter().find(|entry| entry.manifest.digest == chosen.digest);
+        entry.ok_or_else(|| Error::Unusable(format!("the list {image} has no image {}", chosen.digest)))
     }
 }
 
@@ -167,8 +173,7 @@ pub(super) fn read(path: &Path) -> Result<Option<ImageList>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::Load { path: path.to_owned(), source }),
     };
-    let list: ImageList =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
+    let list: ImageList = from_json(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
     if list.version != VERSION {
         return Err(damaged(path, &format!("it is of version {}, and {VERSION} is known", list.version)));
     }

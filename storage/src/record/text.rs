@@ -21,6 +21,7 @@ use crate::entry_list::EntryList;
 use crate::hash::Hasher;
 use crate::image::Layer;
 use crate::index::text::{bytes_text, optional_text, path_text};
+use crate::json::from_json;
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
 use crate::source::{Fence, SourceDirectory, SourceFile};
@@ -290,7 +291,7 @@ fn source_file(file: &FileText) -> SourceFile {
 /// Reads the first line; checks that the documents are those of its digests.
 pub(super) fn image(lines: &mut Lines) -> Result<ImageRecord, String> {
     let text = lines.next().map_err(|error| error.to_string())?.ok_or("it is empty")?;
-    let line: ImageLine = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let line: ImageLine = from_json(text.as_bytes()).map_err(|error| error.to_string())?;
     if !(1..=VERSION).contains(&line.version) {
         return Err(format!("it is of version {}, and versions up to {VERSION} are known", line.version));
     }
@@ -314,7 +315,7 @@ pub(super) fn image(lines: &mut Lines) -> Result<ImageRecord, String> {
 pub(super) fn layers(mut lines: Lines) -> Result<Vec<RecordedLayer>, String> {
     let mut layers = Vec::new();
     while let Some(text) = lines.next().map_err(|error| error.to_string())? {
-        let line: LayerLine = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let line: LayerLine = from_json(text.as_bytes()).map_err(|error| error.to_string())?;
         let origin = match line.origin {
             OriginText::Image(name) => RecordedOrigin::Image(name),
             OriginText::Files { compression, files, streams, segments } => {

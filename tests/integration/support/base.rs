@@ -17,6 +17,7 @@ pub(crate) struct Base {
     /// Tar archives, from the bottom up.
     layers: Vec<Vec<u8>>,
     architecture: String,
+    variant: Option<String>,
     variables: Vec<String>,
     /// What the config says beside its variables.
     config: Value,
@@ -46,6 +47,7 @@ impl Base {
         Self {
             layers: vec![system.finish(), program.finish()],
             architecture: architecture().to_owned(),
+            variant: None,
             variables: vec!["PATH=/usr/bin".to_owned()],
             config: json!({"Labels": {"from": "base"}}),
         }
@@ -56,6 +58,7 @@ impl Base {
         Self {
             layers: vec![layer.finish()],
             architecture: architecture().to_owned(),
+            variant: None,
             variables: variables.iter().map(|&line| line.to_owned()).collect(),
             config,
         }
@@ -74,6 +77,14 @@ impl Base {
         architecture.clone_into(&mut self.architecture);
         self.variables.push(format!("MADE_FOR={architecture}"));
         self.with_file("etc/arch", architecture.as_bytes())
+    }
+
+    /// For a variant of its architecture, which shows in a variable.
+    #[must_use]
+    pub(crate) fn for_variant(mut self, variant: &str) -> Self {
+        self.variables.push(format!("MADE_FOR_VARIANT={variant}"));
+        self.variant = Some(variant.to_owned());
+        self
     }
 
     /// With one more layer of one file.
@@ -140,13 +151,17 @@ impl Base {
             (1..=layers.len()).map(|n| json!({"created_by": format!("base {n}")})).collect();
         let mut inner = self.config.clone();
         inner["Env"] = json!(self.variables);
-        let config = json!({
+        let mut config = json!({
             "architecture": self.architecture,
             "os": "linux",
             "config": inner,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": history,
         });
+        let mut platform = json!({"architecture": self.architecture, "os": "linux"});
+        if let Some(variant) = &self.variant {
+            (config["variant"], platform["variant"]) = (json!(variant), json!(variant));
+        }
         let config = config.to_string();
         let config = write_blob(directory, "application/vnd.oci.image.config.v1+json", config.as_bytes());
         let media_type = "application/vnd.oci.image.manifest.v1+json";
@@ -154,7 +169,7 @@ impl Base {
             json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers})
                 .to_string();
         let mut entry = write_blob(directory, media_type, manifest.as_bytes());
-        entry["platform"] = json!({"architecture": self.architecture, "os": "linux"});
+        entry["platform"] = platform;
         entry
     }
 }
@@ -162,14 +177,43 @@ impl Base {
 /// Pushes an index with these images.
 pub(crate) fn push_index(images: &[Base], name: &str) {
     let directory = tempfile::tempdir().unwrap();
-    let entries: Vec<_> = images.iter().map(|image| image.write_blobs(directory.path())).collect();
-    let media_type = "application/vnd.oci.image.index.v1+json";
-    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).to_string();
-    let mut entry = write_blob(directory.path(), media_type, index.as_bytes());
-    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
-    write_index(directory.path(), &[entry]);
+    write_index_layout(directory.path(), images);
     let from = format!("oci:{}:latest", directory.path().display());
     skopeo_copy(&["--all"], &from, &format!("docker://{name}"));
+}
+
+/// Writes an OCI layout with an index of these images, called `latest`.
+pub(crate) fn write_index_layout(directory: &Path, images: &[Base]) {
+    let entries: Vec<_> = images.iter().map(|image| image.write_blobs(directory)).collect();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).to_string();
+    let mut entry = write_blob(directory, media_type, index.as_bytes());
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+    write_index(directory, &[entry]);
+}
+
+/// Writes the image of a layout anew, with another config and manifest; its layers stay.
+pub(crate) fn alter_layout(directory: &Path, alter: impl FnOnce(&mut Value, &mut Value)) {
+    let read = |descriptor: &Value| -> Value {
+        let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        serde_json::from_slice(&fs::read(directory.join("blobs/sha256").join(digest)).unwrap()).unwrap()
+    };
+    let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
+    let mut entry = index["manifests"][0].clone();
+    let mut manifest = read(&entry);
+    let mut config = read(&manifest["config"]);
+    alter(&mut config, &mut manifest);
+    let config_type = manifest["config"]["mediaType"].as_str().unwrap().to_owned();
+    manifest["config"] = write_blob(directory, &config_type, config.to_string().as_bytes());
+    let written =
+        write_blob(directory, entry["mediaType"].as_str().unwrap(), manifest.to_string().as_bytes());
+    (entry["digest"], entry["size"]) = (written["digest"].clone(), written["size"].clone());
+    write_index(directory, &[entry]);
+}
+
+/// Pushes the image called `latest` of a layout, its documents as they are.
+pub(crate) fn push_layout(directory: &Path, name: &str) {
+    skopeo_copy(&[], &format!("oci:{}:latest", directory.display()), &format!("docker://{name}"));
 }
 
 fn write_blob(directory: &Path, media_type: &str, bytes: &[u8]) -> Value {

@@ -37,6 +37,13 @@ impl Registry {
         Self { inner: DockerRegistry::start_with(&Setup { extra, ..Setup::default() }), files }
     }
 
+    /// Starts one that takes manifests whose layers have URLs, which Distribution does not unless it is told so.
+    pub(crate) fn that_takes_urls() -> Self {
+        let extra = "validation:\n  manifests:\n    urls:\n      allow:\n        - .*\n".to_owned();
+        let setup = Setup { extra, ..Setup::default() };
+        Self { inner: DockerRegistry::start_with(&setup), files: tempfile::tempdir().unwrap() }
+    }
+
     /// Starts one with a certificate for 127.0.0.1 that nobody has heard of.
     pub(crate) fn with_tls() -> Self {
         let files = tempfile::tempdir().unwrap();
