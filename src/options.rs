@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::{BuildContext, OwnPaths};
+use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
@@ -42,7 +42,7 @@ pub(crate) struct BuildOptions {
     pub(crate) unset_env: Vec<String>,
     pub(crate) unset_labels: Vec<String>,
     pub(crate) inherit_labels: bool,
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) annotations: AnnotationOptions,
     /// At least one.
     pub(crate) platforms: Vec<Platform>,
     /// Instead of those: whatever the bases are there for.
@@ -57,6 +57,10 @@ pub(crate) struct BuildOptions {
     pub(crate) pull: PullPolicy,
     pub(crate) target: Option<String>,
     pub(crate) timestamp: Option<u64>,
+    pub(crate) source_date_epoch: Option<u64>,
+    /// Whether no file is to have a later time than that.
+    pub(crate) rewrite_timestamp: bool,
+    pub(crate) keep_mtime: bool,
     pub(crate) format: ManifestFormat,
     pub(crate) ignorefile: Option<PathBuf>,
     pub(crate) squash: bool,
@@ -187,11 +191,7 @@ impl BuildOptions {
             unset_env: overrides.unset_env.clone(),
             unset_labels: overrides.unset_labels.clone(),
             inherit_labels: overrides.inherit_labels,
-            annotations: args
-                .annotations
-                .iter()
-                .map(|text| key_value(text, "--annotation"))
-                .collect::<Result<_>>()?,
+            annotations: annotations(args)?,
             platforms,
             all_platforms: args.all_platforms,
             manifest,
@@ -201,6 +201,9 @@ impl BuildOptions {
             pull: overrides.pull(),
             target: args.target.clone(),
             timestamp: args.timestamp,
+            source_date_epoch: args.source_date_epoch,
+            rewrite_timestamp: args.rewrite_timestamp,
+            keep_mtime: args.keep_mtime,
             format,
             ignorefile: args.ignorefile.clone(),
             squash: args.squash,
@@ -232,6 +235,17 @@ impl BuildOptions {
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
+}
+
+/// What is said of annotations.
+fn annotations(args: &BuildArgs) -> Result<AnnotationOptions> {
+    let set = args.annotations.iter().map(|text| key_value(text, "--annotation"));
+    Ok(AnnotationOptions {
+        set: set.collect::<Result<_>>()?,
+        unset: args.overrides.unset_annotations.clone(),
+        inherit: args.overrides.inherit_annotations,
+        created: args.overrides.created_annotation,
+    })
 }
 
 /// The platforms that were named, each once; this machine's where there are none.

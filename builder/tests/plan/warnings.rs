@@ -71,3 +71,57 @@ fn files_that_no_pod_may_read_are_told_with_the_mode_that_mends_it() {
     let image = setup.plan("FROM scratch AS one\nCOPY m /m\nFROM one\nUSER 7");
     assert!(setup.warnings(&image).starts_with("Containerfile:2:8: USER 7 cannot read what COPY adds"));
 }
+
+#[test]
+fn sources_that_land_on_one_path_are_told_by_their_names() {
+    let setup = Setup::new()
+        .file("m/config.json", "{}", 0o644)
+        .file("m/inference/config.json", "{}", 0o644)
+        .file("m/inference/model.py", "", 0o644)
+        .file("m/tool", "", 0o644)
+        .file("n/tool/x", "", 0o644)
+        .file("same/config.json", "{}", 0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, text) in [("config.json", "1"), ("config.json", "2"), ("other", "")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    std::fs::write(setup.context().join("x.tar"), &archive).unwrap();
+    std::fs::write(setup.context().join("y.tar"), &archive).unwrap();
+    let warnings = |instructions: &str| setup.warnings(&setup.plan(&format!("FROM scratch\n{instructions}")));
+    let told = [
+        "COPY m/* /models/",
+        "COPY m/inference m /models/",
+        "COPY m/config.json same/config.json /models/",
+        "ADD same x.tar /models/",
+        "ADD x.tar y.tar m /models/",
+        "COPY m n /models/",
+        "COPY --parents m/./config.json same/./config.json /models/",
+        "COPY m /first/\nCOPY --from=0 /first/config.json /first/inference /models/",
+        "COPY m /first/\nCOPY same /second/\nFROM scratch\nCOPY --from=0 /first /second /models/",
+    ]
+    .map(&warnings)
+    .join("\n");
+    assert_snapshot!(told, @"");
+    // Two instructions mean it, one file is no loss, and an archive may have a path twice.
+    for meant in [
+        "COPY m /models/\nCOPY same /models/",
+        "COPY m/config.json m/* /models/m/\nCOPY m/c* m/config.json /models/n/",
+        "ADD x.tar /models/",
+        "COPY --parents m/config.json same/config.json /models/",
+    ] {
+        assert_eq!(warnings(meant).lines().filter(|line| line.contains("one path")).count(), usize::from(meant.contains("m/*")), "{meant}");
+    }
+    let many: Vec<String> = (0..14).map(|n| format!("many/{n}/f{n} many/x/f{n}")).collect();
+    let mut setup = setup;
+    for n in 0..14 {
+        setup = setup.file(&format!("many/{n}/f{n}"), "", 0o644).file(&format!("many/x/f{n}"), "x", 0o644);
+    }
+    let told = setup.warnings(&setup.plan(&format!("FROM scratch\nCOPY {} /d/", many.join(" "))));
+    assert_eq!(told.matches(" and not ").count(), 10, "{told}");
+    assert!(told.contains("and so it is with 4 more"), "{told}");
+}
+
