@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    Cancel, Detail, Digest, Entry, EntryKind, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage, blocking,
+    Cancel, Detail, Digest, Entry, EntryKind, HistoryEntry, ImageConfig, ImageSource, Platform,
+    ResolvedImage, blocking,
 };
 
 use crate::check::{Checked, CopyFrom, ImageKey, Place, StageBase, Triggers, check_stages};

@@ -158,9 +158,19 @@ fn walk<'a, R: Read>(
         let whole = sparse.is_none() && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
         let pieces = sparse.map(|sparse| sparse.pieces.into_boxed_slice()).filter(|_| all_told);
-        let found =
-            IndexEntry {
-            path, kind, mode, uid, gid, offset, pieces, digest: None, mtime, xattrs, content: None };
+        let found = IndexEntry {
+            path,
+            kind,
+            mode,
+            uid,
+            gid,
+            offset,
+            pieces,
+            digest: None,
+            mtime,
+            xattrs,
+            content: None,
+        };
         each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.

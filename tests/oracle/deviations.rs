@@ -321,6 +321,21 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         SPARSE,
     ),
+    builds(
+        "add-archive-that-leads-to-nothing",
+        &[
+            "/d/etc/x: 0640 5:6 file \"x\"",
+            "/d/etc: 0755 0:0 directory",
+            "/d/l: 0777 5:6 link to /etc",
+            "/d: 0755 0:0 directory",
+        ],
+        "the archive may bring the directory later; what is missing is made, as for any destination",
+    ),
+    builds(
+        "add-archive-of-a-hard-link-to-a-link-to-nothing",
+        &["/d/h: 0777 5:6 link to no", "/d/s: 0777 5:6 link to no", "/d: 0755 0:0 directory"],
+        "a name of a symlink is that symlink, as tar has it",
+    ),
     differs(
         "flag-arch",
         &[r#"Labels: {"a":"amd64"} -> {"a":"arm64"}"#],

@@ -54,7 +54,15 @@ impl Seen {
         add(&mut facts, "mediaType", &image.manifest["mediaType"]);
         let mut annotations = image.manifest["annotations"].clone();
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.retain(|name, _| !name.starts_with("org.opencontainers.image.base."));
+            // 1.28 takes a stage for the base, has no time there, and names a layout as no one could find it.
+            annotations.retain(|name, value| {
+                let name = name.strip_prefix("org.opencontainers.image.").unwrap_or_default();
+                let of_layout = name == "base.name"
+                    && value
+                        .as_str()
+                        .is_some_and(|value| value.is_empty() || value.starts_with("localhost/"));
+                !of_layout && !matches!(name, "base.digest" | "created")
+            });
         }
         add(&mut facts, "annotations", &annotations);
         for (path, node) in image.files.iter().filter(|(path, _)| !path.is_empty() && *path != ".") {

@@ -214,10 +214,17 @@ impl<'t> Writer<'t> {
     /// Puts what an archive has at `below` under `directory`, with the owner and mode it has there. Directories that the
     /// archive does not name are made. `directory` is the archive's root: the links on the way lead nowhere else, whoever
     /// made them, as buildah has it, which changes its root to there.
-    pub(super) fn unpack(&mut self, directory: &LayerPath, below: &LayerPath, node: Node) -> Result<(), Problem> {
+    pub(super) fn unpack(
+        &mut self,
+        directory: &LayerPath,
+        below: &LayerPath,
+        node: Node,
+    ) -> Result<(), Problem> {
         if below.is_root() && !node.is_directory() {
-            return Err(Problem::new(format!("the archive has no directory, but a file, for {directory} itself"))
-                .with_help("pack the file under its name"));
+            return Err(Problem::new(format!(
+                "the archive has no directory, but a file, for {directory} itself"
+            ))
+            .with_help("pack the file under its name"));
         }
         let (parent, name) = split(below.as_bytes());
         let key = join(directory.as_bytes(), parent);

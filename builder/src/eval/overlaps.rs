@@ -106,7 +106,9 @@ impl Stage<'_> {
         let tree = &self.built.tree;
         let mut named: Vec<Vec<String>> = vec![Vec::new(); paths.len()];
         let mut note = |path: Option<LayerPath>, name: &dyn Fn() -> String| {
-            let Some(at) = path.and_then(|path| paths.iter().position(|known| *known == path)) else { return };
+            let Some(at) = path.and_then(|path| paths.iter().position(|known| *known == path)) else {
+                return;
+            };
             let name = name();
             if named[at].last() != Some(&name) {
                 named[at].push(name);

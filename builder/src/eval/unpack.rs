@@ -74,15 +74,14 @@ pub(super) fn unpack(
                 Some(content) => NodeKind::File(content.into()),
                 None => return refused("a file with attributes that cannot be read"),
             },
-            IndexKind::HardLink(target) => {
-                match writer.link(directory, target, entry) {
-                    Some(kind) => kind,
-                    None => {
-                        let what = format!("a hard link to {target}, which is no file that ADD or COPY brought there");
-                        return refused(&what);
-                    }
+            IndexKind::HardLink(target) => match writer.link(directory, target, entry) {
+                Some(kind) => kind,
+                None => {
+                    let what =
+                        format!("a hard link to {target}, which is no file that ADD or COPY brought there");
+                    return refused(&what);
                 }
-            }
+            },
             IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => {
                 return refused("named by what stands behind .wh., which in a layer takes it away");

@@ -100,12 +100,20 @@ fn sources_that_land_on_one_path_are_told_by_their_names() {
         "ADD x.tar y.tar m /models/",
         "COPY m n /models/",
         "COPY --parents m/./config.json same/./config.json /models/",
-        "COPY m /first/\nCOPY --from=0 /first/config.json /first/inference /models/",
         "COPY m /first/\nCOPY same /second/\nFROM scratch\nCOPY --from=0 /first /second /models/",
     ]
     .map(&warnings)
     .join("\n");
-    assert_snapshot!(told, @"");
+    assert_snapshot!(told, @r##"
+Containerfile:2:10: several sources of COPY have one path, and the last wins: /models/config.json is "m/inference/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:20: several sources of COPY have one path, and the last wins: /models/config.json is "m/config.json" and not "m/inference/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:37: several sources of COPY have one path, and the last wins: /models/config.json is "same/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:16: several sources of ADD have one path, and the last wins: /models/config.json is "config.json" in "x.tar" and not "same/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:19: several sources of ADD have one path, and the last wins: /models/config.json is "m/config.json" and not "config.json" in "y.tar", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:10: several sources of COPY have one path, and the last wins: /models/tool is "n/tool" and not "m/tool", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:51: several sources of COPY have one path, and the last wins: /models/config.json is "same/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:5:30: several sources of COPY have one path, and the last wins: /models/config.json is "second/config.json" and not "first/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+"##);
     // Two instructions mean it, one file is no loss, and an archive may have a path twice.
     for meant in [
         "COPY m /models/\nCOPY same /models/",
@@ -113,7 +121,11 @@ fn sources_that_land_on_one_path_are_told_by_their_names() {
         "ADD x.tar /models/",
         "COPY --parents m/config.json same/config.json /models/",
     ] {
-        assert_eq!(warnings(meant).lines().filter(|line| line.contains("one path")).count(), usize::from(meant.contains("m/*")), "{meant}");
+        assert_eq!(
+            warnings(meant).lines().filter(|line| line.contains("one path")).count(),
+            usize::from(meant.contains("m/*")),
+            "{meant}"
+        );
     }
     let many: Vec<String> = (0..14).map(|n| format!("many/{n}/f{n} many/x/f{n}")).collect();
     let mut setup = setup;
@@ -124,4 +136,3 @@ fn sources_that_land_on_one_path_are_told_by_their_names() {
     assert_eq!(told.matches(" and not ").count(), 10, "{told}");
     assert!(told.contains("and so it is with 4 more"), "{told}");
 }
-
