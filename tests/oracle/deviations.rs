@@ -324,16 +324,16 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     builds(
         "add-archive-that-leads-to-nothing",
         &[
-            "/d/etc/x: 0640 5:6 file \"x\"",
-            "/d/etc: 0755 0:0 directory",
-            "/d/l: 0777 5:6 link to /etc",
             "/d: 0755 0:0 directory",
+            "/d/etc: 0755 0:0 directory",
+            r#"/d/etc/x: 0640 5:6 file "x""#,
+            "/d/l: 0777 5:6 link to /etc",
         ],
         "the archive may bring the directory later; what is missing is made, as for any destination",
     ),
     builds(
         "add-archive-of-a-hard-link-to-a-link-to-nothing",
-        &["/d/h: 0777 5:6 link to no", "/d/s: 0777 5:6 link to no", "/d: 0755 0:0 directory"],
+        &["/d: 0755 0:0 directory", "/d/h: 0777 5:6 link to no", "/d/s: 0777 5:6 link to no"],
         "a name of a symlink is that symlink, as tar has it",
     ),
     differs(
