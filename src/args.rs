@@ -262,30 +262,21 @@ pub(crate) struct BuildArgs {
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
     /// Files in layers have the time 0 unless this or --keep-mtime is given; `created` is the real time
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) timestamp: Option<u64>,
 
-    /// Set the times at which the image and its layers were created to this, and none of a file: the same input then
-    /// gives the same digest too
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    /// Set the times of the image and its history to this, and not those of the files in layers: instead of --timestamp
+    #[arg(long, value_name = "SECONDS")]
     pub(crate) source_date_epoch: Option<u64>,
 
-    /// Give no file in a new layer a later time than --source-date-epoch
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_parser = parse_bool,
-        action = clap::ArgAction::Set
-    )]
+    /// Files in layers have the time of --source-date-epoch too
+    #[arg(long)]
     pub(crate) rewrite_timestamp: bool,
 
     /// Let files, directories and links keep their modification times, in whole seconds, as .pyc files and Last-Modified
-    /// need them. A model that was downloaded again is another layer then
-    #[arg(long, conflicts_with = "timestamp")]
+    /// need them: with --rewrite-timestamp none later than --source-date-epoch. A model that was downloaded again is
+    /// another layer then
+    #[arg(long)]
     pub(crate) keep_mtime: bool,
 
     /// Media types of the manifest: oci or docker [default: $BUILDAH_FORMAT, else oci]

@@ -330,7 +330,7 @@ pub(crate) async fn plan_images(
     }
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
-        mtime: options.timestamp.unwrap_or(0),
+        mtime: options.time_of_files(),
         keep_mtime: options.keep_mtime,
         latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
         compression: options.compression,
@@ -423,7 +423,7 @@ fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
 }
 
 fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
-    let now = match options.source_date_epoch.or(options.timestamp) {
+    let now = match options.timestamp.or(options.source_date_epoch) {
         Some(seconds) => i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
         None => Some(Timestamp::now()),
     };

@@ -24,7 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use self::flags::{Flag, Kind, Treatment};
 use self::scope::{Meant, Scope};
 use self::words::Word;
-use crate::args::{Cli, Command};
+use crate::args::{BuildArgs, Cli, Command};
 use crate::exit::{self, UsageError};
 use crate::{settings, version};
 
@@ -138,6 +138,9 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.called = called;
     cli.root_typed = matches.value_source("root") == Some(ValueSource::CommandLine);
+    if let (Command::Build(build), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+        one_time(build, matches)?;
+    }
     if called == CalledAs::Buildah {
         match &mut cli.command {
             Command::Push(push) => push.send.report_on_stderr = true,
@@ -154,6 +157,37 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
         }
     }
     Ok((cli, line.ignored))
+}
+
+/// Of `--timestamp` and `--source-date-epoch` the one that is typed holds: the other may come from the environment or the file of
+/// settings. What is not typed is no time of files that keep theirs.
+fn one_time(build: &mut BuildArgs, matches: &clap::ArgMatches) -> Result<()> {
+    let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (build.timestamp, build.source_date_epoch) {
+        (Some(_), Some(_)) if typed("timestamp") && typed("source_date_epoch") => {
+            return Err(UsageError(anyhow!(
+                "--timestamp and --source-date-epoch: give one of them; --timestamp is the time of files too"
+            ))
+            .into());
+        }
+        (Some(_), Some(_)) if typed("source_date_epoch") => build.timestamp = None,
+        (Some(_), Some(_)) => build.source_date_epoch = None,
+        _ => {}
+    }
+    match build.timestamp {
+        Some(_) if build.keep_mtime && typed("timestamp") && typed("keep_mtime") => {
+            return Err(UsageError(anyhow!(
+                "--keep-mtime and --timestamp, which is the time of files too: give one of them, or --source-date-epoch"
+            ))
+            .into());
+        }
+        Some(_) if build.keep_mtime && typed("timestamp") => build.keep_mtime = false,
+        Some(seconds) if build.keep_mtime => {
+            (build.timestamp, build.source_date_epoch) = (None, Some(seconds));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Our own command line under buildah's name: its version, its exit codes, and examples that can be typed as they are.

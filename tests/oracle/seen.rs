@@ -48,15 +48,14 @@ impl Seen {
             add(&mut facts, name, &image.config[name]);
         }
         let history = image.config["history"].as_array();
-        if !image.layers.is_empty() && history.is_none_or(Vec::is_empty) {
-            facts.insert("history".to_owned(), "none".to_owned());
-        }
+        facts.insert("history".to_owned(), format!("{} entries", history.map_or(0, Vec::len)));
         add(&mut facts, "mediaType", &image.manifest["mediaType"]);
         let mut annotations = image.manifest["annotations"].clone();
         if let Some(annotations) = annotations.as_object_mut() {
             // 1.28 takes a stage for the base, has no time there, and names a layout as no one could find it.
             annotations.retain(|name, value| {
-                let of_layout = value.as_str().is_some_and(|value| value.is_empty() || value.starts_with("localhost/"));
+                let of_layout =
+                    value.as_str().is_some_and(|value| value.is_empty() || value.starts_with("localhost/"));
                 let name = name.strip_prefix("org.opencontainers.image.").unwrap_or_default();
                 !matches!((name, of_layout), ("base.name", true) | ("base.digest" | "created", _))
             });
@@ -93,7 +92,7 @@ impl Seen {
 
     /// The facts without those that every image has.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let common = ["Env", "architecture", "os", "mediaType"];
+        let common = ["Env", "architecture", "history", "os", "mediaType"];
         self.0
             .iter()
             .filter(|(name, _)| !common.contains(&name.as_str()))
