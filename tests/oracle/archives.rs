@@ -153,6 +153,8 @@ pub(crate) fn rows() -> Vec<Row> {
                 context.bytes("x.tar", &made(&[("s", EntryType::Symlink, "no"), ("h", EntryType::Link, "s")]))
             },
         ),
+        row("add-archive-of-a-hard-link-into-the-base", "FROM oci:base:latest\nADD x.tar /\n")
+            .with(|context| context.bytes("x.tar", &made(&[("h", EntryType::Link, "etc/conf.link")]))),
         row("add-archive-over-directories", "FROM oci:base:latest\nADD x.tar /\n").with(|context| {
             context.bytes(
                 "x.tar",

@@ -359,6 +359,11 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         SPARSE,
     ),
+    refused(
+        "add-archive-of-a-hard-link-into-the-base",
+        "/h in the archive is a hard link to /etc/conf.link, which is no file that ADD or COPY brought",
+        "the bytes of a base's files stay where they are",
+    ),
     builds(
         "add-archive-that-leads-to-nothing",
         &[

@@ -195,7 +195,9 @@ impl<'t> Writer<'t> {
         let followed = self.tree.lookup_below(directory, target, true).ok();
         if let Some(Lookup { path, state: State::Found(there) }) = followed {
             let kind = match &there.kind {
-                NodeKind::File(FileNode::InBase) | NodeKind::Directory(_) | NodeKind::Symlink(_) => None,
+                // A copy of the symlink might lead elsewhere.
+                NodeKind::File(FileNode::InBase) => return None,
+                NodeKind::Directory(_) | NodeKind::Symlink(_) => None,
                 NodeKind::File(file) => Some(NodeKind::File(file.clone())),
                 NodeKind::Special(special) => Some(NodeKind::Special(Arc::clone(special))),
             };
