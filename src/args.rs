@@ -273,7 +273,7 @@ pub(crate) struct BuildArgs {
     pub(crate) target: Option<String>,
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
-    /// Files in layers have the time 0 unless this is given; `created` is the real time
+    /// Files in layers have the time 0 unless this or --keep-mtime is given; `created` is the real time
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) timestamp: Option<u64>,
 
@@ -284,6 +284,12 @@ pub(crate) struct BuildArgs {
     /// Files in layers have the time of --source-date-epoch too
     #[arg(long)]
     pub(crate) rewrite_timestamp: bool,
+
+    /// Let files, directories and links keep their modification times, in whole seconds, as .pyc files and Last-Modified
+    /// need them: with --rewrite-timestamp none later than --source-date-epoch. A model that was downloaded again is
+    /// another layer then
+    #[arg(long)]
+    pub(crate) keep_mtime: bool,
 
     /// Media types of the manifest: oci or docker [default: $BUILDAH_FORMAT, else oci]
     #[arg(long, value_name = "FORMAT")]

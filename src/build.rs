@@ -355,6 +355,8 @@ pub(crate) async fn plan_images(
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
         mtime: options.time_of_files(),
+        keep_mtime: options.keep_mtime,
+        latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
         compression: options.compression,
         format: options.format,
         annotations: options.annotations.clone(),

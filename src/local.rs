@@ -230,7 +230,7 @@ impl LocalImages {
     /// What a name stands for, as a base: the image, or the one of the list that is for `platform`.
     pub(crate) fn base(&self, text: &str, platform: &Platform, registry: &Registry) -> Result<LocalBase> {
         if let Some(image) = self.find_named(text)? {
-            let source = self.source(&image, text.to_owned(), registry)?;
+            let source = self.named_source(&image, text, image.manifest.digest(), registry)?;
             return match source.other_platform(platform)? {
                 None => Ok(LocalBase::Source(Arc::new(source))),
                 Some(is) => {
@@ -247,7 +247,9 @@ impl LocalImages {
         };
         Ok(LocalBase::Source(match &entry.place {
             ListedPlace::Image(name) => locate(name, registry)?,
-            ListedPlace::Record => Arc::new(self.source(&self.member(entry)?, text.to_owned(), registry)?),
+            ListedPlace::Record => {
+                Arc::new(self.named_source(&self.member(entry)?, text, &list.id, registry)?)
+            }
         }))
     }
 
@@ -295,19 +297,26 @@ impl LocalImages {
         })
     }
 
-    /// An image to build upon.
+    /// An image to build upon, which `text` stands for, or the list of it that is remembered as `key`.
     ///
     /// # Errors
     /// As [`sealed`](Self::sealed).
-    pub(crate) fn source(
+    fn named_source(
         &self,
         image: &ImageRecord,
-        name: String,
+        text: &str,
+        key: &Digest,
         registry: &Registry,
     ) -> Result<RecordSource> {
         let layers = self.located(image, registry)?.into_iter();
         let origins = layers.map(|layer| (layer.layer.descriptor, layer.origin)).collect();
-        Ok(RecordSource { name, record: image.clone(), origins })
+        // Beginnings of IDs are no names.
+        let with_digest = || candidates(text).into_iter().find(|reference| reference.digest().is_some());
+        let in_full = match self.name_of(text, key)? {
+            Some(name) => Some(name),
+            None => with_digest().map(|reference| reference.name_in_full()),
+        };
+        Ok(RecordSource { name: text.to_owned(), in_full, record: image.clone(), origins })
     }
 
     /// The layers of an image, its files looked at again.
@@ -428,6 +437,8 @@ pub(crate) fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSou
 pub(crate) struct RecordSource {
     /// As the user names it.
     name: String,
+    /// Its name, where it was meant by it.
+    in_full: Option<String>,
     record: ImageRecord,
     origins: Vec<(Descriptor, LayerOrigin)>,
 }
@@ -444,6 +455,10 @@ impl RecordSource {
 impl ImageSource for RecordSource {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn image_name(&self) -> Option<String> {
+        self.in_full.clone()
     }
 
     fn locator(&self) -> String {

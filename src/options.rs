@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::{BuildContext, OwnPaths};
+use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
@@ -48,7 +48,7 @@ pub(crate) struct BuildOptions {
     pub(crate) unset_env: Vec<String>,
     pub(crate) unset_labels: Vec<String>,
     pub(crate) inherit_labels: bool,
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) annotations: AnnotationOptions,
     /// At least one.
     pub(crate) platforms: Vec<Platform>,
     /// Instead of those: whatever the bases are there for.
@@ -68,6 +68,8 @@ pub(crate) struct BuildOptions {
     pub(crate) source_date_epoch: Option<u64>,
     /// Whether that is the time of files too.
     pub(crate) rewrite_timestamp: bool,
+    /// Whether files keep their own.
+    pub(crate) keep_mtime: bool,
     pub(crate) format: ManifestFormat,
     pub(crate) ignorefile: Option<PathBuf>,
     pub(crate) squash: bool,
@@ -198,11 +200,7 @@ impl BuildOptions {
             unset_env: overrides.unset_env.clone(),
             unset_labels: overrides.unset_labels.clone(),
             inherit_labels: overrides.inherit_labels,
-            annotations: args
-                .annotations
-                .iter()
-                .map(|text| key_value(text, "--annotation"))
-                .collect::<Result<_>>()?,
+            annotations: annotations(args)?,
             platforms,
             all_platforms: args.all_platforms,
             manifest,
@@ -214,6 +212,7 @@ impl BuildOptions {
             timestamp: args.timestamp,
             source_date_epoch,
             rewrite_timestamp: args.rewrite_timestamp,
+            keep_mtime: args.keep_mtime,
             format,
             ignorefile: args.ignorefile.clone(),
             squash: args.squash,
@@ -251,6 +250,17 @@ impl BuildOptions {
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
+}
+
+/// What is said of annotations.
+fn annotations(args: &BuildArgs) -> Result<AnnotationOptions> {
+    let set = args.annotations.iter().map(|text| key_value(text, "--annotation"));
+    Ok(AnnotationOptions {
+        set: set.collect::<Result<_>>()?,
+        unset: args.overrides.unset_annotations.clone(),
+        inherit: args.overrides.inherit_annotations,
+        created: args.overrides.created_annotation,
+    })
 }
 
 /// `--source-date-epoch`, or a build argument of that name where no other time is given; and the other way round the

@@ -76,6 +76,36 @@ pub(crate) struct Overrides {
     )]
     pub(crate) inherit_labels: bool,
 
+    /// Take over the annotations of the base's manifest, and name the base in that of the image
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        value_parser = parse_bool,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) inherit_annotations: bool,
+
+    /// Write the time of the build into the manifest as well, as org.opencontainers.image.created
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        value_parser = parse_bool,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) created_annotation: bool,
+
+    /// Annotation that the image's manifest is not to have; may be given several times, or with commas
+    #[arg(long = "unsetannotation", value_name = "KEY", value_delimiter = ',')]
+    pub(crate) unset_annotations: Vec<String>,
+
     /// Leave the history out of the image's config, that of the base too
     #[arg(long)]
     pub(crate) omit_history: bool,

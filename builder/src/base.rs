@@ -235,6 +235,7 @@ fn apply(tree: &mut FileTree, index: LayerIndex, contents: &Contents, cancel: &C
                 mode: entry.mode,
                 uid: entry.uid,
                 gid: entry.gid,
+                mtime: entry.mtime,
                 xattrs: std::mem::take(&mut entry.xattrs),
             },
         );
@@ -290,6 +291,7 @@ mod tests {
                 mode: 0o1777,
                 uid: 5,
                 gid: 6,
+                mtime: 0,
                 offset: None,
                 pieces: None,
                 digest: None,

@@ -176,6 +176,14 @@ impl Context {
         }
     }
 
+    /// The path of a source file as the Containerfile names it: from the root of a directory that is the context.
+    pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        match &self.kind {
+            Kind::Directory(directory) => path.strip_prefix(&directory.root).unwrap_or(path),
+            Kind::Archive(_) => path,
+        }
+    }
+
     /// Whether what was found lies in an archive and looks as if it were one itself.
     pub(crate) fn is_nested_archive(&self, found: &Found) -> bool {
         match &self.kind {

@@ -1,12 +1,11 @@
 //! From the plan to layers: each instruction's entries are split, encoded as tar, and given their lines of history.
 
-use std::collections::BTreeMap;
-
 use crossdock_storage::{
     Compression, Entry, EntryKind, Error, FileContent, HistoryEntry, LayerPath, MAX_LAYERS, ManifestFormat,
     Result, encode_entries, shard,
 };
 
+use crate::annotations::AnnotationOptions;
 use crate::assemble::Assembly;
 use crate::base::base_title;
 use crate::lanes::{AssemblyLayer, LayerContent};
@@ -17,14 +16,19 @@ use crate::plan::{PlannedBase, PlannedImage, PlannedLayer, PlannedStep};
 pub struct LayerOptions {
     /// Files of this many bytes or more get a layer of their own; `None` for one layer an instruction.
     pub layer_file_size: Option<u64>,
-    /// Modification time of every entry, in seconds since the epoch.
+    /// Modification time of every entry, or with `keep_mtime` of those that have none of their own, in seconds since the
+    /// epoch.
     pub mtime: u64,
+    /// Whether files, directories and links keep their own.
+    pub keep_mtime: bool,
+    /// No entry has a later one.
+    pub latest_mtime: Option<u64>,
     /// How the layers are stored.
     pub compression: Compression,
     /// The family of media types.
     pub format: ManifestFormat,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// What is said of the manifest's annotations.
+    pub annotations: AnnotationOptions,
     /// Whether the config has no history, not even the base's.
     pub omit_history: bool,
 }
@@ -52,7 +56,9 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     // Each instruction has one layer for sure; what is beyond goes to those that come first.
     let mut spare = room;
     let mut shards_of = Vec::with_capacity(plan.layers.len());
-    for PlannedLayer { title, entries, .. } in plan.layers {
+    let mtime = options.mtime.min(options.latest_mtime.unwrap_or(u64::MAX));
+    for PlannedLayer { title, mut entries, .. } in plan.layers {
+        entries.iter_mut().for_each(|entry| entry.mtime = options.own_mtime(entry));
         let shards = match options.layer_file_size {
             Some(size) => shard(entries, size, spare + 1),
             None => vec![entries],
@@ -61,7 +67,7 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         shards_of.push(shards.len());
         for entries in shards {
             let title = title_of(&title, &entries, options.layer_file_size);
-            let layer = encode_entries(entries, options.mtime)?;
+            let layer = encode_entries(entries, mtime)?;
             let content = LayerContent::Files { layer, compression: options.compression, known: None };
             layers.push(AssemblyLayer { title, from_base: false, content });
         }
@@ -72,7 +78,17 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     for step in plan.steps.iter().filter(|_| !options.omit_history) {
         config.history.extend(history(step, &shards_of));
     }
-    Ok(Assembly { layers, config, annotations: options.annotations.clone(), format: options.format })
+    let annotations =
+        options.annotations.annotations(plan.base.as_ref(), config.created.as_deref(), options.format);
+    Ok(Assembly { layers, config, annotations, format: options.format })
+}
+
+impl LayerOptions {
+    /// The time that an entry has of its own; 0 for none.
+    fn own_mtime(&self, entry: &Entry) -> u32 {
+        let latest = self.latest_mtime.map_or(u32::MAX, |latest| u32::try_from(latest).unwrap_or(u32::MAX));
+        if self.keep_mtime { entry.mtime.min(latest) } else { 0 }
+    }
 }
 
 /// Makes a base's history fit its layers: a config has one line for each layer and marks the others as without one

@@ -7,6 +7,7 @@
 
 pub mod containerfile;
 
+mod annotations;
 mod assemble;
 mod base;
 mod check;
@@ -28,6 +29,7 @@ mod stage_files;
 mod stage_names;
 mod tree;
 
+pub use annotations::AnnotationOptions;
 pub use assemble::{
     Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
     send_index, send_index_alone,

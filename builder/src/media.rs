@@ -10,6 +10,8 @@ use crossdock_storage::{
 };
 use serde_json::json;
 
+use crate::annotations::{BASE_DIGEST, BASE_NAME, CREATED};
+
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -62,10 +64,15 @@ pub(crate) fn annotations_of<'a>(
     if format == ManifestFormat::Oci || annotations.is_empty() {
         return Cow::Borrowed(annotations);
     }
-    let names = annotations.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    tracing::warn!(
-        "the docker format has no annotations: {what} goes without {names}; --format oci keeps them"
-    );
+    // Of those that every image has nobody is told.
+    let asked = annotations.keys().map(String::as_str);
+    let names: Vec<_> = asked.filter(|name| ![BASE_DIGEST, BASE_NAME, CREATED].contains(name)).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        tracing::warn!(
+            "the docker format has no annotations: {what} goes without {names}; --format oci keeps them"
+        );
+    }
     Cow::Owned(BTreeMap::new())
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Item<'a> {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Modification time in seconds since the epoch; 0 for none.
+    pub(crate) mtime: u32,
     pub(crate) xattrs: Xattrs,
     /// Where it is in another tree.
     pub(crate) leaf: Option<Leaf>,

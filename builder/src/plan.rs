@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    Cancel, Detail, Digest, Entry, HistoryEntry, ImageConfig, ImageSource, Platform, ResolvedImage, blocking,
+    Cancel, Detail, Digest, Entry, EntryKind, HistoryEntry, ImageConfig, ImageSource, Platform,
+    ResolvedImage, blocking,
 };
 
 use crate::check::{Checked, CopyFrom, ImageKey, Place, StageBase, Triggers, check_stages};
@@ -20,7 +21,7 @@ use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, BuiltLayer, Evaluation};
-use crate::tree::{FileTree, draining};
+use crate::tree::{FileTree, OPAQUE, draining};
 
 /// What the command line says about a build.
 #[derive(Debug, Clone)]
@@ -460,7 +461,7 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
         steps.push(nothing_done(options));
     }
     // Here and now: an allocator that has a heap for each thread gives the room of the trees to this one alone.
-    let planned = |BuiltLayer { title, created_by, files }| PlannedLayer {
+    let planned = |BuiltLayer { title, created_by, files, .. }| PlannedLayer {
         title,
         created_by,
         entries: files.into_entries(),
@@ -487,10 +488,26 @@ fn squash(layers: Vec<BuiltLayer>, mut steps: Vec<PlannedStep>) -> (Vec<BuiltLay
     if layers.len() < 2 {
         return (layers, steps);
     }
-    let mut layers = layers.into_iter().map(|layer| layer.files);
-    let mut all = layers.next().unwrap_or_else(FileTree::empty);
+    let mut layers = layers.into_iter();
+    let (mut all, mut hidden) =
+        layers.next().map_or_else(Default::default, |layer| (layer.files, layer.hidden));
     for layer in layers {
-        draining(layer.into_entries()).for_each(|entry| all.apply(entry));
+        let opaque = layer.files.opaque();
+        opaque.iter().for_each(|path| all.clear(path));
+        for entry in draining(layer.files.into_entries()) {
+            if entry.path.file_name() == Some(OPAQUE) {
+                continue;
+            }
+            // A directory comes back where something else had taken its place: no layer says so any more.
+            let comes_back = matches!(entry.kind, EntryKind::Directory)
+                && hidden.contains(&entry.path)
+                && all.get(&entry.path).is_some_and(|there| !there.is_directory());
+            let path = comes_back.then(|| entry.path.clone());
+            all.apply(entry);
+            path.iter().for_each(|path| all.make_opaque(path));
+        }
+        opaque.iter().for_each(|path| all.make_opaque(path));
+        hidden.extend(layer.hidden);
     }
     // The line of the last instruction that made a layer stands for the one there is now.
     let last = steps.iter().rposition(|step| step.layer.is_some());
@@ -502,7 +519,7 @@ fn squash(layers: Vec<BuiltLayer>, mut steps: Vec<PlannedStep>) -> (Vec<BuiltLay
             created_by = step.history.created_by.clone().unwrap_or_default();
         }
     }
-    let layer = BuiltLayer { title: "squashed layers".to_owned(), created_by, files: all };
+    let layer = BuiltLayer { title: "squashed layers".to_owned(), created_by, files: all, hidden };
     (vec![layer], steps)
 }
 

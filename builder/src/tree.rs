@@ -21,6 +21,11 @@ use crossdock_storage::{
     Entry, EntryKind, FileContent, LayerPath, SourceFile, Special, VirtualLayer, Xattrs,
 };
 
+use crate::origin::join;
+
+/// What stands in a directory that hides what lower layers have in it (OCI image-spec, layer.md, "Opaque Whiteout").
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
+
 /// Symbolic links followed in one lookup, as in Linux.
 pub(crate) const MAX_LINKS: usize = 40;
 
@@ -42,6 +47,8 @@ pub struct Node {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Modification time in seconds since the epoch; 0 where it has none of its own.
+    pub mtime: u32,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }
@@ -69,13 +76,16 @@ struct Children {
     leaves: BTreeSet<Leaf>,
     /// No entry says that the directory is there: it was made because something is below it.
     implied: bool,
+    /// What lower layers have in the directory is gone, which an entry says: it took the place of something that had taken
+    /// the place of a directory.
+    opaque: bool,
 }
 
 impl PartialEq for Children {
     fn eq(&self, other: &Self) -> bool {
         // Leaves are told apart by their names alone.
         let same = |(a, b): (&Leaf, &Leaf)| a == b && a.0.node == b.0.node;
-        self.implied == other.implied
+        (self.implied, self.opaque) == (other.implied, other.opaque)
             && self.directories == other.directories
             && self.leaves.len() == other.leaves.len()
             && self.leaves.iter().zip(&other.leaves).all(same)
@@ -139,6 +149,12 @@ pub enum LookupError {
     Loop(LayerPath),
 }
 
+impl Default for FileTree {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl FileTree {
     /// The tree of `scratch`: a root directory with nothing in it.
     #[must_use]
@@ -180,10 +196,29 @@ impl FileTree {
     /// # Errors
     /// A part that is no directory, or a loop of links.
     pub fn lookup(&self, path: &LayerPath, follow_last: bool) -> Result<Lookup<'_>, LookupError> {
+        self.lookup_below(&LayerPath::root(), path, follow_last)
+    }
+
+    /// As [`lookup`](Self::lookup), with `directory` for the root: no link leads out of it, and an absolute one begins there.
+    /// `path` is relative to it; the path that comes out is not.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub fn lookup_below(
+        &self,
+        directory: &LayerPath,
+        path: &LayerPath,
+        follow_last: bool,
+    ) -> Result<Lookup<'_>, LookupError> {
+        let whole = |done: &[Vec<u8>]| layer_path(&join(directory.as_bytes(), &done.join(&b'/')));
+        let Some(root) = self.get(directory) else {
+            let state = if self.unknown { State::Unknown } else { State::Missing };
+            return Ok(Lookup { path: whole(&[path.as_bytes().to_vec()]), state });
+        };
         let mut todo: Vec<Vec<u8>> = parts(path).map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut done: Vec<Vec<u8>> = Vec::new();
-        let mut trail = vec![&self.root];
+        let mut trail = vec![root];
         let mut links = 0;
         while let Some(part) = todo.pop() {
             match part.as_slice() {
@@ -202,7 +237,7 @@ impl FileTree {
                 continue;
             };
             if !here.is_directory() {
-                return Err(LookupError::NotADirectory(joined(&done)));
+                return Err(LookupError::NotADirectory(whole(&done)));
             }
             let Some(node) = here.child(&part) else {
                 done.push(part);
@@ -212,7 +247,7 @@ impl FileTree {
                 NodeKind::Symlink(target) if follow_last || !todo.is_empty() => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(LookupError::Loop(path.clone()));
+                        return Err(LookupError::Loop(whole(&[path.as_bytes().to_vec()])));
                     }
                     if target.starts_with(b"/") {
                         done.clear();
@@ -231,7 +266,7 @@ impl FileTree {
             _ if self.unknown => State::Unknown,
             _ => State::Missing,
         };
-        Ok(Lookup { path: joined(&done), state })
+        Ok(Lookup { path: whole(&done), state })
     }
 
     /// Puts a node at `path`. What stood there goes with all below it, but for a directory that a directory takes
@@ -282,6 +317,24 @@ impl FileTree {
         }
     }
 
+    /// Says that a directory which was put in hides what lower layers have in it.
+    pub(crate) fn make_opaque(&mut self, path: &LayerPath) {
+        if let Some(directory) = self.existing(path) {
+            directory.make_children().opaque = true;
+        }
+    }
+
+    /// The directories that hide what lower layers have in them.
+    pub(crate) fn opaque(&self) -> Vec<LayerPath> {
+        let mut found = Vec::new();
+        self.visit(&mut |path, node| {
+            if node.is_opaque() {
+                found.push(path.clone());
+            }
+        });
+        found
+    }
+
     /// Takes in an entry of a layer. A hard link whose target is not there becomes a file in the base.
     pub fn apply(&mut self, entry: Entry) {
         let kind = match entry.kind {
@@ -294,8 +347,8 @@ impl FileTree {
                 self.get(&target).map_or(NodeKind::File(FileNode::InBase), |node| node.kind.clone())
             }
         };
-        let (mode, uid, gid, xattrs) = (entry.mode, entry.uid, entry.gid, entry.xattrs);
-        self.insert(&entry.path, Node { kind, mode, uid, gid, xattrs });
+        let Entry { path, mode, uid, gid, mtime, xattrs, .. } = entry;
+        self.insert(&path, Node { kind, mode, uid, gid, mtime, xattrs });
     }
 
     /// Whether nothing was put in.
@@ -310,7 +363,7 @@ impl FileTree {
         let mut count = 0;
         while let Some(node) = todo.pop() {
             for (_, child) in node.children() {
-                count += usize::from(child.is_entry());
+                count += usize::from(child.is_entry()) + usize::from(child.is_opaque());
                 if child.is_directory() {
                     todo.push(child);
                 }
@@ -434,7 +487,7 @@ impl Leaf {
             (NodeKind::Special(a), NodeKind::Special(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
-        let rest = |node: &Node| (node.mode, node.uid, node.gid);
+        let rest = |node: &Node| (node.mode, node.uid, node.gid, node.mtime);
         same && **this == *name && rest(own) == rest(node) && own.xattrs == node.xattrs
     }
 }
@@ -474,6 +527,7 @@ impl Node {
             mode,
             uid: 0,
             gid: 0,
+            mtime: 0,
             xattrs: Xattrs::default(),
         }
     }
@@ -526,6 +580,11 @@ impl Node {
             NodeKind::File(file) => *file != FileNode::InBase,
             NodeKind::Symlink(_) | NodeKind::Special(_) => true,
         }
+    }
+
+    /// Whether it is a directory that hides what lower layers have in it.
+    fn is_opaque(&self) -> bool {
+        matches!(&self.kind, NodeKind::Directory(Directory(children)) if children.opaque)
     }
 
     fn implied() -> Self {
@@ -590,12 +649,23 @@ struct Collected {
 
 impl Collected {
     fn directory(&mut self, node: Node, path: &mut Vec<u8>) {
-        let Node { kind, mode, uid, gid, xattrs } = node;
+        let Node { kind, mode, uid, gid, mtime, xattrs } = node;
         let NodeKind::Directory(Directory(children)) = kind else { return };
-        let Children { directories, leaves, implied } = Arc::unwrap_or_clone(children);
+        let Children { directories, leaves, implied, opaque } = Arc::unwrap_or_clone(children);
         if !implied && !path.is_empty() {
             let path = layer_path(path);
-            self.entries.push(Entry { path, kind: EntryKind::Directory, mode, uid, gid, xattrs });
+            self.entries.push(Entry { path, kind: EntryKind::Directory, mode, uid, gid, mtime, xattrs });
+        }
+        if opaque {
+            self.entries.push(Entry {
+                path: layer_path(&join(path, OPAQUE)),
+                kind: EntryKind::File(FileContent::Inline(Bytes::new())),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                mtime: 0,
+                xattrs: Xattrs::default(),
+            });
         }
         let len = path.len();
         let enter = |path: &mut Vec<u8>, name: &[u8]| {
@@ -631,7 +701,7 @@ impl Collected {
         if id != 0 && (shared || Arc::strong_count(&leaf) > 1) {
             self.names.push((id, leaf.node.kind.clone(), path.clone()));
         }
-        let Node { kind, mode, uid, gid, xattrs } = Arc::unwrap_or_clone(leaf).node;
+        let Node { kind, mode, uid, gid, mtime, xattrs } = Arc::unwrap_or_clone(leaf).node;
         let kind = match kind {
             NodeKind::File(file) => match file {
                 FileNode::Source(file) => EntryKind::File(FileContent::Source(file)),
@@ -643,7 +713,7 @@ impl Collected {
             NodeKind::Special(special) => EntryKind::Special(*special),
             NodeKind::Directory(_) => return,
         };
-        self.entries.push(Entry { path, kind, mode, uid, gid, xattrs });
+        self.entries.push(Entry { path, kind, mode, uid, gid, mtime, xattrs });
     }
 }
 
@@ -669,10 +739,6 @@ fn split(path: &LayerPath) -> Option<(&[u8], &[u8])> {
 /// The parts of a path; none for the root.
 pub(crate) fn parts(path: &LayerPath) -> impl Iterator<Item = &[u8]> {
     path.as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty())
-}
-
-fn joined(parts: &[Vec<u8>]) -> LayerPath {
-    layer_path(&parts.join(&b'/'))
 }
 
 /// A path of parts that are clean already.

@@ -203,7 +203,7 @@ fn tree() -> FileTree {
         ("up", link("../../.."), 0o777),
     ] {
         let path = LayerPath::clean(path).expect("a path");
-        tree.apply(Entry { path, kind, mode, uid: 0, gid: 0, xattrs: Xattrs::default() });
+        tree.apply(Entry { path, kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::default() });
     }
     tree
 }

@@ -186,7 +186,10 @@ impl Registry {
         let mut blocked = None;
         for reference in self.shared.options.conf.names(name)? {
             match self.shared.options.conf.places(&reference) {
-                Ok(places) => sources.extend(places.iter().map(|place| self.at(place))),
+                Ok(places) => {
+                    let name = reference.name_in_full();
+                    sources.extend(places.iter().map(|place| (name.clone(), self.at(place))));
+                }
                 Err(error @ Error::Blocked { .. }) => blocked = Some(error),
                 Err(error) => return Err(error),
             }

@@ -19,13 +19,16 @@ pub struct MirroredSource {
     name: String,
     /// At least one.
     sources: Vec<RegistrySource>,
+    /// For each of them, the name in full that it is a place of.
+    names: Vec<String>,
     /// Where it was found.
     found: OnceLock<usize>,
 }
 
 impl MirroredSource {
-    pub(crate) const fn new(name: String, sources: Vec<RegistrySource>) -> Self {
-        Self { name, sources, found: OnceLock::new() }
+    pub(crate) fn new(name: String, places: Vec<(String, RegistrySource)>) -> Self {
+        let (names, sources) = places.into_iter().unzip();
+        Self { name, sources, names, found: OnceLock::new() }
     }
 
     /// The places, in the order they are tried.
@@ -79,6 +82,11 @@ impl ImageSource for MirroredSource {
             Some(source) if self.found.get().is_some() || self.sources.len() == 1 => source.name(),
             _ => self.name.clone(),
         }
+    }
+
+    fn image_name(&self) -> Option<String> {
+        // A mirror is where its bytes are from, and no name of it.
+        self.found.get().map_or(self.names.last(), |at| self.names.get(*at)).cloned()
     }
 
     fn repository(&self) -> Option<RepositoryName> {

@@ -311,7 +311,6 @@ fn grant(found: &Found, project: &str) -> (&'static str, String) {
 async fn granted(repository: &Repository) -> Option<String> {
     #[derive(Deserialize)]
     struct Claims {
-        #[serde(default)]
         access: Vec<Access>,
     }
     #[derive(Deserialize)]

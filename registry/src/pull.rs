@@ -129,6 +129,10 @@ impl ImageSource for RegistrySource {
         self.reference.to_string()
     }
 
+    fn image_name(&self) -> Option<String> {
+        Some(self.reference.name_in_full())
+    }
+
     fn repository(&self) -> Option<RepositoryName> {
         Some(self.reference.repository_name())
     }

@@ -46,6 +46,16 @@ impl Reference {
         RepositoryName { registry: self.registry().to_owned(), repository: self.repository().to_owned() }
     }
 
+    /// The name with its tag, or with its digest alone where it has one: that is what counts.
+    #[must_use]
+    pub fn name_in_full(&self) -> String {
+        let name = format!("{}/{}", self.registry(), self.repository());
+        match self.0.digest() {
+            Some(digest) => format!("{name}@{digest}"),
+            None => format!("{name}:{}", self.tag().unwrap_or("latest")),
+        }
+    }
+
     /// The same repository with another tag.
     ///
     /// # Errors

@@ -160,24 +160,34 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
 }
 
 /// Of `--timestamp` and `--source-date-epoch` the one that is typed holds: the other may come from the environment or the file of
-/// settings.
+/// settings. What is not typed is no time of files that keep theirs.
 fn one_time(build: &mut BuildArgs, matches: &clap::ArgMatches) -> Result<()> {
     let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     match (build.timestamp, build.source_date_epoch) {
-        (Some(_), Some(_)) if typed("timestamp") && typed("source_date_epoch") => Err(UsageError(anyhow!(
-            "--timestamp and --source-date-epoch: give one of them; --timestamp is the time of files too"
-        ))
-        .into()),
-        (Some(_), Some(_)) if typed("source_date_epoch") => {
-            build.timestamp = None;
-            Ok(())
+        (Some(_), Some(_)) if typed("timestamp") && typed("source_date_epoch") => {
+            return Err(UsageError(anyhow!(
+                "--timestamp and --source-date-epoch: give one of them; --timestamp is the time of files too"
+            ))
+            .into());
         }
-        (Some(_), Some(_)) => {
-            build.source_date_epoch = None;
-            Ok(())
-        }
-        _ => Ok(()),
+        (Some(_), Some(_)) if typed("source_date_epoch") => build.timestamp = None,
+        (Some(_), Some(_)) => build.source_date_epoch = None,
+        _ => {}
     }
+    match build.timestamp {
+        Some(_) if build.keep_mtime && typed("timestamp") && typed("keep_mtime") => {
+            return Err(UsageError(anyhow!(
+                "--keep-mtime and --timestamp, which is the time of files too: give one of them, or --source-date-epoch"
+            ))
+            .into());
+        }
+        Some(_) if build.keep_mtime && typed("timestamp") => build.keep_mtime = false,
+        Some(seconds) if build.keep_mtime => {
+            (build.timestamp, build.source_date_epoch) = (None, Some(seconds));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Our own command line under buildah's name: its version, its exit codes, and examples that can be typed as they are.

@@ -29,6 +29,7 @@ fn layer_against_memory(criterion: &mut Criterion) {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        mtime: 0,
         xattrs: crossdock_storage::Xattrs::default(),
     };
     let layer = encode_entries(vec![entry], 0).expect("a layer");

@@ -365,6 +365,7 @@ mod tests {
             mode: 0o600,
             uid: 0,
             gid: 0,
+            mtime: 0,
             xattrs: crate::Xattrs::default(),
         };
         let entries = vec![

@@ -149,6 +149,7 @@ fn walk<'a, R: Read>(
         let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
         let (mode, uid, gid) =
             (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
+        let mtime = u32::try_from(mtime(&mut entry)).unwrap_or(u32::MAX);
         let path = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
             Some(name) => clean(name)?,
             None => clean(&entry.path_bytes())?,
@@ -157,8 +158,19 @@ fn walk<'a, R: Read>(
         let whole = sparse.is_none() && all_told;
         let offset = (whole && matches!(kind, IndexKind::File(_))).then(|| entry.raw_file_position());
         let pieces = sparse.map(|sparse| sparse.pieces.into_boxed_slice()).filter(|_| all_told);
-        let found =
-            IndexEntry { path, kind, mode, uid, gid, offset, pieces, digest: None, xattrs, content: None };
+        let found = IndexEntry {
+            path,
+            kind,
+            mode,
+            uid,
+            gid,
+            offset,
+            pieces,
+            digest: None,
+            mtime,
+            xattrs,
+            content: None,
+        };
         each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
@@ -191,6 +203,24 @@ fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> (Xattrs, bool) {
         }
     }
     (Xattrs::new(found), all_told)
+}
+
+/// The modification time of an entry in seconds, those before the epoch being 0. A PAX record counts before the header's
+/// field (POSIX pax, "mtime").
+fn mtime<R: Read>(entry: &mut Entry<'_, R>) -> u64 {
+    // A field in base 256 may be negative, which has its first two bits set and reads as a huge number.
+    let field = entry.header().as_old().mtime;
+    let before_the_epoch = field[0] & 0xc0 == 0xc0;
+    let of_header = if before_the_epoch { 0 } else { entry.header().mtime().unwrap_or(0) };
+    let records = entry.pax_extensions().ok().flatten().into_iter().flatten().flatten();
+    let of_record = records.filter(|record| record.key_bytes() == b"mtime").last().and_then(|record| {
+        let text = std::str::from_utf8(record.value_bytes()).ok()?;
+        if text.starts_with('-') {
+            return Some(0);
+        }
+        text.split('.').next()?.parse().ok()
+    });
+    of_record.unwrap_or(of_header)
 }
 
 fn whiteout(entry: IndexEntry) -> IndexEntry {
@@ -280,6 +310,7 @@ mod tests {
                 mode: 0o644,
                 uid: 1,
                 gid: 2,
+                mtime: 0,
                 offset: Some(512),
                 pieces: None,
                 digest: None,

@@ -304,6 +304,9 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Modification time in seconds since the epoch; 0 for that of its layer. These 32 bits fit into what the other fields
+    /// leave, and last until 2106.
+    pub mtime: u32,
     /// Extended attributes; a hard link has none beside its target's.
     pub xattrs: Xattrs,
 }

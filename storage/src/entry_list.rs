@@ -139,7 +139,7 @@ impl EntryList {
         &mut self.entries
     }
 
-    /// The modification time of all entries, in seconds since the epoch.
+    /// The modification time of entries that have none of their own, in seconds since the epoch.
     pub(crate) const fn mtime(&self) -> u64 {
         self.mtime
     }

@@ -147,6 +147,12 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
     /// What the source is, as a user writes it: `registry/repository:tag`, `oci:DIR:ref`.
     fn name(&self) -> String;
 
+    /// The name of the image in full, as other programs know it: with its registry, and its tag or digest. `None` where it
+    /// has none, as in a layout.
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     /// The name by which another process finds the blobs: with its transport, and without what depends on the working
     /// directory.
     fn locator(&self) -> String;

@@ -29,7 +29,7 @@ use crate::sparse::Piece;
 use crate::xattrs::Xattrs;
 
 pub use store::IndexStore;
-use text::{boxed_text, optional_box_text, path_text};
+use text::{boxed_text, is_zero, optional_box_text, path_text};
 
 /// An index takes at most so many bytes of memory; that is two million entries with names of usual length.
 const MAX_INDEX: u64 = 512 << 20;
@@ -82,6 +82,9 @@ pub struct IndexEntry {
     /// The SHA-256 of a regular file's content, where it was asked for.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Box<Digest>>,
+    /// Modification time in seconds since the epoch: at least 0, and at most what fits.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    pub mtime: u32,
     /// Extended attributes.
     #[serde(rename = "x", default, skip_serializing_if = "Xattrs::is_empty")]
     pub xattrs: Xattrs,

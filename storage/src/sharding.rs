@@ -84,7 +84,15 @@ mod tests {
     }
 
     fn entry(at: &str, kind: EntryKind) -> Entry {
-        Entry { path: path(at), kind, mode: 0o755, uid: 0, gid: 0, xattrs: crate::Xattrs::default() }
+        Entry {
+            path: path(at),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            xattrs: crate::Xattrs::default(),
+        }
     }
 
     fn file(at: &str, size: usize) -> Entry {

@@ -16,8 +16,8 @@ use crate::packed::Packed;
 /// The unit of a tar archive, in bytes.
 pub(crate) const BLOCK: usize = 512;
 
-/// `entries` as a tar archive, sorted by path but for files that come out of streams, in which every entry has `mtime`, in
-/// seconds since the epoch.
+/// `entries` as a tar archive, sorted by path but for files that come out of streams. Those without a time of their own have
+/// `mtime`, in seconds since the epoch.
 ///
 /// # Errors
 /// [`Error::Entry`] where two entries have one path, or a hard link's target is no file, FIFO or device earlier in the archive.
@@ -94,7 +94,7 @@ pub(crate) fn head(entry: &Entry, mtime: u64, out: &mut Vec<u8>) {
     header.set_mode(entry.mode & 0o7777);
     header.set_uid(u64::from(entry.uid));
     header.set_gid(u64::from(entry.gid));
-    header.set_mtime(mtime);
+    header.set_mtime(if entry.mtime == 0 { mtime } else { entry.mtime.into() });
     header.set_size(0);
     match &entry.kind {
         EntryKind::Directory => header.set_entry_type(EntryType::Directory),

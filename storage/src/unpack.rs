@@ -82,6 +82,12 @@ impl SourceArchive {
         Ok((Some(Self { file: file.clone(), packed, entries }), state))
     }
 
+    /// The file that it lies in.
+    #[must_use]
+    pub const fn file(&self) -> &SourceFile {
+        &self.file
+    }
+
     /// The bytes of an entry that is a file; `None` where they cannot be told.
     #[must_use]
     pub fn content(&self, entry: &IndexEntry) -> Option<FileContent> {

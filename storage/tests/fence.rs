@@ -22,6 +22,7 @@ fn entry(path: &str, file: &Path) -> Entry {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        mtime: 0,
         xattrs: crossdock_storage::Xattrs::default(),
     }
 }

@@ -68,6 +68,7 @@ fn layer_of(archive: &SourceArchive) -> VirtualLayer {
             mode: 0o644,
             uid: 0,
             gid: 0,
+            mtime: 0,
             xattrs: crossdock_storage::Xattrs::default(),
         })
         .collect();

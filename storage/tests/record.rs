@@ -234,6 +234,7 @@ fn a_layer_of_entries_comes_back_with_all_there_is_of_each() {
         mode: 0o4750 + number % 8,
         uid: number,
         gid: u32::MAX - number,
+        mtime: number % 3,
     });
     let layer = encode_entries(entries.collect(), 1_600_000_000).unwrap();
     let back = recorded(&place, &place.file("w"), layer.clone());

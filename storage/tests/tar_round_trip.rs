@@ -197,6 +197,7 @@ fn entries_of(
             mode: *mode,
             uid: *uid,
             gid: *gid,
+            mtime: 0,
             xattrs: crossdock_storage::Xattrs::default(),
         });
     }
@@ -274,6 +275,7 @@ fn a_size_from_8_gib_stands_in_the_header_itself() {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        mtime: 0,
         xattrs: crossdock_storage::Xattrs::default(),
     };
     let layer = encode_entries(vec![entry], 0).unwrap();
@@ -294,6 +296,7 @@ fn one_path_twice_or_a_link_to_nothing_is_refused() {
         mode: 0o644,
         uid: 0,
         gid: 0,
+        mtime: 0,
         xattrs: crossdock_storage::Xattrs::default(),
     };
     let error = encode_entries(vec![file("a"), file("b"), file("a")], 0).unwrap_err();

@@ -86,6 +86,7 @@ fn in_every_mode(sandbox: &Sandbox, registry: &Registry, done: impl Fn(&str)) {
     let layout = ["-o", "oci:out:1"];
     build("build -o oci:", copy, &["-o", "oci:base:1"]);
     build("build -t", copy, &["-t", "files:1"]);
+    build("build --keep-mtime", copy, &["--keep-mtime", "-t", "kept:1"]);
     sandbox.run(&["push", "files:1", "oci:out:2"]).done();
     done("push of what is remembered");
     build("build --push", copy, &["--push", "--tls-verify=false", "-t", &registry.name("files:1")]);

@@ -385,7 +385,13 @@ fn the_command_line_speaks_instead_of_the_containerfile() {
     assert_eq!(*image.node("etc/other"), Node { mtime: 1_000_000_000, ..Node::file(b"base", 0o644) });
     assert_eq!(config["config"]["Env"], json!(["A=3", "FROM_OUTSIDE=yes"]));
     assert_eq!(config["config"]["Labels"], json!({"who": "me", "hf": "file"}));
-    assert_eq!(image.manifest["annotations"], json!({"empty": ""}));
+    let annotations = json!({
+        "empty": "",
+        "org.opencontainers.image.base.digest": bases.tag("other", "1"),
+        "org.opencontainers.image.base.name": from,
+        "org.opencontainers.image.created": "1970-01-01T00:00:00Z",
+    });
+    assert_eq!(image.manifest["annotations"], annotations);
 
     let built = |more: &[&str]| -> Run {
         let common = ["bud", "-q", "--tls-verify=false", "--from", &from, "-t", "model"];

@@ -32,6 +32,7 @@ mod killed;
 mod left_out;
 mod local_images;
 mod manifests;
+mod metadata;
 mod network;
 mod odd_bases;
 mod openshift;

@@ -9,11 +9,45 @@ use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
 use crate::context::Context;
-use crate::harness::{Row, row};
+use crate::harness::{Oracle, Row, row};
+use crate::seen::Seen;
+use crate::support::image::{Image, is_root};
+use crate::support::sandbox::Sandbox;
 
 #[test]
 fn archives_come_apart_as_with_buildah() {
     crate::check("archives");
+}
+
+/// What the layers take away must be gone for those who read the image, and not for us alone.
+#[test]
+fn buildah_finds_in_our_image_what_we_say_is_in_it() {
+    if !is_root() {
+        return;
+    }
+    let (oracle, sandbox) = (Oracle::new(), Sandbox::new());
+    Context::standard(&sandbox).bytes("x.tar", &comes_back()).bytes(
+        "y.tar",
+        &made(&[
+            ("etc", EntryType::Regular, "no directory"),
+            ("bin/", EntryType::Directory, ""),
+            ("bin/sh", EntryType::Regular, "sh"),
+        ]),
+    );
+    for (number, squash) in [&[][..], &["--squash"], &["--layer-file-size", "2"]].into_iter().enumerate() {
+        let layout = format!("ours-{number}");
+        oracle.containerfile(&sandbox, "FROM oci:base:latest\nADD x.tar /\nADD y.tar /\nWORKDIR /\n");
+        sandbox.build(&[&["-o", &format!("oci:{layout}:1")], squash].concat()).done();
+        let ours = Image::read(&format!("oci:{}:1", sandbox.path(&layout).display()));
+        oracle.containerfile(&sandbox, &format!("FROM oci:{layout}:1\n"));
+        let theirs = oracle.squashed_by_buildah(&sandbox);
+        let files = |image: &Image| {
+            let seen = Seen::of(image).0.into_iter();
+            seen.filter(|(name, _)| name.starts_with('/')).collect::<Vec<_>>()
+        };
+        assert_eq!(files(&theirs), files(&ours), "{squash:?}");
+        assert!(ours.files.contains_key("data/new") && !ours.files.contains_key("data/old"), "{squash:?}");
+    }
 }
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -67,6 +101,87 @@ pub(crate) fn rows() -> Vec<Row> {
             .with(|context| sparse(context, &["--format=pax", "--sparse-version=0.1"])),
         row("add-archive-of-sparse-files-in-pax-1.0", "FROM scratch\nADD x.tar /d/\n")
             .with(|context| sparse(context, &["--format=pax", "--sparse-version=1.0"])),
+        // The links of an archive, and those in its way, lead nowhere but into the destination.
+        row("add-archive-of-a-file-system", "FROM scratch\nADD root.tar /\n")
+            .with(|context| context.bytes("root.tar", &file_system())),
+        row("add-archive-of-a-file-system-below", "FROM scratch\nADD root.tar /d/\n")
+            .with(|context| context.bytes("root.tar", &file_system())),
+        row("add-archive-of-a-file-system-over-the-base", "FROM oci:base:latest\nADD root.tar /\n")
+            .with(|context| context.bytes("root.tar", &file_system())),
+        row("add-archive-that-leads-up", "FROM scratch\nADD up.tar /d/\n").with(|context| {
+            context.bytes(
+                "up.tar",
+                &made(&[("u", EntryType::Symlink, ".."), ("u/etc/y", EntryType::Regular, "y")]),
+            )
+        }),
+        row("add-archive-that-leads-elsewhere", "FROM scratch\nADD l.tar /d/\n").with(|context| {
+            context.bytes(
+                "l.tar",
+                &made(&[
+                    ("etc/", EntryType::Directory, ""),
+                    ("l", EntryType::Symlink, "/etc"),
+                    ("l/x", EntryType::Regular, "x"),
+                ]),
+            )
+        }),
+        row("add-archive-that-leads-to-nothing", "FROM scratch\nADD l.tar /d/\n").with(|context| {
+            context
+                .bytes("l.tar", &made(&[("l", EntryType::Symlink, "/etc"), ("l/x", EntryType::Regular, "x")]))
+        }),
+        row("add-archive-through-a-link-of-the-base", "FROM oci:base:latest\nADD l.tar /var/\n").with(
+            |context| {
+                context.bytes(
+                    "l.tar",
+                    &made(&[("run/", EntryType::Directory, ""), ("up/x", EntryType::Regular, "x")]),
+                )
+            },
+        ),
+        row("add-archive-with-names-that-lead-out", "FROM scratch\nADD x.tar /d/\n").with(|context| {
+            context.bytes(
+                "x.tar",
+                &made(&[
+                    ("/q", EntryType::Regular, "q"),
+                    ("../w", EntryType::Regular, "w"),
+                    ("a/../../v", EntryType::Regular, "v"),
+                    ("hard", EntryType::Link, "../q"),
+                    ("absolute", EntryType::Link, "/w"),
+                ]),
+            )
+        }),
+        row("add-archive-of-a-hard-link-to-a-link-to-nothing", "FROM scratch\nADD x.tar /d/\n").with(
+            |context| {
+                context.bytes("x.tar", &made(&[("s", EntryType::Symlink, "no"), ("h", EntryType::Link, "s")]))
+            },
+        ),
+        row("add-archive-of-a-hard-link-into-the-base", "FROM oci:base:latest\nADD x.tar /\n")
+            .with(|context| context.bytes("x.tar", &made(&[("h", EntryType::Link, "etc/conf.link")]))),
+        row("add-archive-over-directories", "FROM oci:base:latest\nADD x.tar /\n").with(|context| {
+            context.bytes(
+                "x.tar",
+                &made(&[("tmp", EntryType::Regular, "file"), ("etc", EntryType::Symlink, "nowhere")]),
+            )
+        }),
+        row("add-archive-of-directories-over-files", "FROM oci:base:latest\nADD x.tar /\n").with(|context| {
+            context.bytes(
+                "x.tar",
+                &made(&[
+                    ("etc/conf/", EntryType::Directory, ""),
+                    ("etc/conf/in", EntryType::Regular, "in"),
+                    ("var/run/", EntryType::Directory, ""),
+                    ("var/run/x", EntryType::Regular, "x"),
+                ]),
+            )
+        }),
+        row("add-archive-of-a-directory-that-comes-back", "FROM oci:base:latest\nADD x.tar /\n")
+            .with(|context| context.bytes("x.tar", &comes_back())),
+        row("add-archive-over-what-is-copied-beside-it", "FROM scratch\nADD dir x.tar /d/\n").with(
+            |context| {
+                context.bytes(
+                    "x.tar",
+                    &made(&[("c.txt", EntryType::Regular, "mine"), ("sub", EntryType::Regular, "")]),
+                )
+            },
+        ),
         row("copy-archive", "FROM scratch\nCOPY x.tar /d/\nCOPY x.tar /y\n")
             .with(|context| context.bytes("x.tar", &archive())),
     ]
@@ -96,6 +211,56 @@ fn archive() -> Vec<u8> {
     add("x/link", EntryType::Symlink, 0o777, "in", b"");
     add("implied/deep", EntryType::Regular, 0o600, "", b"deep\n");
     archive.into_inner().unwrap()
+}
+
+/// Entries of these names and types, each with its text or its link's target.
+fn made(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, kind, text) in entries {
+        let mut header = Header::new_gnu();
+        // As it is, `..` and a leading slash included.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        // Programs that write archives have no one mind about the mode of a symlink.
+        header.set_mode(if *kind == EntryType::Directory { 0o751 } else { 0o640 });
+        header.set_uid(5);
+        header.set_gid(6);
+        header.set_mtime(1_000_000_000);
+        let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+        if is_link {
+            header.set_link_name(text).unwrap();
+        }
+        let text = if is_link { "" } else { text };
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        archive.append(&header, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// As a root file system is: a link among its directories, and hard links whose targets are behind it.
+fn file_system() -> Vec<u8> {
+    made(&[
+        ("run/", EntryType::Directory, ""),
+        ("var/", EntryType::Directory, ""),
+        ("var/run", EntryType::Symlink, "/run"),
+        ("run/a", EntryType::Regular, "a"),
+        ("var/run/b", EntryType::Regular, "b"),
+        ("c", EntryType::Link, "var/run/a"),
+        ("var/run/d", EntryType::Link, "var/run/b"),
+        ("s", EntryType::Symlink, "c"),
+        ("of-a-link", EntryType::Link, "s"),
+    ])
+}
+
+/// A file takes the place of a directory, and then a directory that of the file.
+fn comes_back() -> Vec<u8> {
+    made(&[
+        ("data", EntryType::Regular, ""),
+        ("data/", EntryType::Directory, ""),
+        ("data/new", EntryType::Regular, "new"),
+        ("srv/new", EntryType::Regular, "new"),
+    ])
 }
 
 /// A FIFO with another name, and devices of both kinds.

@@ -359,6 +359,26 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         ],
         SPARSE,
     ),
+    refused(
+        "add-archive-of-a-hard-link-into-the-base",
+        "/h in the archive is a hard link to /etc/conf.link, which is no file that ADD or COPY brought",
+        "the bytes of a base's files stay where they are",
+    ),
+    builds(
+        "add-archive-that-leads-to-nothing",
+        &[
+            "/d: 0755 0:0 directory",
+            "/d/etc: 0755 0:0 directory",
+            r#"/d/etc/x: 0640 5:6 file "x""#,
+            "/d/l: 0777 5:6 link to /etc",
+        ],
+        "the archive may bring the directory later; what is missing is made, as for any destination",
+    ),
+    builds(
+        "add-archive-of-a-hard-link-to-a-link-to-nothing",
+        &["/d: 0755 0:0 directory", "/d/h: 0777 5:6 link to no", "/d/s: 0777 5:6 link to no"],
+        "a name of a symlink is that symlink, as tar has it",
+    ),
     differs(
         "flag-label",
         &["history: 5 entries -> 2 entries"],

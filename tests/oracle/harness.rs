@@ -165,6 +165,23 @@ impl Oracle {
         })
     }
 
+    /// Writes the Containerfile, beside which the base is.
+    pub(crate) fn containerfile(&self, sandbox: &Sandbox, text: &str) {
+        sandbox.containerfile(text);
+        if !sandbox.path("base").exists() {
+            symlink(self.path("base"), sandbox.path("base")).unwrap();
+        }
+    }
+
+    /// What buildah makes of it, in one layer.
+    pub(crate) fn squashed_by_buildah(&self, sandbox: &Sandbox) -> Image {
+        let _ = fs::remove_dir_all(sandbox.path("theirs"));
+        match self.buildah(sandbox, &["--squash"], None) {
+            Outcome::Image(_) => Image::of_directory(&sandbox.path("theirs"), true),
+            Outcome::Failure { text, .. } => panic!("{text}"),
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

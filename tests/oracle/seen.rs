@@ -52,7 +52,18 @@ impl Seen {
         add(&mut facts, "mediaType", &image.manifest["mediaType"]);
         let mut annotations = image.manifest["annotations"].clone();
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.retain(|name, _| !name.starts_with("org.opencontainers.image.base."));
+            // 1.28 takes a stage for the base, has no time there, and names a layout as no one could find it.
+            annotations.retain(|name, value| {
+                let of_layout =
+                    value.as_str().is_some_and(|value| value.is_empty() || value.starts_with("localhost/"));
+                let name = name.strip_prefix("org.opencontainers.image.").unwrap_or_default();
+                !matches!((name, of_layout), ("base.name", true) | ("base.digest" | "created", _))
+            });
+            // An image with several names has in its store the one that came first.
+            if let Some(Value::String(name)) = annotations.get_mut("org.opencontainers.image.base.name") {
+                let end = name.rfind('/').and_then(|at| Some(at + name[at..].find([':', '@'])?));
+                name.truncate(end.unwrap_or(name.len()));
+            }
         }
         add(&mut facts, "annotations", &annotations);
         for (path, node) in image.files.iter().filter(|(path, _)| !path.is_empty() && *path != ".") {

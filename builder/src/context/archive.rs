@@ -254,9 +254,9 @@ fn one(node: &Node, walk: &mut Walk<'_, '_>, leaf: Option<&Leaf>) -> Result<(), 
         NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
         NodeKind::Special(special) => ItemKind::Special(**special),
     };
-    let &Node { mode, uid, gid, ref xattrs, .. } = node;
+    let &Node { mode, uid, gid, mtime, ref xattrs, .. } = node;
     let (xattrs, leaf) = (xattrs.clone(), leaf.cloned());
-    (walk.visit)(Item { path: &walk.below, kind, mode, uid, gid, xattrs, leaf })
+    (walk.visit)(Item { path: &walk.below, kind, mode, uid, gid, mtime, xattrs, leaf })
 }
 
 /// The first bytes of what lies in `parts`, at most so many.

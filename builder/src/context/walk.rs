@@ -95,6 +95,12 @@ impl Stat {
         }
     }
 
+    /// The modification time in seconds, as an entry of a layer has it.
+    fn mtime(&self) -> u32 {
+        let seconds = self.fence.mtime_ns.div_euclid(1_000_000_000).max(0);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
     fn kind(&self) -> SFlag {
         SFlag::from_bits_truncate(self.mode) & SFlag::S_IFMT
     }
@@ -294,8 +300,10 @@ impl<'a, 'v> Walk<'a, 'v> {
                     .with_help("remove it or name it in .containerignore")
             })?),
         };
+        let mtime = stat.mtime();
         let Stat { mode, uid, gid, .. } = stat;
-        (self.visit)(Item { path: place.below, kind, mode: mode & 0o7777, uid, gid, xattrs, leaf: None })
+        let mode = mode & 0o7777;
+        (self.visit)(Item { path: place.below, kind, mode, uid, gid, mtime, xattrs, leaf: None })
     }
 
     fn file(&mut self, name: Arc<[u8]>, here: &SourceDirectory, stat: &Stat) -> FileNode {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crossdock_storage::{Cancel, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
-use super::destination::{Sources, Target, Writer, target};
+use super::destination::{Made, Sources, Target, Writer, target};
 use super::mode::Mode;
 use super::notes::{Added, Ignore, Modes};
 use super::owner::owner;
@@ -27,10 +27,10 @@ const HEREDOC_MODE: u32 = 0o644;
 const MAX_NAMED: usize = 20;
 
 /// What COPY and ADD have in common, variables not yet put in.
-struct Request<'a> {
-    keyword: &'static str,
+pub(super) struct Request<'a> {
+    pub(super) keyword: &'static str,
     sources: &'a [CopySource],
-    dest: &'a Spanned<String>,
+    pub(super) dest: &'a Spanned<String>,
     chown: Option<&'a Spanned<String>>,
     chmod: Option<&'a Spanned<String>>,
     exclude: &'a [Spanned<String>],
@@ -41,7 +41,7 @@ struct Request<'a> {
 }
 
 /// A source and what it stands for.
-enum Resolved {
+pub(super) enum Resolved {
     Found(Span, Vec<Found>),
     Archive(Span, SourceArchive),
     Heredoc { name: String, content: Bytes },
@@ -196,7 +196,9 @@ impl Stage<'_> {
                 }
             }
         }
-        let made = writer.into_made();
+        let Made { files: made, hidden, overlaps } = writer.into_made();
+        self.hidden = hidden;
+        self.warn_of_overlaps(request, origin, &change.exclude, &target, &overlaps);
         if !made.is_empty() {
             let written = request.sources.iter().filter_map(|source| match source {
                 CopySource::Path(path) => Some(&path.value),
@@ -244,7 +246,7 @@ impl Stage<'_> {
         Ok(made)
     }
 
-    fn sources(
+    pub(super) fn sources(
         &mut self,
         request: &Request<'_>,
         origin: &dyn Origin,
@@ -369,6 +371,7 @@ fn put_heredoc(writer: &mut Writer<'_>, target: &Target, name: &str, content: &B
         mode: HEREDOC_MODE,
         uid: 0,
         gid: 0,
+        mtime: 0,
         xattrs: Xattrs::default(),
         leaf: None,
     };
@@ -438,7 +441,7 @@ fn put(
 }
 
 /// The path of what a directory holds, relative to that directory.
-fn inside<'p>(found: &Found, path: &'p [u8]) -> &'p [u8] {
+pub(super) fn inside<'p>(found: &Found, path: &'p [u8]) -> &'p [u8] {
     let inside = &path[found.below().len()..];
     inside.strip_prefix(b"/").unwrap_or(inside)
 }

@@ -2,14 +2,16 @@
 //!
 //! The rules are buildah's, tried with 1.28.2; docs/containerfile.md lists them with what is different here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crossdock_storage::{IndexEntry, LayerPath, Special};
 
 use super::mode::Mode;
+use super::overlaps::Overlaps;
 use crate::error::Problem;
 use crate::origin::{Item, ItemKind, join};
-use crate::tree::{FileNode, FileTree, Leaf, Node, NodeKind, State, layer_path};
+use crate::tree::{FileNode, FileTree, Leaf, Lookup, LookupError, Node, NodeKind, State, layer_path};
 
 /// The beginning of names that mean something else in a layer (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -40,7 +42,7 @@ pub(super) struct Sources {
 
 /// Decides where the sources go.
 pub(super) fn target(tree: &FileTree, path: &LayerPath, sources: Sources) -> Result<Target, Problem> {
-    let bad = |error: crate::tree::LookupError| Problem::new(format!("cannot copy to {path}: {error}"));
+    let bad = |error: LookupError| Problem::new(format!("cannot copy to {path}: {error}"));
     let followed = tree.lookup(path, true).map_err(bad)?;
     let unfollowed = tree.lookup(path, false).map_err(bad)?;
     match (followed.state, unfollowed.state) {
@@ -65,10 +67,23 @@ pub(super) fn target(tree: &FileTree, path: &LayerPath, sources: Sources) -> Res
     }
 }
 
+/// What an instruction made.
+pub(super) struct Made {
+    /// What becomes entries.
+    pub(super) files: FileTree,
+    /// Directories of the image that something else has taken the place of.
+    pub(super) hidden: BTreeSet<LayerPath>,
+    /// Paths that several sources landed on.
+    pub(super) overlaps: Overlaps,
+}
+
 /// Puts items into a stage's tree and keeps what becomes entries.
 pub(super) struct Writer<'t> {
     tree: &'t mut FileTree,
     made: FileTree,
+    /// Directories of the image that something else has taken the place of.
+    hidden: BTreeSet<LayerPath>,
+    overlaps: Overlaps,
     owner: Option<(u32, u32)>,
     mode: Option<Mode>,
     /// Where the directory that was written to last is, its links followed.
@@ -78,12 +93,20 @@ pub(super) struct Writer<'t> {
 impl<'t> Writer<'t> {
     /// `owner` and `mode` are those of `--chown` and `--chmod`.
     pub(super) fn new(tree: &'t mut FileTree, owner: Option<(u32, u32)>, mode: Option<Mode>) -> Self {
-        Self { tree, made: FileTree::empty(), owner, mode, last: None }
+        Self {
+            tree,
+            made: FileTree::empty(),
+            hidden: BTreeSet::new(),
+            overlaps: Overlaps::default(),
+            owner,
+            mode,
+            last: None,
+        }
     }
 
     /// What was made.
-    pub(super) fn into_made(self) -> FileTree {
-        self.made
+    pub(super) fn into_made(self) -> Made {
+        Made { files: self.made, hidden: self.hidden, overlaps: self.overlaps }
     }
 
     /// Makes a directory and those above it where they are missing: 0755, and owned as `--chown` says. Where only
@@ -139,41 +162,99 @@ impl<'t> Writer<'t> {
                 )));
             }
         };
-        let node = self.owned(Node { uid: item.uid, gid: item.gid, xattrs: item.xattrs, ..node });
+        let Item { uid, gid, mtime, xattrs, .. } = item;
+        let node = self.owned(Node { uid, gid, mtime, xattrs, ..node });
+        self.overlaps.see(&self.made, &path, &node);
         self.insert(&path, node, item.leaf)
     }
 
-    /// What a hard link of an archive to `path` is: that file, which takes over mode and owner of the link.
-    pub(super) fn link(&mut self, path: &LayerPath, link: &IndexEntry) -> Option<NodeKind> {
-        let there = self.tree.get(path)?;
-        let kind = match &there.kind {
-            NodeKind::File(FileNode::InBase) | NodeKind::Directory(_) | NodeKind::Symlink(_) => return None,
-            NodeKind::File(file) => NodeKind::File(file.clone()),
-            NodeKind::Special(special) => NodeKind::Special(Arc::clone(special)),
-        };
-        let xattrs = there.xattrs.clone();
-        let node = Node { kind: kind.clone(), mode: link.mode, uid: link.uid, gid: link.gid, xattrs };
-        self.insert(path, node, None).ok().map(|()| kind)
+    /// An archive begins: what it has twice is no overlap, for its later entry is there to renew the earlier one.
+    pub(super) fn begin_archive(&mut self) {
+        self.overlaps.begin_archive(&self.made);
+    }
+
+    /// The archive has ended.
+    pub(super) fn end_archive(&mut self) {
+        self.overlaps.end_archive();
+    }
+
+    /// What a hard link of an archive to `target` below `directory` is: the file that is there, which takes over mode, owner
+    /// and time of the link. Links on the way and at the end are followed, and none leads out of `directory`. A link to a
+    /// symlink that leads to no such file is that symlink.
+    pub(super) fn link(
+        &mut self,
+        directory: &LayerPath,
+        target: &LayerPath,
+        link: &IndexEntry,
+    ) -> Option<NodeKind> {
+        let followed = self.tree.lookup_below(directory, target, true).ok();
+        if let Some(Lookup { path, state: State::Found(there) }) = followed {
+            let kind = match &there.kind {
+                // A copy of the symlink might lead elsewhere.
+                NodeKind::File(FileNode::InBase) => return None,
+                NodeKind::Directory(_) | NodeKind::Symlink(_) => None,
+                NodeKind::File(file) => Some(NodeKind::File(file.clone())),
+                NodeKind::Special(special) => Some(NodeKind::Special(Arc::clone(special))),
+            };
+            if let Some(kind) = kind {
+                let &IndexEntry { mode, uid, gid, mtime, .. } = link;
+                let node = Node { kind: kind.clone(), mode, uid, gid, mtime, xattrs: there.xattrs.clone() };
+                return self.insert(&path, node, None).ok().map(|()| kind);
+            }
+        }
+        match self.tree.lookup_below(directory, target, false).ok()?.state {
+            State::Found(Node { kind: kind @ NodeKind::Symlink(_), .. }) => Some(kind.clone()),
+            _ => None,
+        }
     }
 
     /// Puts what an archive has at `below` under `directory`, with the owner and mode it has there. Directories that the
-    /// archive does not name are made.
-    pub(super) fn unpack(&mut self, directory: &LayerPath, below: &[u8], node: Node) -> Result<(), Problem> {
-        let (parent, name) = split(below);
-        let parent = self.directory(join(directory.as_bytes(), parent))?;
+    /// archive does not name are made. `directory` is the archive's root: the links on the way lead nowhere else, whoever
+    /// made them, as buildah has it, which changes its root to there.
+    pub(super) fn unpack(
+        &mut self,
+        directory: &LayerPath,
+        below: &LayerPath,
+        node: Node,
+    ) -> Result<(), Problem> {
+        if below.is_root() && !node.is_directory() {
+            return Err(Problem::new(format!(
+                "the archive has no directory, but a file, for {directory} itself"
+            ))
+            .with_help("pack the file under its name"));
+        }
+        let (parent, name) = split(below.as_bytes());
+        let key = join(directory.as_bytes(), parent);
+        let parent = match &self.last {
+            Some((last, resolved)) if *last == key => resolved.clone(),
+            _ => {
+                let looked = self.tree.lookup_below(directory, &layer_path(parent), true);
+                let parent = Self::directory_of(looked)?;
+                self.last = Some((key, parent.clone()));
+                parent
+            }
+        };
+        // Above what is nowhere to be found nothing was made.
         self.make_directories(&parent)?;
         let path = layer_path(&join(parent.as_bytes(), name));
         if let NodeKind::Special(special) = &node.kind {
             not_a_whiteout(**special, &path)?;
         }
-        if node.is_directory() {
-            // One that takes the place of a link, as it does in an archive; found directories may be other ones now.
-            self.last = None;
-        } else if self.tree.get(&path).is_some_and(Node::is_directory) {
-            return Err(over_directory(&path));
-        }
         // The root directory has no entry: its mode is the base's.
-        if path.is_root() { Ok(()) } else { self.insert(&path, node, None) }
+        if path.is_root() {
+            return Ok(());
+        }
+        // What is no directory takes the place of one, and a directory that of a link, as in an archive: found directories
+        // may be other ones now.
+        if node.is_directory() || matches!(node.kind, NodeKind::Symlink(_)) || self.is_directory(&path) {
+            self.last = None;
+        }
+        self.overlaps.see(&self.made, &path, &node);
+        self.insert(&path, node, None)
+    }
+
+    fn is_directory(&self, path: &LayerPath) -> bool {
+        self.tree.get(path).is_some_and(Node::is_directory)
     }
 
     /// A directory to write into, its links followed; made where it is missing.
@@ -183,19 +264,21 @@ impl<'t> Writer<'t> {
         {
             return Ok(resolved.clone());
         }
-        let looked = self
-            .tree
-            .lookup(&layer_path(&path), true)
-            .map_err(|error| Problem::new(format!("cannot copy: {error}")))?;
-        let resolved = match looked.state {
-            State::Found(node) if !node.is_directory() => {
-                return Err(Problem::new(format!("cannot copy into {}: it is not a directory", looked.path)));
-            }
-            _ => looked.path,
-        };
+        let resolved = Self::directory_of(self.tree.lookup(&layer_path(&path), true))?;
         self.make_directories(&resolved)?;
         self.last = Some((path, resolved.clone()));
         Ok(resolved)
+    }
+
+    /// Where a lookup ended: a directory, or nothing.
+    fn directory_of(looked: Result<Lookup<'_>, LookupError>) -> Result<LayerPath, Problem> {
+        let looked = looked.map_err(|error| Problem::new(format!("cannot copy: {error}")))?;
+        match looked.state {
+            State::Found(node) if !node.is_directory() => {
+                Err(Problem::new(format!("cannot copy into {}: it is not a directory", looked.path)))
+            }
+            _ => Ok(looked.path),
+        }
     }
 
     fn changed(&self, mode: u32, directory: bool) -> u32 {
@@ -223,11 +306,18 @@ impl<'t> Writer<'t> {
         // The two trees must not share a directory's contents; all else they do share.
         if let (false, Some(name)) = (node.is_directory(), path.file_name()) {
             let leaf = leaf.filter(|leaf| leaf.is(name, &node)).unwrap_or_else(|| Leaf::new(name, node));
+            if self.is_directory(path) {
+                self.hidden.insert(path.clone());
+            }
             self.made.insert_leaf(path, leaf.clone());
             self.tree.insert_leaf(path, leaf);
         } else {
             self.made.insert(path, node.clone());
             self.tree.insert(path, node);
+            // The layer says nothing of what stood there in between: without this its directory would join that of the image.
+            if self.hidden.contains(path) {
+                self.made.make_opaque(path);
+            }
         }
         Ok(())
     }
@@ -243,7 +333,7 @@ fn short_enough(path: &LayerPath) -> Result<(), Problem> {
 }
 
 /// The path above a last part, and the part.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|b| *b == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (&path[..0], path),

@@ -5,11 +5,12 @@ mod copy;
 mod destination;
 mod mode;
 mod notes;
+mod overlaps;
 mod owner;
 mod ports;
 mod unpack;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use self::unpack::tree_of_archive;
@@ -41,6 +42,8 @@ pub(crate) struct BuiltLayer {
     pub(crate) created_by: String,
     /// The files that it adds or changes, with the directories that it makes.
     pub(crate) files: FileTree,
+    /// Directories of lower layers that something else has taken the place of.
+    pub(crate) hidden: BTreeSet<LayerPath>,
 }
 
 /// Whether `--chmod` takes this.
@@ -92,6 +95,8 @@ struct Stage<'a> {
     entries: usize,
     /// Whether this stage has a CMD: then ENTRYPOINT leaves it.
     cmd_set: bool,
+    /// What the instruction that is carried out has taken the place of, see [`BuiltLayer::hidden`].
+    hidden: BTreeSet<LayerPath>,
     warnings: Vec<Warning>,
 }
 
@@ -139,6 +144,7 @@ impl<'a> Evaluation<'a> {
             built,
             entries: self.entries,
             cmd_set: false,
+            hidden: BTreeSet::new(),
             warnings: Vec::new(),
         };
         for (number, trigger) in self.checked.triggers(index).iter().enumerate() {
@@ -283,7 +289,8 @@ impl Stage<'_> {
         };
         self.built.steps.push(PlannedStep { history, layer });
         if layer.is_some() {
-            self.built.layers.push(Arc::new(BuiltLayer { title, created_by, files: made }));
+            let hidden = std::mem::take(&mut self.hidden);
+            self.built.layers.push(Arc::new(BuiltLayer { title, created_by, files: made, hidden }));
         }
         // The author stands in every line.
         let author = self.built.config.author.as_ref().map_or(0, String::len);
@@ -325,7 +332,7 @@ impl Stage<'_> {
             self.warn(span, message);
         }
         let mut writer = destination::Writer::new(&mut self.built.tree, owner, None);
-        let made = writer.make_directories(&at).map(|()| writer.into_made().into_entries());
+        let made = writer.make_directories(&at).map(|()| writer.into_made().files.into_entries());
         made.map_err(|problem| problem.at(self.source, span, "WORKDIR"))
     }
 

@@ -1,13 +1,14 @@
 //! ADD of local archives: what is in them goes into the layer, and nothing to disk.
 //!
-//! The rules are buildah's, tried with 1.28.2: the destination is a directory; entries keep their owner and mode, set-id
-//! bits too, whatever `--chown` and `--chmod` say; those are for the directories made on the way. An archive in a
+//! The rules are buildah's, tried with 1.28.2: the destination is a directory, and the root of all links in it; entries keep
+//! their owner and mode, set-id bits too, whatever `--chown` and `--chmod` say; those are for the directories made on the
+//! way. What the archive has takes the place of what the image has, but for a directory that meets one. An archive in a
 //! directory that is added stays packed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossdock_storage::{IndexKind, LayerPath, SourceArchive};
+use crossdock_storage::{IndexEntry, IndexKind, LayerPath, SourceArchive};
 
 use super::Stage;
 use super::destination::Writer;
@@ -74,6 +75,7 @@ pub(super) fn unpack(
     directory: &LayerPath,
     mut archive: SourceArchive,
 ) -> Result<(), Problem> {
+    writer.begin_archive();
     // An entry goes as it becomes a node.
     for entry in draining(std::mem::take(&mut archive.entries)) {
         let entry = &entry;
@@ -88,21 +90,25 @@ pub(super) fn unpack(
                 Some(content) => NodeKind::File(content.into()),
                 None => return refused("a file with attributes that cannot be read"),
             },
-            IndexKind::HardLink(target) => {
-                let linked = directory.join(target.as_bytes()).ok();
-                match linked.and_then(|path| writer.link(&path, entry)) {
-                    Some(kind) => kind,
-                    None => return refused("a hard link to what is no file at hand"),
+            IndexKind::HardLink(target) => match writer.link(directory, target, entry) {
+                Some(kind) => kind,
+                None => {
+                    let what =
+                        format!("a hard link to {target}, which is no file that ADD or COPY brought there");
+                    return refused(&what);
                 }
-            }
+            },
             IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => {
                 return refused("named by what stands behind .wh., which in a layer takes it away");
             }
         };
-        let node =
-            Node { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs.clone() };
-        writer.unpack(directory, entry.path.as_bytes(), node)?;
+        // Whatever an archive says, no system gives a symlink another mode.
+        let mode = if matches!(kind, NodeKind::Symlink(_)) { 0o777 } else { entry.mode };
+        let &IndexEntry { uid, gid, mtime, .. } = entry;
+        let node = Node { kind, mode, uid, gid, mtime, xattrs: entry.xattrs.clone() };
+        writer.unpack(directory, &entry.path, node)?;
     }
+    writer.end_archive();
     Ok(())
 }

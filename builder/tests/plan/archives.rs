@@ -1,13 +1,16 @@
 //! ADD of local archives. What is expected is what buildah 1.28.2 makes of the same archives, but for what is refused.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
+use crossdock_builder::{FileTree, Node, NodeKind};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use insta::assert_snapshot;
+use serde_json::json;
 use tar::{EntryType, Header};
 
-use crate::harness::Setup;
+use crate::harness::{Setup, path};
 
 /// An entry: path, type, mode, owner, and a link's target, a device's numbers or a file's text.
 type Made<'a> = (&'a str, EntryType, u32, u64, &'a str);
@@ -190,7 +193,10 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
         ("wh.dev.tar", of(&[("etc/passwd", EntryType::Char, 0o644, 0, "0:0")])),
         ("wh.tar", of(&[("etc/.wh.passwd", FILE, 0o644, 0, "")])),
         ("hard.tar", of(&[("h", EntryType::Link, 0o644, 0, "nowhere")])),
-        ("over.tar", of(&[("d", FILE, 0o644, 0, "")])),
+        ("loop.tar", of(&[("h", EntryType::Link, 0o644, 0, "h")])),
+        ("dot.tar", of(&[(".", FILE, 0o644, 0, "")])),
+        ("below.tar", of(&[("f", FILE, 0o644, 0, ""), ("f/x", FILE, 0o644, 0, "")])),
+        ("links.tar", of(&[("l", EntryType::Symlink, 0, 0, "l"), ("l/x", FILE, 0o644, 0, "")])),
         ("cut.tar", whole[..3000].to_vec()),
         ("cut.tgz", gzip(&whole[..3000])),
         ("damaged.tgz", gzip(&whole)[..100].to_vec()),
@@ -199,8 +205,11 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
         "ADD wh.dev.tar /",
         "ADD wh.tar /",
         "ADD hard.tar /",
-        "COPY a.txt /d/\nADD over.tar /",
-        "COPY a.txt /d\nADD over.tar /d",
+        "ADD loop.tar /",
+        "ADD dot.tar /d",
+        "ADD below.tar /d",
+        "ADD links.tar /d",
+        "COPY a.txt /d\nADD dot.tar /d",
         "ADD cut.tar /",
         "ADD cut.tgz /",
         "ADD damaged.tgz /",
@@ -210,11 +219,177 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
     assert_snapshot!(errors, @r##"
 Containerfile:2:5: /etc/passwd is the character device 0:0, which takes away what lower layers have there, as overlayfs reads it, leave it out
 Containerfile:2:5: /etc/passwd in the archive is named by what stands behind .wh., which in a layer takes it away, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
-Containerfile:2:5: /h in the archive is a hard link to what is no file at hand, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
-Containerfile:3:5: /d is a directory, which a file would take the place of, give the file another name, or copy into another directory
-Containerfile:3:14: cannot copy into /d: it is there and not a directory
+Containerfile:2:5: /h in the archive is a hard link to /nowhere, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /h in the archive is a hard link to /h, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: the archive has no directory, but a file, for /d itself, pack the file under its name
+Containerfile:2:5: cannot copy into /d/f: it is not a directory
+Containerfile:2:5: cannot copy: /d/l is a loop of symbolic links
+Containerfile:3:13: cannot copy into /d: it is there and not a directory
 Containerfile:2:5: ADD cannot unpack "cut.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tar is not a tar archive that can be read: unexpected end of file
 Containerfile:2:5: ADD cannot unpack "cut.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tgz is not a tar archive that can be read: unexpected EOF during skip
 Containerfile:2:5: ADD cannot unpack "damaged.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/damaged.tgz is not a tar archive that can be read: incomplete deflate stream
+"##);
+}
+
+#[test]
+fn links_on_the_way_to_a_hard_links_target_are_followed() {
+    let archive = tar(&[
+        ("run/", DIR, 0o755, 0, ""),
+        ("var/", DIR, 0o755, 0, ""),
+        ("var/run", EntryType::Symlink, 0o644, 0, "/run"),
+        ("run/a", FILE, 0o600, 0, "a"),
+        ("b", EntryType::Link, 0o640, 3, "var/run/a"),
+        ("s", EntryType::Symlink, 0o700, 0, "b"),
+        ("of-a-link", EntryType::Link, 0o640, 4, "s"),
+        ("absolute", EntryType::Link, 0o640, 4, "/run/a"),
+        ("above", EntryType::Link, 0o640, 4, "../../run/a"),
+        ("lost", EntryType::Symlink, 0o640, 0, "nowhere"),
+        ("of-a-lost-link", EntryType::Link, 0o640, 0, "lost"),
+    ]);
+    let setup = setup(&[("x.tar", archive)]);
+    // In a directory, links are followed as if that were the root, as with buildah.
+    for (at, dest) in [("", "/"), ("/d", "/d/")] {
+        let layers = setup.scratch(&format!("ADD x.tar {dest}")).replace(&format!(" {at}/"), " /");
+        let layers = layers.lines().filter(|line| !line.ends_with(" /d")).collect::<Vec<_>>().join("\n");
+        insta::allow_duplicates! {
+            assert_snapshot!(layers.replace("ADD x.tar /d/:", "ADD x.tar /:"), @r##"
+ADD x.tar /:
+  f 0640 4:5 /above = packed "a"
+  h 0640 4:5 /absolute -> /above
+  h 0640 4:5 /b -> /above
+  l 0777 0:1 /lost -> nowhere
+  h 0640 4:5 /of-a-link -> /above
+  l 0777 0:1 /of-a-lost-link -> nowhere
+  d 0755 0:1 /run
+  h 0640 4:5 /run/a -> /above
+  l 0777 0:1 /s -> b
+  d 0755 0:1 /var
+  l 0777 0:1 /var/run -> /run
+"##);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unpacked_outside_of_the_destination() {
+    let setup = setup(&[
+        ("up.tar", tar(&[("u", EntryType::Symlink, 0, 0, ".."), ("u/etc/y", FILE, 0o644, 0, "y")])),
+        ("abs.tar", tar(&[("l", EntryType::Symlink, 0, 0, "/etc"), ("l/x", FILE, 0o644, 0, "x")])),
+        ("far.tar", tar(&[("f", EntryType::Symlink, 0, 0, "../../../../etc"), ("f/x", FILE, 0o644, 0, "x")])),
+        ("l.tar", tar(&[("l/x", FILE, 0o644, 0, "x"), ("l/sub/", DIR, 0o700, 0, "")])),
+        ("link.tar", tar(&[("h", EntryType::Link, 0o644, 0, "l/secret")])),
+        ("names.tar", tar(&[("/../etc/z", FILE, 0o644, 0, "z"), ("a/../../w", FILE, 0o644, 0, "w")])),
+    ])
+    .link("links/l", "/etc");
+    for archive in ["up.tar", "abs.tar", "far.tar", "names.tar"] {
+        let layers = setup.scratch(&format!("ADD {archive} /d/"));
+        assert!(layers.lines().skip(1).all(|line| line.contains(" /d")), "{layers}");
+    }
+    assert_snapshot!(setup.scratch("ADD up.tar abs.tar far.tar names.tar /d"), @r##"
+ADD up.tar abs.tar far.tar names.tar /d:
+  d 0755 0:0 /d
+  d 0755 0:0 /d/etc
+  f 0644 0:1 /d/etc/x = packed "x"
+  f 0644 0:1 /d/etc/y = packed "y"
+  f 0644 0:1 /d/etc/z = packed "z"
+  l 0777 0:1 /d/f -> ../../../../etc
+  l 0777 0:1 /d/l -> /etc
+  l 0777 0:1 /d/u -> ..
+  f 0644 0:1 /d/w = packed "w"
+"##);
+    // A link that an earlier instruction, or a base, has put there.
+    assert_snapshot!(setup.scratch("COPY links /d/\nADD l.tar /d"), @r##"
+COPY links /d/:
+  d 0755 0:0 /d
+  l 0777 0:0 /d/l -> /etc
+ADD l.tar /d:
+  d 0755 0:0 /d/etc
+  d 0700 0:1 /d/etc/sub
+  f 0644 0:1 /d/etc/x = packed "x"
+"##);
+    let secret = "COPY a.txt /etc/secret\nCOPY links /d/\nADD link.tar /d/";
+    assert_snapshot!(setup.error(secret), @r##"Containerfile:4:5: /h in the archive is a hard link to /l/secret, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline"##);
+    let mut tree = FileTree::empty();
+    let link = NodeKind::Symlink(Arc::new("/etc".into()));
+    tree.insert(&path("d/l"), Node { kind: link, mode: 0o777, ..Node::directory(0) });
+    let setup = setup.base("base", json!({}), tree);
+    let image = setup.plan("FROM base\nADD l.tar /d");
+    assert_snapshot!(setup.layers(&image), @r##"
+ADD l.tar /d:
+  d 0755 0:0 /d/etc
+  d 0700 0:1 /d/etc/sub
+  f 0644 0:1 /d/etc/x = packed "x"
+"##);
+}
+
+#[test]
+fn what_an_archive_has_takes_the_place_of_what_the_image_has() {
+    let setup = setup(&[
+        ("file.tar", tar(&[("d", FILE, 0o644, 0, "file")])),
+        ("link.tar", tar(&[("d", EntryType::Symlink, 0, 0, "/e"), ("d/in", FILE, 0o644, 0, "in")])),
+        ("dir.tar", tar(&[("a.txt/", DIR, 0o700, 0, ""), ("a.txt/in", FILE, 0o644, 0, "in")])),
+        ("again.tar", tar(&[("d/", DIR, 0o711, 0, ""), ("d/new", FILE, 0o644, 0, "new")])),
+        (
+            "back.tar",
+            tar(&[("d", FILE, 0o644, 0, ""), ("d/", DIR, 0o750, 0, ""), ("d/!", FILE, 0o644, 0, "!")]),
+        ),
+    ]);
+    assert_snapshot!(
+        setup.scratch("COPY dir /d/\nADD file.tar /\nCOPY dir /d2/\nADD link.tar /\nCOPY a.txt /\nADD dir.tar /"),
+        @r##"
+COPY dir /d/:
+  d 0755 0:0 /d
+  f 0644 0:0 /d/c.txt = dir/c.txt
+  l 0777 0:0 /d/inner -> c.txt
+  d 0700 0:0 /d/sub
+  f 0600 0:0 /d/sub/d.txt = dir/sub/d.txt
+ADD file.tar /:
+  f 0644 0:1 /d = packed "file"
+COPY dir /d2/:
+  d 0755 0:0 /d2
+  f 0644 0:0 /d2/c.txt = dir/c.txt
+  l 0777 0:0 /d2/inner -> c.txt
+  d 0700 0:0 /d2/sub
+  f 0600 0:0 /d2/sub/d.txt = dir/sub/d.txt
+ADD link.tar /:
+  l 0777 0:1 /d -> /e
+  d 0755 0:0 /e
+  f 0644 0:1 /e/in = packed "in"
+COPY a.txt /:
+  f 0640 0:0 /a.txt = a.txt
+ADD dir.tar /:
+  d 0700 0:1 /a.txt
+  f 0644 0:1 /a.txt/in = packed "in"
+"##
+    );
+    // A directory that comes back is empty: without the whiteout it would join the one below.
+    assert_snapshot!(setup.scratch("COPY dir /d/\nADD back.tar /"), @r##"
+COPY dir /d/:
+  d 0755 0:0 /d
+  f 0644 0:0 /d/c.txt = dir/c.txt
+  l 0777 0:0 /d/inner -> c.txt
+  d 0700 0:0 /d/sub
+  f 0600 0:0 /d/sub/d.txt = dir/sub/d.txt
+ADD back.tar /:
+  d 0750 0:1 /d
+  f 0644 0:1 /d/! = packed "!"
+  f 0000 0:0 /d/.wh..wh..opq = ""
+"##);
+    let mut setup = setup;
+    setup.options.squash = true;
+    let squashed = |instructions: &str| setup.scratch(&format!("COPY b.txt /b\n{instructions}"));
+    assert_snapshot!(squashed("COPY dir /d/\nADD back.tar /"), @r##"
+squashed layers:
+  f 0644 0:0 /b = b.txt
+  d 0750 0:1 /d
+  f 0644 0:1 /d/! = packed "!"
+  f 0000 0:0 /d/.wh..wh..opq = ""
+"##);
+    assert_snapshot!(squashed("COPY dir /d/\nADD file.tar /\nADD again.tar /"), @r##"
+squashed layers:
+  f 0644 0:0 /b = b.txt
+  d 0711 0:1 /d
+  f 0000 0:0 /d/.wh..wh..opq = ""
+  f 0644 0:1 /d/new = packed "new"
 "##);
 }

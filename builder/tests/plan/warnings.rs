@@ -126,3 +126,68 @@ fn symlinks_that_lead_nowhere_in_the_image_are_told_with_their_number() {
     assert!(!warnings("COPY m /m\nCOPY m/file /m/abs").contains("/m/abs"));
     assert_snapshot!(warnings("COPY m /m\nFROM base\nCOPY --from=0 /m/ /n"), @"Containerfile:4:19: 5 symlinks lead nowhere in the image: /n/abs -> /nowhere/x, /n/loop -> loop, /n/out -> ../../../a.txt and 2 more, copy the directory that holds both the links and what they point to");
 }
+
+#[test]
+fn sources_that_land_on_one_path_are_told_by_their_names() {
+    let setup = Setup::new()
+        .file("m/config.json", "{}", 0o644)
+        .file("m/inference/config.json", "{}", 0o644)
+        .file("m/inference/model.py", "", 0o644)
+        .file("m/tool", "", 0o644)
+        .file("n/tool/x", "", 0o644)
+        .file("same/config.json", "{}", 0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, text) in [("config.json", "1"), ("config.json", "2"), ("other", "")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    std::fs::write(setup.context().join("x.tar"), &archive).unwrap();
+    std::fs::write(setup.context().join("y.tar"), &archive).unwrap();
+    let warnings = |instructions: &str| setup.warnings(&setup.plan(&format!("FROM scratch\n{instructions}")));
+    let told = [
+        "COPY m/* /models/",
+        "COPY m/inference m /models/",
+        "COPY m/config.json same/config.json /models/",
+        "ADD same x.tar /models/",
+        "ADD x.tar y.tar m /models/",
+        "COPY m n /models/",
+        "COPY --parents m/./config.json same/./config.json /models/",
+        "COPY m /first/\nCOPY same /second/\nFROM scratch\nCOPY --from=0 /first /second /models/",
+    ]
+    .map(&warnings)
+    .join("\n");
+    assert_snapshot!(told, @r##"
+Containerfile:2:10: several sources of COPY have one path, and the last wins: /models/config.json is "m/inference/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:20: several sources of COPY have one path, and the last wins: /models/config.json is "m/config.json" and not "m/inference/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:37: several sources of COPY have one path, and the last wins: /models/config.json is "same/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:16: several sources of ADD have one path, and the last wins: /models/config.json is "config.json" in "x.tar" and not "same/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:19: several sources of ADD have one path, and the last wins: /models/config.json is "m/config.json" and not "config.json" in "y.tar", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:10: several sources of COPY have one path, and the last wins: /models/tool is "n/tool" and not "m/tool", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:51: several sources of COPY have one path, and the last wins: /models/config.json is "same/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:5:30: several sources of COPY have one path, and the last wins: /models/config.json is "second/config.json" and not "first/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+"##);
+    // Two instructions mean it, one file is no loss, and an archive may have a path twice.
+    for meant in [
+        "COPY m /models/\nCOPY same /models/",
+        "COPY m/config.json m/* /models/m/\nCOPY m/c* m/config.json /models/n/",
+        "ADD x.tar /models/",
+        "COPY --parents m/config.json same/config.json /models/",
+    ] {
+        assert_eq!(
+            warnings(meant).lines().filter(|line| line.contains("one path")).count(),
+            usize::from(meant.contains("m/*")),
+            "{meant}"
+        );
+    }
+    let many: Vec<String> = (0..14).map(|n| format!("many/{n}/f{n} many/x/f{n}")).collect();
+    let mut setup = setup;
+    for n in 0..14 {
+        setup = setup.file(&format!("many/{n}/f{n}"), "", 0o644).file(&format!("many/x/f{n}"), "x", 0o644);
+    }
+    let told = setup.warnings(&setup.plan(&format!("FROM scratch\nCOPY {} /d/", many.join(" "))));
+    assert_eq!(told.matches(" and not ").count(), 10, "{told}");
+    assert!(told.contains("and so it is with 4 more"), "{told}");
+}

@@ -183,6 +183,7 @@ mod tests {
                 mode: 0,
                 uid: 0,
                 gid: 0,
+                mtime: 0,
                 offset: None,
                 pieces: None,
                 digest: None,

@@ -12,7 +12,7 @@ use crate::memo::used;
 use crate::whole::write_whole_by;
 
 /// Goes up when the index of a layer has something that it had not before.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// An index as it is written down.
 #[derive(Serialize, Deserialize)]
 struct Stored<T> {
@@ -102,6 +102,7 @@ mod tests {
             mode: 0o644,
             uid: 1,
             gid: 2,
+            mtime: 3,
             offset: None,
             pieces: None,
             digest: None,

@@ -1,5 +1,11 @@
 //! How names and contents, which are bytes, stand in JSON.
 
+/// Whether a number need not be written down.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(crate) const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// Bytes as JSON text: those that are not UTF-8, or begin with the mark, as Latin-1 behind a mark.
 pub(crate) mod bytes_text {
     use bytes::Bytes;

@@ -20,7 +20,7 @@ use crate::entry::{Entry, EntryKind, FileContent, LayerPath, Special};
 use crate::entry_list::EntryList;
 use crate::hash::Hasher;
 use crate::image::Layer;
-use crate::index::text::{bytes_text, optional_text, path_text};
+use crate::index::text::{bytes_text, is_zero, optional_text, path_text};
 use crate::json::from_json;
 use crate::layer::{Segment, VirtualLayer};
 use crate::packed::Packed;
@@ -80,6 +80,9 @@ struct EntryLine {
     uid: u32,
     #[serde(rename = "g")]
     gid: u32,
+    /// None where it is the layer's.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    mtime: u32,
     #[serde(rename = "x", default, skip_serializing_if = "Xattrs::is_empty")]
     xattrs: Xattrs,
 }
@@ -244,7 +247,7 @@ impl Tables {
             EntryKind::Special(special) => KindText::Special(*special),
         };
         let (path, xattrs) = (entry.path.clone(), entry.xattrs.clone());
-        EntryLine { path, kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs }
+        EntryLine { path, kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs }
     }
 
     fn segment(&mut self, segment: Segment) -> SegmentText {
@@ -356,8 +359,8 @@ fn entries(lines: &mut Lines, count: usize, places: &Places) -> Result<Vec<Entry
             KindText::HardLink(target) => EntryKind::HardLink { target },
             KindText::Special(special) => EntryKind::Special(special),
         };
-        let EntryLine { path, mode, uid, gid, xattrs, .. } = line;
-        entries.push(Entry { path, kind, mode, uid, gid, xattrs });
+        let EntryLine { path, mode, uid, gid, mtime, xattrs, .. } = line;
+        entries.push(Entry { path, kind, mode, uid, gid, mtime, xattrs });
     }
     Ok(entries)
 }
