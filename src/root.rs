@@ -11,6 +11,7 @@ use toml::Table;
 
 use crate::args::Cli;
 use crate::buildah::CalledAs;
+use crate::environment;
 use crate::session::root_directory;
 
 /// Our directory in buildah's store.
@@ -30,7 +31,7 @@ pub(crate) fn of(cli: &Cli) -> Result<Option<PathBuf>> {
         (None, CalledAs::Buildah) => {
             let machine = Machine {
                 user: nix::unistd::geteuid().as_raw(),
-                variable: &|name| std::env::var_os(name),
+                variable: &environment::var_os,
                 system: Path::new("/"),
             };
             Ok(machine.store()?.map(|store| store.join(DIRECTORY)))
@@ -98,7 +99,7 @@ impl Machine<'_> {
     }
 
     fn named(&self) -> Option<PathBuf> {
-        (self.variable)(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+        (self.variable)(VARIABLE).map(PathBuf::from)
     }
 
     fn home(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
