@@ -103,7 +103,7 @@ fn covered<'t>(text: &'t str, secrets: &[String]) -> Cow<'t, str> {
     for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
         // Quotes and control characters are written as escapes in quoted texts.
         let quoted = format!("{secret:?}");
-        for form in [quoted.trim_matches('"'), secret] {
+        for form in [&quoted[1..quoted.len() - 1], secret] {
             if text.contains(form) {
                 text = Cow::Owned(text.replace(form, COVER));
             }

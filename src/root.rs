@@ -169,7 +169,7 @@ mod tests {
         }
         let at = system.path().display().to_string();
         let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
+            let found = variables.iter().find(|(known, value)| *known == name && !value.is_empty());
             found.map(|(_, value)| OsString::from(value.replace('@', &at)))
         };
         let store = Machine { user, variable: &variable, system: system.path() }.store()?;

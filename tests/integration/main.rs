@@ -31,6 +31,7 @@ mod killed;
 mod left_out;
 mod local_images;
 mod manifests;
+mod messages;
 mod network;
 mod openshift;
 mod outputs;
