@@ -142,8 +142,10 @@ fn userinfo(word: &str) -> Option<(&str, &str, &str)> {
     let at = if is_digest(&authority[at + 1..]) { authority[..at].rfind('@')? } else { at };
     let (user, password) = authority[..at].split_once(':')?;
     let host = authority[at + 1..].chars().next();
+    let of_name = |c: char| c.is_alphanumeric() || "._%+~$=-".contains(c);
     if password.is_empty()
-        || user.contains('/')
+        || user.is_empty()
+        || !user.chars().all(of_name)
         || TRANSPORTS.contains(&user)
         || !host.is_some_and(|c| c.is_alphanumeric() || c == '[')
     {
@@ -239,6 +241,7 @@ mod tests {
             ("models/a:b@c.bin", "models/a:b@c.bin"),
             ("git@github.com:x/y", "git@github.com:x/y"),
             ("a : b @ c", "a : b @ c"),
+            ("[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]", "[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]"),
         ] {
             assert_eq!(covered(text, &[]), shown);
         }

