@@ -484,7 +484,7 @@ fn a_default_place_that_cannot_be_read_counts_as_absent_and_a_named_one_is_an_er
     assert_eq!(found(&[(SECRET, "r.ns.svc=live")], &as_it_is), "live tekton/a/.dockerconfigjson r.ns.svc 4");
     // The ServiceAccount's own token.
     let token = |options: &mut CredentialOptions| {
-        fs::create_dir_all(options.service_account.dir.join("token")).unwrap()
+        fs::create_dir_all(options.service_account.dir.join("token")).unwrap();
     };
     assert_eq!(found(&[], &token), "- 6");
     let named = |options: &mut CredentialOptions| {
