@@ -262,8 +262,16 @@ pub(crate) struct BuildArgs {
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
     /// Files in layers have the time 0 unless this is given; `created` is the real time
-    #[arg(long, visible_alias = "source-date-epoch", value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub(crate) timestamp: Option<u64>,
+
+    /// Set the times of the image and its history to this, and not those of the files in layers: instead of --timestamp
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) source_date_epoch: Option<u64>,
+
+    /// Files in layers have the time of --source-date-epoch too
+    #[arg(long)]
+    pub(crate) rewrite_timestamp: bool,
 
     /// Media types of the manifest: oci or docker [default: $BUILDAH_FORMAT, else oci]
     #[arg(long, value_name = "FORMAT")]

@@ -330,7 +330,7 @@ pub(crate) async fn plan_images(
     }
     let layer_options = LayerOptions {
         layer_file_size: (!options.squash).then_some(options.layer_file_size),
-        mtime: options.timestamp.unwrap_or(0),
+        mtime: options.time_of_files(),
         compression: options.compression,
         format: options.format,
         annotations: options.annotations.clone(),
@@ -421,7 +421,7 @@ fn containerfile(at: &ContainerfileAt) -> Result<Containerfile> {
 }
 
 fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
-    let now = match options.timestamp {
+    let now = match options.timestamp.or(options.source_date_epoch) {
         Some(seconds) => i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
         None => Some(Timestamp::now()),
     };

@@ -159,7 +159,8 @@ impl Destination {
         }
     }
 
-    /// Reads `oci:DIR[:REF]` and its like; `names` are those of the image, for a docker-archive.
+    /// Reads `oci:DIR[:REF]` and its like; `names` are those of the image, for a docker-archive. An archive at `-` goes to standard
+    /// output, as most programs that write archives have it; `./-` is a file of that name.
     ///
     /// # Errors
     /// What cannot be understood; the caller names the option.
@@ -174,7 +175,11 @@ impl Destination {
         if path.is_empty() {
             bail!("{text}: there is no path; {known}");
         }
-        let (path, reference) = (PathBuf::from(path), reference.map(str::to_owned));
+        let reference = reference.map(str::to_owned);
+        let path = match (transport, path) {
+            ("oci-archive" | "docker-archive", "-") => stdout_path(),
+            (_, path) => PathBuf::from(path),
+        };
         match transport {
             "oci" => Ok(Self::Layout { directory: path, reference }),
             "oci-archive" => {

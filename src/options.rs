@@ -56,7 +56,12 @@ pub(crate) struct BuildOptions {
     pub(crate) from: Option<String>,
     pub(crate) pull: PullPolicy,
     pub(crate) target: Option<String>,
+    /// The time of all there is in the image.
     pub(crate) timestamp: Option<u64>,
+    /// The time of the image and its history alone.
+    pub(crate) source_date_epoch: Option<u64>,
+    /// Whether that is the time of files too.
+    pub(crate) rewrite_timestamp: bool,
     pub(crate) format: ManifestFormat,
     pub(crate) ignorefile: Option<PathBuf>,
     pub(crate) squash: bool,
@@ -164,6 +169,7 @@ impl BuildOptions {
         }
         let mut build_args = overrides.build_args()?;
         build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
+        let source_date_epoch = source_date_epoch(args, &mut build_args)?;
         Ok(Self {
             containerfile: containerfile(args.file.as_deref(), &args.context)?,
             context: args.context.clone(),
@@ -201,6 +207,8 @@ impl BuildOptions {
             pull: overrides.pull(),
             target: args.target.clone(),
             timestamp: args.timestamp,
+            source_date_epoch,
+            rewrite_timestamp: args.rewrite_timestamp,
             format,
             ignorefile: args.ignorefile.clone(),
             squash: args.squash,
@@ -223,6 +231,12 @@ impl BuildOptions {
         Some(MemoStore::new(root).trusting_mtime(self.trust_mtime))
     }
 
+    /// The time that files in layers have, in seconds since the epoch.
+    pub(crate) fn time_of_files(&self) -> u64 {
+        let rewritten = self.source_date_epoch.filter(|_| self.rewrite_timestamp);
+        self.timestamp.or(rewritten).unwrap_or(0)
+    }
+
     /// Whether somebody will ask for what is built by a name.
     pub(crate) fn is_named(&self) -> bool {
         !self.names.is_empty() || self.manifest.is_some()
@@ -231,6 +245,29 @@ impl BuildOptions {
     /// Whether the image is remembered here and sent nowhere yet.
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
+    }
+}
+
+/// `--source-date-epoch`, or a build argument of that name where no other time is given; and the other way round the
+/// argument for an ARG that declares it.
+fn source_date_epoch(
+    args: &BuildArgs,
+    build_args: &mut BTreeMap<String, Option<String>>,
+) -> Result<Option<u64>> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    if args.timestamp.is_some() {
+        return Ok(None);
+    }
+    match (args.source_date_epoch, build_args.get(NAME)) {
+        (Some(seconds), None | Some(None)) => {
+            build_args.insert(NAME.to_owned(), Some(seconds.to_string()));
+            Ok(Some(seconds))
+        }
+        (None, Some(Some(text))) if !text.is_empty() => text
+            .parse()
+            .map(Some)
+            .map_err(|_| anyhow!("--build-arg {NAME}={text}: write the seconds since the epoch")),
+        (seconds, _) => Ok(seconds),
     }
 }
 

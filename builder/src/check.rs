@@ -16,7 +16,8 @@ use crate::containerfile::{
 use crate::error::Error;
 use crate::plan::{BuildContext, PlanOptions};
 use crate::run_hints::instead;
-use crate::scope::{Scope, unused};
+use crate::scope::Scope;
+use crate::stage_names::{Named, StageNames, lines};
 
 /// A target needs at most so many stages: each keeps what it makes until the last one is done.
 const MAX_STAGES: usize = 256;
@@ -61,7 +62,8 @@ impl fmt::Display for ImageKey {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) target: usize,
-    pub(crate) unused_build_args: Vec<String>,
+    /// Of all stages, needed or not.
+    names: StageNames,
     stages: BTreeMap<usize, CheckedStage>,
 }
 
@@ -74,6 +76,8 @@ struct CheckedStage {
     from: BTreeMap<Place, CopyFrom>,
     /// The variables that are set without the base's, for stages built on this one.
     env: Vec<String>,
+    /// The ARGs, likewise.
+    args: BTreeMap<String, String>,
     /// Whether something is copied onto this stage, or made in it.
     writes: bool,
 }
@@ -82,6 +86,16 @@ impl Checked {
     /// The needed stages in order.
     pub(crate) fn needed(&self) -> impl Iterator<Item = usize> {
         self.stages.keys().copied()
+    }
+
+    /// The name of a stage, if it has one.
+    pub(crate) fn name(&self, stage: usize) -> Option<&str> {
+        self.names.of(stage)
+    }
+
+    /// The names of the stages above one.
+    pub(crate) fn names_above(&self, stage: usize) -> Vec<&str> {
+        self.names.before(stage)
     }
 
     pub(crate) fn base(&self, stage: usize) -> Option<&StageBase> {
@@ -147,56 +161,36 @@ pub(crate) fn check_stages(
     options: &PlanOptions,
     triggers: &BTreeMap<usize, Triggers>,
 ) -> Result<Checked, Error> {
-    let global = Scope::global(file, options).map_err(Error::Value)?;
-    let target = target(file, options)?;
+    let (global, _) = Scope::global(file, options).map_err(Error::Value)?;
+    let names = StageNames::new(file, &global);
+    let target = target(file, options, &names)?;
     let mut check = Check {
         file,
         source: Arc::clone(&file.source),
         options,
         global,
+        names,
         triggers,
         stages: BTreeMap::new(),
         entered: 0,
     };
     check.stage(target)?;
-    let stages = check.stages;
-    let instructions = stages.iter().flat_map(|(index, stage)| {
-        let triggers = stage.triggers.iter().map(|trigger| &trigger.instruction);
-        triggers.chain(&file.stages[*index].instructions)
-    });
-    let declared =
-        file.global_args.iter().chain(instructions.flat_map(|instruction| match &instruction.value {
-            Instruction::Arg(declarations) => declarations.as_slice(),
-            _ => &[],
-        }));
-    Ok(Checked { target, unused_build_args: unused(&options.build_args, declared), stages })
+    Ok(Checked { target, names: check.names, stages: check.stages })
 }
 
-fn target(file: &Containerfile, options: &PlanOptions) -> Result<usize, Error> {
-    let Some(wanted) = &options.target else { return Ok(file.stages.len().saturating_sub(1)) };
-    find_stage(file, wanted, file.stages.len()).ok_or_else(|| {
-        let names: Vec<&str> = file
-            .stages
-            .iter()
-            .filter_map(|stage| stage.from.name.as_ref())
-            .map(|name| name.value.as_str())
-            .collect();
-        let known = match (names.as_slice(), file.stages.len()) {
+fn target(file: &Containerfile, options: &PlanOptions, names: &StageNames) -> Result<usize, Error> {
+    let count = file.stages.len();
+    let Some(wanted) = &options.target else { return Ok(count.saturating_sub(1)) };
+    let known = match names.find(wanted, count) {
+        Named::One(stage) => return Ok(stage),
+        Named::Several(one, other) => format!("{} have this name", lines(file, one, other)),
+        Named::None => match (names.before(count).as_slice(), count) {
             ([], 1) => "the Containerfile has one stage without a name: leave --target out".to_owned(),
             ([], count) => format!("the Containerfile has the stages 0 to {}", count - 1),
             (names, _) => format!("the Containerfile has {}", names.join(", ")),
-        };
-        Error::Target { wanted: wanted.clone(), known }
-    })
-}
-
-/// A stage before `end` by name, or else by index.
-fn find_stage(file: &Containerfile, name: &str, end: usize) -> Option<usize> {
-    let lower = name.to_lowercase();
-    let named = file.stages[..end]
-        .iter()
-        .rposition(|stage| stage.from.name.as_ref().is_some_and(|name| name.value == lower));
-    named.or_else(|| name.parse().ok().filter(|index| *index < end))
+        },
+    };
+    Err(Error::Target { wanted: wanted.clone(), known })
 }
 
 struct Check<'a> {
@@ -205,6 +199,7 @@ struct Check<'a> {
     source: Arc<Source>,
     options: &'a PlanOptions,
     global: Scope<'a>,
+    names: StageNames,
     triggers: &'a BTreeMap<usize, Triggers>,
     stages: BTreeMap<usize, CheckedStage>,
     /// How many stages are looked at or wait for those they need.
@@ -225,22 +220,25 @@ impl Check<'_> {
                     .with_help("put some of them into a base image"),
             ));
         }
+        self.check_name(index)?;
         let base = self.base(index)?;
-        let env = match base {
+        let (env, args) = match base {
             StageBase::Stage(base) => {
                 self.stage(base)?;
-                self.stages.get(&base).map(|stage| stage.env.clone()).unwrap_or_default()
+                let below = self.stages.get(&base).map(|stage| (stage.env.clone(), stage.args.clone()));
+                below.unwrap_or_default()
             }
-            StageBase::Scratch { .. } | StageBase::Image(_) => Vec::new(),
+            StageBase::Scratch { .. } | StageBase::Image(_) => Default::default(),
         };
         let triggers = self.triggers_of(index, &base);
         let from = self.file.stages[index].from.span;
-        let mut scope = self.global.stage(&env, from).map_err(Error::Value)?;
+        let mut scope = self.global.stage(&env, &args, from).map_err(Error::Value)?;
         let mut checked = CheckedStage {
             base,
             triggers: Arc::clone(&triggers),
             from: BTreeMap::new(),
             env: Vec::new(),
+            args: BTreeMap::new(),
             writes: false,
         };
         let file = self.file;
@@ -256,9 +254,7 @@ impl Check<'_> {
             match &instruction.value {
                 // Values that need the base's environment come out wrong here; the second pass has them right.
                 Instruction::Arg(declarations) => {
-                    for declaration in declarations {
-                        let _ = scope.declare(declaration);
-                    }
+                    scope.declare_known(declarations);
                 }
                 Instruction::Env(pairs) => {
                     let expanded: Vec<_> =
@@ -290,8 +286,28 @@ impl Check<'_> {
             }
         }
         checked.env = scope.env().to_vec();
+        checked.args = scope.args().clone();
         self.stages.insert(index, checked);
         Ok(())
+    }
+
+    /// A needed stage that has a name has one that it can be called by.
+    fn check_name(&self, index: usize) -> Result<(), Error> {
+        let Some(name) = &self.file.stages[index].from.name else { return Ok(()) };
+        if !self.global.word(name).map_err(Error::Value)?.value.is_empty() {
+            return Ok(());
+        }
+        let message = "the name of the stage is empty once its variables are put in";
+        Err(Error::Value(
+            Diagnostic::new(&self.file.source, name.span, message)
+                .with_help("give ARG a default before the first FROM, or leave AS out"),
+        ))
+    }
+
+    /// What names two stages names none.
+    fn ambiguous(&self, name: &str, (one, other): (usize, usize), source: &Arc<Source>, span: Span) -> Error {
+        let message = format!("{name:?} may mean either of {}", lines(self.file, one, other));
+        Error::Value(Diagnostic::new(source, span, message).with_help("give each of them a name of its own"))
     }
 
     fn base(&self, index: usize) -> Result<StageBase, Error> {
@@ -333,14 +349,14 @@ impl Check<'_> {
         if image == "scratch" {
             return Ok(StageBase::Scratch { platform });
         }
-        let lower = image.to_lowercase();
-        let named = |stage: &crate::containerfile::Stage| {
-            stage.from.name.as_ref().is_some_and(|name| name.value == lower)
-        };
-        if context.is_none()
-            && let Some(base) = self.file.stages[..index].iter().rposition(named)
-        {
-            return Ok(StageBase::Stage(base));
+        if context.is_none() {
+            match self.names.named(image, index) {
+                Named::One(base) => return Ok(StageBase::Stage(base)),
+                Named::Several(one, other) => {
+                    return Err(self.ambiguous(image, (one, other), &self.file.source, from.image.span));
+                }
+                Named::None => {}
+            }
         }
         let reference = context.unwrap_or_else(|| image.to_owned());
         Ok(StageBase::Image(ImageKey { reference, platform }))
@@ -373,23 +389,27 @@ impl Check<'_> {
     ) -> Result<CopyFrom, Error> {
         let name = scope.word(from).map_err(Error::Value)?.value;
         let platform = self.options.platform.clone();
-        let stage = find_stage(self.file, &name, index);
+        let found = self.names.find(&name, index);
         // A build context takes the place of a stage of its name, whether that is named or counted.
-        let of_stage = stage.and_then(|stage| self.file.stages[stage].from.name.as_ref());
+        let of_stage = if let Named::One(stage) = found { self.names.of(stage) } else { None };
         let contexts = &self.options.build_contexts;
-        for name in [Some(&name), of_stage.map(|name| &name.value)].into_iter().flatten() {
+        for name in [Some(name.as_str()), of_stage].into_iter().flatten() {
             match contexts.get(name) {
-                Some(BuildContext::Directory(_)) => return Ok(CopyFrom::Context(name.clone())),
+                Some(BuildContext::Directory(_)) => return Ok(CopyFrom::Context(name.to_owned())),
                 Some(BuildContext::Image(reference)) => {
                     return Ok(CopyFrom::Image(ImageKey { reference: reference.clone(), platform }));
                 }
                 None => {}
             }
         }
-        if let Some(stage) = stage {
-            return Ok(CopyFrom::Stage(stage));
+        match found {
+            Named::One(stage) => return Ok(CopyFrom::Stage(stage)),
+            Named::Several(one, other) => {
+                return Err(self.ambiguous(&name, (one, other), &self.source, from.span));
+            }
+            Named::None => {}
         }
-        if let Some(later) = find_stage(self.file, &name, self.file.stages.len()) {
+        if let Named::One(later) | Named::Several(later, _) = self.names.find(&name, self.file.stages.len()) {
             let what = if later == index { "this stage itself" } else { "a later stage" };
             return Err(Error::Value(
                 Diagnostic::new(&self.source, from.span, format!("COPY --from={name} names {what}"))

@@ -392,6 +392,9 @@ impl Origin for Context {
                 Err(miss) => return Err(self.missing(&String::from_utf8_lossy(&path), miss)),
             };
             let directory = located.metadata.is_dir();
+            if pattern && wanted.is_for_directories() && !directory {
+                continue;
+            }
             let line = self
                 .ignore
                 .verdict(&path)
@@ -428,10 +431,10 @@ impl Origin for Context {
                 self.name(),
                 self.ignored(line)
             ))),
-            (true, None) => Err(match written {
-                Some(miss) => self.missing(source, miss),
-                None => Problem::source(format!("{source:?} matches nothing in {}", self.name())),
-            }),
+            (true, None) => match written {
+                Some(miss) => Err(self.missing(source, miss)),
+                None => Ok(found),
+            },
         }
     }
 

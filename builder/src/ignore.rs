@@ -1,9 +1,9 @@
 //! Ignore files: what of the context a build does not see.
 //!
-//! The rules are Docker's (moby/patternmatcher with parent results, as BuildKit uses it): patterns are relative
+//! The rules are buildah's (`fileutils.PatternMatcher.Matches` of containers/storage, in 1.45 as in 1.28): patterns are relative
 //! to the context root, the last one that matches decides, `!` takes back, and a pattern that matches a directory
-//! matches all below it. buildah 1.28 looks at one parent only, a bug that its own source calls deprecated.
-//! See [`pattern`](crate::pattern) for why no crate does this.
+//! matches all below it, with `!` as well. moby/patternmatcher differs there: a `!` that matches a directory which is not
+//! ignored says nothing of what is in it. See [`pattern`](crate::pattern) for why no crate does this.
 
 use std::ffi::OsString;
 use std::fs;
@@ -156,8 +156,9 @@ impl IgnoreFile {
         let mut matched = Vec::with_capacity(self.rules.len());
         for (index, rule) in self.rules.iter().enumerate() {
             let inherited = parent.0.get(index).copied().unwrap_or(false);
-            // A pattern that would change nothing is not asked, and so is not remembered for the children.
-            let hit = inherited || rule.exception == ignored_by.is_some() && rule.pattern.matches(path);
+            // Each is asked, also one that changes nothing here: what a `!` says of a directory holds for what is in it, where
+            // another pattern may ignore something.
+            let hit = inherited || rule.pattern.matches(path);
             matched.push(hit);
             if hit {
                 ignored_by = (!rule.exception).then_some(rule.line);
@@ -272,6 +273,15 @@ mod tests {
             ("a\r\n", "a", Some(1)),
             ("*\n!*.bin\n", "models/x.bin", Some(1)),
             ("*\n!**/*.bin\n", "models/x.bin", None),
+            ("**/*.safetensors\n!m/sub", "m/sub/x.safetensors", None),
+            ("**/*.safetensors\n!m/sub", "m/x.safetensors", Some(1)),
+            ("**/*.safetensors\n!m", "m/sub/x.safetensors", None),
+            ("**/*.safetensors\n!m/sub/*", "m/sub/x.safetensors", None),
+            ("**/file1\n!dir", "dir/file1", None),
+            ("**/file1\n!dir", "file1", Some(1)),
+            ("*/*.safetensors\n!m", "m/x.safetensors", None),
+            ("!m\n**/*.safetensors", "m/x.safetensors", Some(2)),
+            ("**/*.safetensors\n!m\nm/sub", "m/sub/x.safetensors", Some(3)),
         ] {
             assert_eq!(ignored(text, path), expected, "{text:?} {path}");
         }

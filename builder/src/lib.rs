@@ -25,6 +25,7 @@ mod plan;
 mod run_hints;
 mod scope;
 mod stage_files;
+mod stage_names;
 mod tree;
 
 pub use assemble::{

@@ -77,7 +77,8 @@ pub(crate) trait Origin {
     /// How messages name it, such as `the build context ./ctx`.
     fn name(&self) -> String;
 
-    /// What `source`, a path or pattern, stands for: at least one thing, sorted by path. `parents` is what `--parents` says.
+    /// What `source`, a path or pattern, stands for, sorted by path: nothing only where a pattern matches nothing. `parents` is
+    /// what `--parents` says.
     fn find(&self, source: &str, parents: bool) -> Result<Vec<Found>, Problem>;
 
     /// Shows `found` to `visit`, or all that is below it where it is a directory: a directory before its contents,
@@ -94,8 +95,7 @@ pub(crate) trait Origin {
 pub(crate) struct SourcePath<'a> {
     /// The parts of the path, cleaned as text.
     pub(crate) parts: Vec<&'a str>,
-    /// With `--parents`: so many parts stand before the pivot, a `/./`. From there on paths are kept, and `**` matches
-    /// any number of directories.
+    /// With `--parents`: so many parts stand before the pivot, a `/./`. From there on paths are kept.
     pivot: Option<usize>,
 }
 
@@ -120,6 +120,11 @@ impl<'a> SourcePath<'a> {
     /// Whether it may be a pattern.
     pub(crate) fn has_meta(&self) -> bool {
         self.parts.iter().any(|part| has_meta(part))
+    }
+
+    /// Whether only directories match: those that a `**` at the end stands for, with all that is in them.
+    pub(crate) fn is_for_directories(&self) -> bool {
+        self.parts.last() == Some(&ANY_DEPTH)
     }
 
     /// From which byte on a path that this names or matches is kept.
@@ -155,6 +160,9 @@ fn source_parts(source: &str) -> Option<Vec<&str>> {
 const MAX_MATCHES: usize = 2 << 20;
 const MAX_DIRECTORIES: usize = 128 << 10;
 
+/// Any number of directories, also none; at the end of a pattern all that is in the directory before it.
+const ANY_DEPTH: &str = "**";
+
 /// The paths that a source matches, sorted as long as `names_in` lists the names of a directory sorted, each with whether
 /// it is a directory to look into. A part without a wildcard is taken as it is, whether it is there or not.
 pub(crate) fn glob(
@@ -168,8 +176,11 @@ pub(crate) fn glob(
             .with_help("copy the directory that holds them")
     };
     for (index, part) in source.parts.iter().enumerate() {
-        // At the end it is all that is there, as `*` is: directories are copied with all that is in them.
-        if *part == "**" && index < last && source.pivot.is_some_and(|pivot| pivot <= index) {
+        if *part == ANY_DEPTH {
+            // A directory is copied with all that is in it; and what `**/**` matches, one `**` does.
+            if index == last || source.parts[index + 1] == ANY_DEPTH {
+                continue;
+            }
             let mut at = 0;
             while let Some(directory) = matches.get(at).cloned() {
                 let names = names_in(&directory)?;
@@ -180,7 +191,7 @@ pub(crate) fn glob(
                 }
                 at += 1;
             }
-            // What `**/**` matches, it matches in several ways.
+            // What `**/x/**` matches, it may match in several ways.
             matches.sort_unstable();
             matches.dedup();
             continue;

@@ -270,10 +270,11 @@ fn evaluate(
     for index in checked.needed() {
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
+    let unused_build_args = evaluation.unused_build_args();
     let (built, mut warnings) = evaluation.finish();
     let read = [context].into_iter().chain(contexts.values());
     warnings.extend(read.flat_map(Context::losses).map(Warning::LeftOut));
-    warnings.extend(checked.unused_build_args.iter().cloned().map(Warning::UnusedBuildArg));
+    warnings.extend(unused_build_args.into_iter().map(Warning::UnusedBuildArg));
     let stages = checked.needed().map(|index| {
         let stage = &file.stages[index];
         let base = match (bases.get(&index), checked.base(index)) {
@@ -284,7 +285,7 @@ fn evaluate(
         };
         PlannedStage {
             index,
-            name: stage.from.name.as_ref().map(|name| name.value.clone()),
+            name: checked.name(index).map(str::to_owned),
             from: stage.from.image.value.clone(),
             base,
             instructions: stage.instructions.len(),
@@ -434,8 +435,7 @@ impl Images<'_> {
         }
         let text = trigger.map_or(&self.file.source, |number| &checked.triggers(index)[number].source);
         let message = format!("cannot copy from the image {key}, and no stage above has this name");
-        let stages = self.file.stages[..index].iter().filter_map(|stage| stage.from.name.as_ref());
-        let names: Vec<&str> = stages.map(|name| name.value.as_str()).collect();
+        let names = checked.names_above(index);
         let mut diagnostic = Diagnostic::new(text, span, message);
         if !names.is_empty() {
             diagnostic = diagnostic.with_help(format!("the stages above are {}", names.join(", ")));
@@ -456,7 +456,10 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
     }
     config.config.env.retain(|line| !options.unset_env.iter().any(|name| name_of(line) == name));
     let layers: Vec<BuiltLayer> = layers.into_iter().map(Arc::unwrap_or_clone).collect();
-    let (layers, steps) = if options.squash { squash(layers, steps) } else { (layers, steps) };
+    let (layers, mut steps) = if options.squash { squash(layers, steps) } else { (layers, steps) };
+    if base.is_none() && steps.is_empty() {
+        steps.push(nothing_done(options));
+    }
     // Here and now: an allocator that has a heap for each thread gives the room of the trees to this one alone.
     let planned = |BuiltLayer { title, created_by, files }| PlannedLayer {
         title,
@@ -465,6 +468,18 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
     };
     let layers = layers.into_iter().map(planned).collect();
     PlannedImage { base, layers, config, steps, warnings, stages: Vec::new() }
+}
+
+/// The line of an image of which nothing is said but FROM scratch: one without any history is taken for a broken one. As
+/// buildah writes it.
+fn nothing_done(options: &PlanOptions) -> PlannedStep {
+    let history = HistoryEntry {
+        created: options.created.clone(),
+        created_by: Some("/bin/sh".to_owned()),
+        empty_layer: true,
+        ..HistoryEntry::default()
+    };
+    PlannedStep { history, layer: None }
 }
 
 /// One layer of all: a later entry takes the place of an earlier one, and a hard link whose target is gone becomes

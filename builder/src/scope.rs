@@ -1,9 +1,10 @@
 //! Variables: which ARG and ENV a word sees.
 //!
 //! The rules are Docker's. ARGs before the first FROM, and the platform's, are seen by FROM lines; a stage sees one
-//! only from where it declares the name. A value of `--build-arg` beats the default, ENV beats ARG.
+//! only from where it, or the stage that it begins with, declares the name. A value of `--build-arg` beats the default, ENV
+//! beats ARG.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::plan::{PlanOptions, name_of, set_env};
 
 /// ARGs that are there without a declaration once they are given (Dockerfile reference, "Predefined ARGs").
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Says when the image is made, whether an ARG declares it or not.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Variables that are put in, what comes of it, and what stages take over from one another: so many bytes in all for one
 /// Containerfile, whatever it says. Without a limit `ENV B=$A$A`, a few dozen times, would fill any memory.
@@ -34,11 +38,17 @@ pub(crate) struct Scope<'a> {
     env: Vec<String>,
     /// Of [`MAX_SPENT`], by all scopes of the Containerfile.
     spent: Rc<Cell<usize>>,
+    /// The names that an ARG declares, in any scope of the Containerfile.
+    declared: Rc<RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> Scope<'a> {
-    /// The scope of FROM lines.
-    pub(crate) fn global(file: &'a Containerfile, options: &'a PlanOptions) -> Result<Self, Diagnostic> {
+    /// The scope of FROM lines, and the variables that the ARGs before them use and that are not set.
+    pub(crate) fn global(
+        file: &'a Containerfile,
+        options: &'a PlanOptions,
+    ) -> Result<(Self, Vec<Spanned<String>>), Diagnostic> {
+        let mut unset = Vec::new();
         let mut args = platform_args("TARGET", &options.platform);
         args.extend(platform_args("BUILD", &options.build_platform));
         for (name, value) in &mut args {
@@ -48,20 +58,26 @@ impl<'a> Scope<'a> {
         }
         let globals = args.clone();
         let (source, escape) = (&file.source, file.directives.escape);
-        let (build_args, spent) = (&options.build_args, Rc::default());
-        let mut scope = Self { source, escape, build_args, globals, args, env: Vec::new(), spent };
-        for declaration in &file.global_args {
-            scope.declare(declaration)?;
+        let (build_args, spent, declared) = (&options.build_args, Rc::default(), Rc::default());
+        let mut scope = Self { source, escape, build_args, globals, args, env: Vec::new(), spent, declared };
+        for declarations in &file.global_args {
+            unset.extend(scope.declare(declarations)?);
         }
         scope.globals.extend(scope.args.clone());
-        Ok(scope)
+        Ok((scope, unset))
     }
 
-    /// The scope at the head of a stage whose FROM is at `from`, given the global one and the base's environment.
-    pub(crate) fn stage(&self, env: &[String], from: Span) -> Result<Self, Diagnostic> {
-        let globals = self.globals.iter().map(|(name, value)| name.len() + value.len());
-        self.spend(globals.sum::<usize>() + env.iter().map(String::len).sum::<usize>(), from)?;
-        Ok(Self { args: BTreeMap::new(), env: env.to_vec(), ..self.clone() })
+    /// The scope at the head of a stage whose FROM is at `from`, given the global one, and the environment of its base and the
+    /// ARGs that a stage below it has declared.
+    pub(crate) fn stage(
+        &self,
+        env: &[String],
+        args: &BTreeMap<String, String>,
+        from: Span,
+    ) -> Result<Self, Diagnostic> {
+        let pairs = self.globals.iter().chain(args).map(|(name, value)| name.len() + value.len());
+        self.spend(pairs.sum::<usize>() + env.iter().map(String::len).sum::<usize>(), from)?;
+        Ok(Self { args: args.clone(), env: env.to_vec(), ..self.clone() })
     }
 
     /// What is asked for next stands in this text, which has this escape character.
@@ -69,18 +85,61 @@ impl<'a> Scope<'a> {
         (self.source, self.escape) = (source, escape);
     }
 
-    /// Carries out an ARG.
-    pub(crate) fn declare(&mut self, declaration: &ArgDeclaration) -> Result<(), Diagnostic> {
-        let name = &declaration.name.value;
-        let value = match (self.build_args.get(name), &declaration.default) {
-            (Some(Some(given)), _) => Some(given.clone()),
-            (_, Some(default)) => Some(self.word(default)?.value),
-            (_, None) => self.globals.get(name).cloned(),
+    /// Carries out an ARG, all of whose declarations see the variables as they were before it. Gives the variables that
+    /// were used and are not set.
+    pub(crate) fn declare(
+        &mut self,
+        declarations: &[ArgDeclaration],
+    ) -> Result<Vec<Spanned<String>>, Diagnostic> {
+        let mut unset = Vec::new();
+        let declared = declarations.iter().map(|declaration| self.declared(declaration, &mut unset));
+        let declared = declared.collect::<Result<Vec<_>, _>>()?;
+        self.take(declared);
+        Ok(unset)
+    }
+
+    /// Carries out those declarations of an ARG that can be told without the environment of the base.
+    pub(crate) fn declare_known(&mut self, declarations: &[ArgDeclaration]) {
+        let declared = declarations.iter().map(|declaration| self.declared(declaration, &mut Vec::new()));
+        self.take(declared.filter_map(Result::ok).collect());
+    }
+
+    /// The name of an ARG, and its value if it has one.
+    fn declared(
+        &self,
+        declaration: &ArgDeclaration,
+        unset: &mut Vec<Spanned<String>>,
+    ) -> Result<(String, Option<String>), Diagnostic> {
+        let mut word = |word: &Spanned<String>| {
+            let expanded = self.word(word)?;
+            unset.extend(expanded.unset);
+            Ok::<_, Diagnostic>(expanded.value)
         };
-        if let Some(value) = value {
-            self.args.insert(name.clone(), value);
+        let mut name = word(&declaration.name)?;
+        // A quoted or expanded name may hold the value, or the head of it.
+        let mut head = None;
+        if let Some(equals) = name.find('=') {
+            head = Some(name.split_off(equals + 1));
+            name.truncate(equals);
         }
-        Ok(())
+        if name.is_empty() {
+            let message = "the name is empty once its variables are put in";
+            return Err(Diagnostic::new(self.source, declaration.name.span, message)
+                .with_help("set the variables, or write the name"));
+        }
+        let value = match (self.build_args.get(&name), &declaration.default, head) {
+            (Some(Some(given)), _, _) => Some(given.clone()),
+            (_, Some(default), None) => Some(word(default)?),
+            (_, Some(default), Some(head)) => Some(format!("{head}={}", word(default)?)),
+            (_, None, Some(head)) => Some(head),
+            (_, None, None) => self.globals.get(&name).cloned(),
+        };
+        Ok((name, value))
+    }
+
+    fn take(&mut self, declared: Vec<(String, Option<String>)>) {
+        self.declared.borrow_mut().extend(declared.iter().map(|(name, _)| name.clone()));
+        self.args.extend(declared.into_iter().filter_map(|(name, value)| Some((name, value?))));
     }
 
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
@@ -89,6 +148,20 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn env(&self) -> &[String] {
         &self.env
+    }
+
+    /// The ARGs that are declared here, and those of the stages below.
+    pub(crate) fn args(&self) -> &BTreeMap<String, String> {
+        &self.args
+    }
+
+    /// The build arguments that no ARG has taken, in any scope so far.
+    pub(crate) fn unused_build_args(&self) -> Vec<String> {
+        let declared = self.declared.borrow();
+        let known = |name: &String| {
+            name.is_empty() || name == SOURCE_DATE_EPOCH || is_proxy(name) || is_platform_arg(name)
+        };
+        self.build_args.keys().filter(|name| !declared.contains(*name) && !known(name)).cloned().collect()
     }
 
     pub(crate) fn word(&self, word: &Spanned<String>) -> Result<Expanded, Diagnostic> {
@@ -144,20 +217,6 @@ impl<'a> Scope<'a> {
             _ => None,
         })
     }
-}
-
-/// The build arguments that none of `declared` takes.
-pub(crate) fn unused<'a>(
-    build_args: &BTreeMap<String, Option<String>>,
-    declared: impl Iterator<Item = &'a ArgDeclaration>,
-) -> Vec<String> {
-    let declared: BTreeSet<&str> = declared.map(|declaration| declaration.name.value.as_str()).collect();
-    build_args
-        .keys()
-        .filter(|name| !declared.contains(name.as_str()) && !is_proxy(name))
-        .filter(|name| !name.is_empty() && !is_platform_arg(name))
-        .cloned()
-        .collect()
 }
 
 fn is_proxy(name: &str) -> bool {

@@ -101,10 +101,12 @@ impl Origin for StageFiles<'_> {
         let literal =
             LayerPath::clean(wanted.literal()).map_err(|e| Problem::source(format!("{source:?}: {e}")))?;
         let pattern = wanted.has_meta();
+        let mut for_directories = false;
         let paths = match self.tree.lookup(&literal, true) {
             Ok(lookup) if matches!(lookup.state, State::Found(_)) || !pattern => vec![literal],
             Err(error) if !pattern => return Err(bad(error)),
             _ => {
+                for_directories = wanted.is_for_directories();
                 let paths = glob(&wanted, |path| Ok(self.names_in(path)))?;
                 paths.iter().map(|path| layer_path(path)).collect()
             }
@@ -113,6 +115,7 @@ impl Origin for StageFiles<'_> {
         for path in paths {
             let lookup = self.tree.lookup(&path, true).map_err(bad)?;
             match lookup.state {
+                State::Found(node) if for_directories && !node.is_directory() => {}
                 State::Found(node) => found.push(Found {
                     kept: wanted.kept(path.as_bytes(), node.is_directory()),
                     named: path.as_bytes().into(),
@@ -134,8 +137,7 @@ impl Origin for StageFiles<'_> {
                 "{source:?} matches nothing that {} copied, and the files of its base image are not known",
                 self.name
             ))),
-            (true, false) => Err(Problem::source(format!("{source:?} matches nothing in {}", self.name))),
-            (false, _) => Ok(found),
+            _ => Ok(found),
         }
     }
 

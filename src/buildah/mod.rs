@@ -24,7 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use self::flags::{Flag, Kind, Treatment};
 use self::scope::{Meant, Scope};
 use self::words::Word;
-use crate::args::{Cli, Command};
+use crate::args::{BuildArgs, Cli, Command};
 use crate::exit::{self, UsageError};
 use crate::{settings, version};
 
@@ -142,6 +142,9 @@ pub(crate) fn command_line(
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.called = called;
     cli.root_typed = matches.value_source("root") == Some(ValueSource::CommandLine);
+    if let (Command::Build(build), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+        one_time(build, matches)?;
+    }
     if called == CalledAs::Buildah {
         match &mut cli.command {
             Command::Push(push) => push.send.report_on_stderr = true,
@@ -158,6 +161,27 @@ pub(crate) fn command_line(
         }
     }
     Ok((cli, line.ignored, warning))
+}
+
+/// Of `--timestamp` and `--source-date-epoch` the one that is typed holds: the other may come from the environment or the file of
+/// settings.
+fn one_time(build: &mut BuildArgs, matches: &clap::ArgMatches) -> Result<()> {
+    let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (build.timestamp, build.source_date_epoch) {
+        (Some(_), Some(_)) if typed("timestamp") && typed("source_date_epoch") => Err(UsageError(anyhow!(
+            "--timestamp and --source-date-epoch: give one of them; --timestamp is the time of files too"
+        ))
+        .into()),
+        (Some(_), Some(_)) if typed("source_date_epoch") => {
+            build.timestamp = None;
+            Ok(())
+        }
+        (Some(_), Some(_)) => {
+            build.source_date_epoch = None;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Our own command line under buildah's name: its version, its exit codes, and examples that can be typed as they are.

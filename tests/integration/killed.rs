@@ -111,10 +111,7 @@ fn a_killed_push_goes_on_after_a_chown_of_all_files() {
     let mut child = begun(&sandbox, &registry, &name);
     child.kill().unwrap();
     child.wait().unwrap();
-    for file in sandbox.files_below("context").keys() {
-        let group = std::fs::metadata(file).unwrap().gid();
-        chown(file, None, Some(group)).unwrap();
-    }
+    chown_all(&sandbox);
     let built = again(&sandbox, &registry, &name);
     let total = registry.received();
     assert!((LEN..LEN + REST).contains(&total), "{total} of {LEN} sent");
@@ -190,28 +187,65 @@ fn an_interrupted_push_that_nobody_can_go_on_with_is_cancelled_at_its_present_pl
     }
 }
 
+/// Pushes until the registry has the layer and has not answered; then the process is killed.
+fn unheard(sandbox: &Sandbox, registry: &Quirks, name: &str, more: &[&str]) {
+    registry.leave_unanswered();
+    let args = ["--root", "root", "build", "--push", "-t", name, "--tls-verify=false", "--squash"];
+    let args = [&args[..], more, &["context"]].concat();
+    let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the registry to have the layer", || registry.blobs() == 1);
+    // SIGKILL.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_noted(&journal(sandbox)));
+}
+
+/// Gives each file of the context to the group that it has: its ctime moves and nothing else.
+fn chown_all(sandbox: &Sandbox) {
+    for file in sandbox.files_below("context").keys() {
+        let group = std::fs::metadata(file).unwrap().gid();
+        chown(file, None, Some(group)).unwrap();
+    }
+}
+
 #[test]
 fn a_layer_whose_commit_nobody_heard_of_is_not_sent_again() {
-    for compressed in [&[][..], &["--compression-format", "zstd"]] {
+    for (more, chowned) in [
+        (&[][..], false),
+        (&[], true),
+        (&["--compression-format", "zstd"], false),
+        (&["--compression-format", "zstd"], true),
+    ] {
         let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
         let name = format!("{}/model:1", registry.addr());
-        registry.leave_unanswered();
-        let args = ["--root", "root", "build", "--push", "-t", &name, "--tls-verify=false", "--squash"];
-        let args = [&args[..], compressed, &["context"]].concat();
-        let mut child = sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        until("the registry to have the layer", || registry.blobs() == 1);
-        // SIGKILL.
-        child.kill().unwrap();
-        child.wait().unwrap();
+        unheard(&sandbox, &registry, &name, more);
+        if chowned {
+            chown_all(&sandbox);
+        }
         let (before, asked) = (registry.received(), registry.count("HEAD /v2/model/blobs"));
-        assert!(is_noted(&journal(&sandbox)));
-        let more = [&["--root", "root", "--squash"], compressed].concat();
-        let built = sandbox.pushed(&name, &more);
+        let built = sandbox.pushed(&name, &[&["--root", "root", "--squash"], more].concat());
         assert!(registry.received() - before < REST, "{} sent again", registry.received() - before);
-        assert_eq!(built.number("bytes_read"), 0);
+        let read = built.number("bytes_read");
+        // What was touched is hashed before the digest that was noted counts.
+        assert!(if chowned { read >= LEN } else { read == 0 }, "{more:?}, chowned: {chowned}: {read} read");
         assert!(registry.count("HEAD /v2/model/blobs") > asked);
         assert!(!is_noted(&journal(&sandbox)), "nothing is left");
     }
+}
+
+#[test]
+fn a_layer_whose_commit_nobody_heard_of_is_sent_anew_where_a_file_has_changed_since() {
+    let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
+    let name = format!("{}/model:1", registry.addr());
+    unheard(&sandbox, &registry, &name, &[]);
+    write_large(&sandbox.file("model/shard-1"), LEN, 7);
+    let (before, there) = (registry.received(), registry.blobs());
+    let built = sandbox.pushed(&name, &["--root", "root", "--squash"]);
+    assert!(registry.received() - before >= LEN, "{} sent", registry.received() - before);
+    for digest in built.layers() {
+        assert!(registry.blob("model", &digest).is_some(), "{digest}");
+    }
+    assert_eq!(registry.blobs(), there + 2, "a layer of other bytes, and the config");
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn standard_output_has_the_archive_alone() {
         ("docker-archive", "docker-archive:stdout", &[][..]),
         ("oci-archive", "oci-archive:stdout:v1", &["--progress", "plain"]),
         ("docker-archive", "-", &["--progress", "json"]),
+        ("docker-archive", "docker-archive:-", &[]),
+        ("oci-archive", "oci-archive:-:v1", &[]),
         ("docker-archive", "type=docker", &["-q"]),
         ("oci-archive", "type=oci,dest=-", &["--progress", "none"]),
     ] {
@@ -115,11 +117,16 @@ fn standard_output_has_the_archive_alone() {
     run.done();
     fs::write(&archive, bytes).unwrap();
     check(&archive, "docker-archive");
+    let (run, bytes) = with_bytes(&sandbox, &["push", "m", "docker-archive:-"]);
+    run.done();
+    fs::write(&archive, bytes).unwrap();
+    check(&archive, "docker-archive");
     sandbox.run(&["manifest", "create", "list", "m"]).done();
     let (run, bytes) = with_bytes(&sandbox, &["manifest", "push", "--all", "list", "oci-archive:stdout"]);
     run.done();
     fs::write(&archive, bytes).unwrap();
     check(&archive, "oci-archive");
+    assert!(!sandbox.path("-").exists(), "`-` is standard output, and no file");
     assert!(fs::symlink_metadata(sandbox.path("stdout")).unwrap().is_symlink());
 }
 

@@ -1,7 +1,9 @@
 //! The same input is the same image, whatever the machine.
 
+use std::collections::BTreeSet;
 use std::fs;
 
+use crate::support::image::Image;
 use crate::support::noise;
 use crate::support::sandbox::Sandbox;
 
@@ -55,11 +57,55 @@ fn with_a_timestamp_the_manifest_is_the_same() {
 }
 
 #[test]
+fn the_source_date_epoch_is_the_time_of_the_image_and_of_files_where_that_is_asked_for() {
+    const NOW: &str = "2023-11-14T22:13:20Z";
+    let sandbox = model(false);
+    let text = "FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL e=$SOURCE_DATE_EPOCH\nCOPY model /models\n";
+    sandbox.containerfile(text);
+    let built = |args: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["build", "--progress", "none", "-o", "dir:image"], args, &["context"]].concat();
+        let output = sandbox.command(&args).envs(variables.iter().copied()).output().unwrap();
+        let run = sandbox.finish(output, &args).done();
+        let image = Image::of_directory(&sandbox.path("image"), true);
+        let times: BTreeSet<i64> =
+            image.files.values().map(|node| i64::try_from(node.mtime).unwrap()).collect();
+        assert_eq!(image.config["created"], NOW, "{args:?}");
+        for line in image.config["history"].as_array().unwrap() {
+            assert_eq!(line["created"], NOW, "{args:?}");
+        }
+        let label = image.config["config"]["Labels"]["e"].as_str().unwrap_or_default().to_owned();
+        (times.into_iter().collect::<Vec<_>>(), label, run.stderr)
+    };
+    let epoch = &["--source-date-epoch", "1700000000"][..];
+    let all = 1_700_000_000;
+    for (args, variables, times, label) in [
+        (epoch, &[][..], 0, "1700000000"),
+        (&["--source-date-epoch", "1700000000", "--rewrite-timestamp"], &[], all, "1700000000"),
+        (&["--timestamp", "1700000000", "--rewrite-timestamp"], &[], all, ""),
+        (&["--build-arg", "SOURCE_DATE_EPOCH=1700000000"], &[], 0, "1700000000"),
+        // What is typed goes before the variable, which is the default of --timestamp.
+        (epoch, &[("SOURCE_DATE_EPOCH", "5")], 0, "1700000000"),
+    ] {
+        let (seen, value, warnings) = built(args, variables);
+        assert_eq!((seen.as_slice(), value.as_str()), (&[times][..], label), "{args:?}");
+        assert!(!warnings.contains("is not used"), "{warnings}");
+    }
+    for args in [
+        &["--source-date-epoch", "1", "--timestamp", "1", "context"][..],
+        &["--source-date-epoch", "now", "context"],
+        &["--build-arg", "SOURCE_DATE_EPOCH=now", "context"],
+    ] {
+        let run = sandbox.run(&[&["build", "-o", "dir:no"], args].concat());
+        assert_eq!(run.status.code(), Some(2), "{args:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn the_timestamp_is_the_time_of_all_there_is() {
     let sandbox = model(false);
     let image = {
         sandbox.built(&["--timestamp", "1700000000", "-o", "oci:layout:v1"]);
-        crate::support::image::Image::read(&format!("oci:{}:v1", sandbox.path("layout").display()))
+        Image::read(&format!("oci:{}:v1", sandbox.path("layout").display()))
     };
     assert!(image.files.values().all(|node| node.mtime == 1_700_000_000), "{:#?}", image.files);
     assert_eq!(image.config["created"], "2023-11-14T22:13:20Z");

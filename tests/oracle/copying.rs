@@ -42,6 +42,18 @@ pub(crate) fn rows() -> Vec<Row> {
         row("copy-pattern-of-files-to-a-file", "FROM scratch\nCOPY *.txt /d\n"),
         row("copy-pattern-of-dotfiles", "FROM scratch\nCOPY * /d/\nCOPY .h* /e/\n")
             .with(|context| context.files(&[".hidden", ".git/config"])),
+        row("copy-patterns-of-which-one-matches", "FROM scratch\nCOPY *.none *.txt /d/\n"),
+        row("copy-pattern-without-a-match-and-a-file", "FROM scratch\nCOPY *.none a.txt /d\n"),
+        row("copy-patterns-without-a-match", "FROM scratch\nCOPY *.none no?ne /d/\n")
+            .fails("matches nothing", ""),
+        row("copy-pattern-and-a-missing-file", "FROM scratch\nCOPY *.txt none /d/\n")
+            .fails("\"none\" is not in", "none"),
+        row("copy-pattern-of-what-is-ignored-and-a-file", "FROM scratch\nCOPY *.txt dir/c.txt /d/\n")
+            .with(|context| context.file(".dockerignore", "*.txt\n"))
+            .fails("matches only what is ignored", ""),
+        row("copy-two-stars", "FROM scratch\nCOPY **/*.txt /d/\n"),
+        row("copy-two-stars-at-the-end", "FROM scratch\nCOPY dir/** /d/\n"),
+        row("add-two-stars", "FROM scratch\nADD dir/**/*.txt *.none /d/\n"),
         row("copy-pattern-without-a-match", "FROM scratch\nCOPY *.bin /d/\n")
             .fails("matches nothing", "no such file"),
         row("copy-brackets-in-a-name", "FROM scratch\nCOPY x[[]1].txt /d/\n")

@@ -146,15 +146,21 @@ impl Oracle {
         self.directory.path().join(name)
     }
 
-    /// Runs buildah again where it lost the reason of its failure: its copier is a process of its own, and when that ends before
-    /// buildah has written the whole request, buildah says that the pipe broke and not what the copier refused.
+    /// Runs buildah again where it lost the reason of its failure. Its copier is a process of its own: when that ends before buildah
+    /// has written the whole request or read the answer, buildah says so and not what the copier refused.
     fn buildah_with_its_reason(&self, sandbox: &Sandbox, args: &[&str]) -> Outcome {
+        const LOST: [&str; 2] = [
+            "error encoding request for copier subprocess",
+            "error decoding response from copier subprocess",
+        ];
+        let lost = |outcome: &Outcome| match outcome {
+            Outcome::Failure { text, .. } => LOST.iter().any(|lost| text.contains(lost)),
+            Outcome::Image(_) => false,
+        };
         let mut outcome = self.buildah(sandbox, args);
         for _ in 0..5 {
-            match &outcome {
-                Outcome::Failure { text, .. }
-                    if text.contains("copier subprocess") && text.contains("broken pipe") => {}
-                _ => break,
+            if !lost(&outcome) {
+                break;
             }
             outcome = self.buildah(sandbox, args);
         }

@@ -9,6 +9,15 @@ fn what_buildah_ignores_is_ignored() {
 
 const ALL: &str = "FROM scratch\nCOPY . /c\n";
 
+const WEIGHTS: &[&str] = &[
+    "top.safetensors",
+    "m/x.safetensors",
+    "m/x.json",
+    "m/sub/y.safetensors",
+    "m/sub/deep/z.safetensors",
+    "n/sub/v.safetensors",
+];
+
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("ignore-names", ALL).with(|context| context.file(".dockerignore", "a.txt\ndir/sub\n")),
@@ -33,6 +42,21 @@ pub(crate) fn rows() -> Vec<Row> {
             .with(|context| context.file(".dockerignore", "dir\n!dir/sub/d.txt\n")),
         row("ignore-all-but-one", ALL).with(|context| context.file(".dockerignore", "*\n!a.txt\n")),
         row("ignore-all-but-deep", ALL).with(|context| context.file(".dockerignore", "**\n!**/*.txt\n")),
+        row("ignore-deep-but-a-directory", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "**/*.safetensors\n!m/sub\n")),
+        row("ignore-deep-but-a-directory-above", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "**/*.safetensors\n!m\n")),
+        row("ignore-deep-but-what-is-in-a-directory", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "**/*.safetensors\n!m/sub/*\n")),
+        row("ignore-deep-but-a-directory-of-such-names", ALL).with(|context| {
+            context.files(&["file1", "dir/file1", "o/file1"]).file(".dockerignore", "**/file1\n!dir\n")
+        }),
+        row("ignore-one-level-but-a-directory", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "*/*.safetensors\n!m\n")),
+        row("ignore-what-an-exception-brings-back-again", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "**/*.safetensors\n!m\nm/sub\n")),
+        row("ignore-double-star-without-a-slash", ALL)
+            .with(|context| context.files(WEIGHTS).file(".dockerignore", "**.safetensors\n")),
         row("ignore-comments-and-blanks", ALL).with(|context| {
             context.files(&["#x", "x"]).file(".dockerignore", "# comment\n\n  a.txt  \n#x\n")
         }),

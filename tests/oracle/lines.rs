@@ -46,6 +46,23 @@ pub(crate) fn rows() -> Vec<Row> {
             "heredoc-copy-to-a-file",
             "FROM scratch\nENV A=1\nCOPY <<EOF /etc/conf\nvalue=$A ${B:-x} \\$A\n  kept\nEOF\nLABEL a=1\n",
         ),
+        row(
+            "heredoc-backslashes",
+            "FROM scratch\nENV A=1\nCOPY <<EOF /start.sh\nexec serve \\\n  --port \\$A$A \\\n  'a\\nb\\\\'\nEOF\n",
+        ),
+        row(
+            "json-and-a-comment",
+            "FROM scratch\nCMD [\"a\", \"b\"] # comment\nENTRYPOINT [\"c\"]  # [\"d\"]\nVOLUME [\"/v\"] # x\nCOPY [\"a.txt\", \"/a\"] # y\n",
+        ),
+        row("json-and-more", "FROM scratch\nCMD [\"a\"] && b\nENTRYPOINT [\"c\"]d\n"),
+        row(
+            "json-and-a-comment-in-docker",
+            "FROM scratch\nSHELL [\"/s\"] # x\nHEALTHCHECK CMD [\"h\"] # y\n",
+        )
+        .docker(),
+        row("json-that-is-none", "FROM scratch\nCMD [ -f x ] # y\nENTRYPOINT [\"a\" b] # z\n"),
+        row("json-of-numbers-and-a-comment", "FROM scratch\nCMD [1] # x\n")
+            .fails("something else than strings", ""),
         row("heredoc-tabs", "FROM scratch\nCOPY <<-EOF /x\n\ta\n\t\tb\n\tEOF\n"),
         row("heredoc-with-flags", "FROM scratch\nCOPY --chown=7:8 --chmod=0600 <<EOF /x\na\nEOF\n"),
         row("heredoc-and-file", "FROM scratch\nCOPY a.txt <<EOF /x/\nh\nEOF\n"),

@@ -48,9 +48,7 @@ impl Seen {
             add(&mut facts, name, &image.config[name]);
         }
         let history = image.config["history"].as_array();
-        if !image.layers.is_empty() && history.is_none_or(Vec::is_empty) {
-            facts.insert("history".to_owned(), "none".to_owned());
-        }
+        facts.insert("history".to_owned(), format!("{} entries", history.map_or(0, Vec::len)));
         add(&mut facts, "mediaType", &image.manifest["mediaType"]);
         let mut annotations = image.manifest["annotations"].clone();
         if let Some(annotations) = annotations.as_object_mut() {
@@ -83,7 +81,7 @@ impl Seen {
 
     /// The facts without those that every image has.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let common = ["Env", "architecture", "os", "mediaType"];
+        let common = ["Env", "architecture", "history", "os", "mediaType"];
         self.0
             .iter()
             .filter(|(name, _)| !common.contains(&name.as_str()))

@@ -83,6 +83,13 @@ pub(crate) fn rows() -> Vec<Row> {
         row("stage-itself", "FROM scratch AS one\nCOPY --from=one /a /b\n").fails("one", "one"),
         row("stage-later", "FROM scratch AS one\nCOPY --from=two /a /b\nFROM scratch AS two\nCOPY a.txt /a\nFROM one\n").fails("two", "two"),
         row("stage-name-bad", "FROM scratch AS 1x\nCOPY a.txt /a\n"),
+        row("stage-name-odd-and-not-needed", "FROM scratch AS x-arm/v7\nRUN x\nFROM scratch\nCOPY a.txt /a\n"),
+        row("stage-name-odd", "FROM scratch AS x-arm/v7\nCOPY a.txt /a\nFROM x-arm/v7\nCOPY b.txt /b\n"),
+        row("stage-name-odd-copied-from", "FROM scratch AS _x+1\nCOPY a.txt /a\nFROM scratch\nCOPY --from=_x+1 /a /b\n"),
+        row("stage-name-odd-as-target", "FROM scratch AS x/y\nCOPY a.txt /a\nFROM scratch\nCOPY b.txt /b\n")
+            .args(&["--target", "x/y"]),
+        row("stage-name-of-a-variable", "ARG A=x\nFROM scratch AS s-$A\nCOPY a.txt /a\nFROM scratch\nCOPY --from=s-x /a /b\n"),
+        row("stage-name-twice-and-nobody-asks", "FROM scratch AS x\nCOPY none /a\nFROM scratch AS x\nCOPY none /b\nFROM scratch\nCOPY a.txt /a\n"),
         row("stage-name-twice", "FROM scratch AS x\nCOPY a.txt /a\nFROM scratch AS x\nCOPY b.txt /b\nFROM x\nLABEL a=1\n"),
         row("stage-named-scratch", "FROM scratch AS base\nCOPY a.txt /a\nFROM base\nFROM scratch\nCOPY --from=base /a /b\n"),
         row("stage-from-is-a-variable", "ARG S=one\nFROM scratch AS one\nCOPY a.txt /a\nFROM $S\nCOPY b.txt /b\n"),

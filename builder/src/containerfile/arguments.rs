@@ -106,7 +106,7 @@ pub(super) fn from(line: &Line<'_>, args: Range<usize>) -> Result<FromInstructio
         [] => return Err(line.arguments(span, "FROM has no image", HELP)),
         [image] => (image, None),
         [image, keyword, name] if line.text()[keyword.clone()].eq_ignore_ascii_case("as") => {
-            (image, Some(stage_name(line, name)?))
+            (image, Some(line.spanned(name)))
         }
         [_, keyword] if line.text()[keyword.clone()].eq_ignore_ascii_case("as") => {
             return Err(line.arguments(line.span(keyword), "FROM has no stage name behind AS", HELP));
@@ -129,17 +129,6 @@ pub(super) fn no_flags(
     args: Range<usize>,
 ) -> Result<(Flags, Range<usize>), ParseError> {
     Flags::take(line, keyword, args, &[])
-}
-
-fn stage_name(line: &Line<'_>, range: &Range<usize>) -> Result<Spanned<String>, ParseError> {
-    let name = line.spanned(range).map(|name| name.to_lowercase());
-    let allowed = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_.".contains(char);
-    if name.starts_with(|char: char| char.is_ascii_lowercase()) && name.chars().all(allowed) {
-        return Ok(name);
-    }
-    let message = format!("invalid stage name {}", shorten(&line.text()[range.clone()]));
-    let help = "it begins with a letter and has only letters, digits, dashes, dots and underscores";
-    Err(line.arguments(name.span, message, help))
 }
 
 impl Arguments {
@@ -305,11 +294,9 @@ impl Arguments {
         words
             .iter()
             .map(|word| {
-                let (name, default) = match line.text()[word.clone()].find('=') {
-                    Some(equals) => {
-                        let equals = word.start + equals;
-                        (word.start..equals, Some(line.spanned(&(equals + 1..word.end))))
-                    }
+                // One in quotes is found when they are gone.
+                let (name, default) = match words::equals(line.text(), word.clone(), line.escape) {
+                    Some(equals) => (word.start..equals, Some(line.spanned(&(equals + 1..word.end)))),
                     None => (word.clone(), None),
                 };
                 self.named(line, word, &name)?;
@@ -378,9 +365,18 @@ fn json(
     args: &Range<usize>,
 ) -> Result<Option<Vec<Spanned<String>>>, ParseError> {
     match words::json_array(line.text(), args.clone()) {
-        JsonArray::Strings(strings) => Ok(Some(
-            strings.into_iter().map(|(value, range)| Spanned::new(value, line.span(&range))).collect(),
-        )),
+        JsonArray::Strings { strings, rest } => {
+            if !rest.is_empty() {
+                let message = format!(
+                    "{keyword} leaves out what stands behind its JSON array: {}",
+                    shorten(&line.text()[rest.clone()])
+                );
+                line.warn(line.span(&rest), message, "put a comment on a line of its own");
+            }
+            Ok(Some(
+                strings.into_iter().map(|(value, range)| Spanned::new(value, line.span(&range))).collect(),
+            ))
+        }
         JsonArray::Mixed => Err(line.arguments(
             line.span(args),
             format!("{keyword} has a JSON array with something else than strings"),

@@ -73,7 +73,8 @@ impl<'a> Expander<'a> {
         Ok(Expanded { value: pieces.into_words(), unset })
     }
 
-    /// Expands the content of a heredoc, in which quotes mean nothing and the escape character is `\`.
+    /// Expands the content of a heredoc, in which quotes mean nothing. As in a shell `\` makes a dollar sign, a backquote and
+    /// itself mean themselves, and otherwise is a character as others, also at the end of a line.
     ///
     /// # Errors
     /// As [`word`](Self::word).
@@ -205,8 +206,14 @@ impl Scanner<'_> {
                 '"' if self.quotes => self.double_quote(&mut pieces, raw)?,
                 char if char == self.expander.escape => {
                     self.at += char.len_utf8();
-                    if raw {
+                    // As in the shell's own heredocs; but there a backslash at the end of a line goes.
+                    let stays =
+                        stop.is_none() && !self.quotes && !matches!(self.peek(), Some('$' | '`' | '\\'));
+                    if raw || stays {
                         pieces.push(char);
+                    }
+                    if stays {
+                        continue;
                     }
                     if let Some(escaped) = self.next() {
                         pieces.push(escaped);
@@ -431,16 +438,18 @@ impl Scanner<'_> {
         self.error(start..self.word.value.len(), format!("substitution has no {missing}")).with_help(help)
     }
 
-    /// A name, a number, or one special character; empty if there is none of these.
+    /// A name or a digit; empty if there is none of these. In heredocs there are the shell's special parameters as well: they
+    /// are scripts, in which `$@` is no text. buildah makes the same difference.
     fn name(&mut self) -> Named {
         let start = self.at;
         match self.peek() {
             Some(char) if char.is_ascii_digit() => {
-                while self.peek().is_some_and(|char| char.is_ascii_digit()) {
+                self.at += 1;
+                while !self.quotes && self.peek().is_some_and(|char| char.is_ascii_digit()) {
                     self.at += 1;
                 }
             }
-            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => self.at += 1,
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') if !self.quotes => self.at += 1,
             _ => {
                 while let Some(char) = self.peek().filter(|char| char.is_alphanumeric() || *char == '_') {
                     self.at += char.len_utf8();

@@ -39,7 +39,7 @@ fn may_open(line: &str) -> bool {
         return false;
     }
     match words::flags(line, rest) {
-        Ok((_, args)) => !matches!(words::json_array(line, args), words::JsonArray::Strings(_)),
+        Ok((_, args)) => !matches!(words::json_array(line, args), words::JsonArray::Strings { .. }),
         Err(_) => true,
     }
 }

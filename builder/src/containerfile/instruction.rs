@@ -19,10 +19,10 @@ pub struct Containerfile {
     pub source: Arc<Source>,
     /// Parser directives at the head of the file.
     pub directives: Directives,
-    /// `ARG`s before the first `FROM`, in order of declaration.
+    /// `ARG`s before the first `FROM`, in order, each with its declarations.
     ///
     /// They are in scope in `FROM` lines; a stage sees one only after it declares the name again.
-    pub global_args: Vec<ArgDeclaration>,
+    pub global_args: Vec<Vec<ArgDeclaration>>,
     /// The stages in order of declaration.
     pub stages: Vec<Stage>,
     /// What parses but is most likely not what was meant, in the order of the file.
@@ -67,7 +67,7 @@ pub struct FromInstruction {
     pub image: Spanned<String>,
     /// The value of `--platform`, unexpanded.
     pub platform: Option<Spanned<String>>,
-    /// The name of the stage in lower case, as stage names are compared without regard to case.
+    /// The name of the stage, unexpanded. Whether it can be one matters only where a stage is named by it.
     pub name: Option<Spanned<String>>,
     /// The whole line.
     pub span: Span,

@@ -3,7 +3,6 @@
 //! This file holds what concerns the whole file: which instruction a line is, and where it may stand. What an
 //! instruction's arguments mean is in `arguments`.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -57,13 +56,12 @@ impl Containerfile {
     pub fn parse(name: impl Into<String>, text: &[u8]) -> Result<Self, ParseError> {
         let Lexed { source, directives, lines, warnings } = lexer::lex(decode(name.into(), text)?)?;
         let mut file = Self { source, directives, global_args: Vec::new(), stages: Vec::new(), warnings };
-        let mut names = HashMap::new();
         for line in &lines {
             let mut line = Line::new(&file.source, file.directives.escape, line);
             let statement = statement(&mut line)?;
             file.warnings.extend(line.into_warnings());
             match statement {
-                Statement::From(from) => file.open_stage(from, &mut names)?,
+                Statement::From(from) => file.open_stage(from),
                 Statement::Instruction(instruction) => file.add(instruction)?,
             }
         }
@@ -74,27 +72,15 @@ impl Containerfile {
         Ok(file)
     }
 
-    fn open_stage(
-        &mut self,
-        from: FromInstruction,
-        names: &mut HashMap<String, Span>,
-    ) -> Result<(), ParseError> {
-        if let Some(name) = &from.name {
-            if let Some(earlier) = names.insert(name.value.clone(), name.span) {
-                let line = self.source.position(earlier.start).line;
-                let message = format!("stage name {} is taken by line {line}", shorten(name));
-                return Err(ParseError::Structure(
-                    Diagnostic::new(&self.source, name.span, message).with_help("choose another name"),
-                ));
-            }
-            if ["scratch", "context"].contains(&name.value.as_str()) {
-                let message = format!("stage name {} has a meaning of its own", name.value);
-                self.warnings
-                    .push(Diagnostic::new(&self.source, name.span, message).with_help("choose another name"));
-            }
+    fn open_stage(&mut self, from: FromInstruction) {
+        if let Some(name) = &from.name
+            && ["scratch", "context"].iter().any(|own| name.eq_ignore_ascii_case(own))
+        {
+            let message = format!("stage name {} has a meaning of its own", name.value);
+            self.warnings
+                .push(Diagnostic::new(&self.source, name.span, message).with_help("choose another name"));
         }
         self.stages.push(Stage { span: from.span, from, instructions: Vec::new() });
-        Ok(())
     }
 
     fn add(&mut self, instruction: Spanned<Instruction>) -> Result<(), ParseError> {
@@ -105,7 +91,7 @@ impl Containerfile {
                 Ok(())
             }
             (None, Instruction::Arg(args)) => {
-                self.global_args.extend(args);
+                self.global_args.push(args);
                 Ok(())
             }
             (None, other) => {

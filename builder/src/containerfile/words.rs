@@ -20,8 +20,13 @@ pub(super) struct UnclosedQuote(pub(super) usize);
 /// What a text is when read as a JSON array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JsonArray {
-    /// An array of strings: each without escapes, and the range between its quotes.
-    Strings(Vec<(String, Range<usize>)>),
+    /// An array of strings, and what stands behind it.
+    Strings {
+        /// Each without escapes, and the range between its quotes.
+        strings: Vec<(String, Range<usize>)>,
+        /// Empty where nothing stands behind the array.
+        rest: Range<usize>,
+    },
     /// An array in which something else than a string stands.
     Mixed,
     /// No array at all, or a broken one.
@@ -151,13 +156,34 @@ pub(super) fn quoted_words(
     Ok(words)
 }
 
-/// Reads `range` as a JSON array of strings.
+/// Where the first `=` outside of quotes stands in a word.
+pub(super) fn equals(line: &str, word: Range<usize>, escape: char) -> Option<usize> {
+    let mut quote = None;
+    let mut chars = line[word.clone()].char_indices();
+    while let Some((at, char)) = chars.next() {
+        match quote {
+            Some(open) if char == open => quote = None,
+            None if matches!(char, '\'' | '"') => quote = Some(char),
+            None if char == '=' => return Some(word.start + at),
+            Some('\'') => {}
+            _ if char == escape => {
+                chars.next();
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Reads the head of `range` as a JSON array of strings. As in buildah the array ends at its bracket, whatever follows.
 pub(super) fn json_array(line: &str, range: Range<usize>) -> JsonArray {
     let text = &line[range.clone()];
     if !text.trim_start().starts_with('[') {
         return JsonArray::Not;
     }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return JsonArray::Not };
+    let mut arrays = serde_json::Deserializer::from_str(text).into_iter::<Vec<serde_json::Value>>();
+    let Some(Ok(values)) = arrays.next() else { return JsonArray::Not };
+    let end = arrays.byte_offset();
     let strings: Option<Vec<String>> = values
         .into_iter()
         .map(|value| match value {
@@ -166,9 +192,10 @@ pub(super) fn json_array(line: &str, range: Range<usize>) -> JsonArray {
         })
         .collect();
     match strings {
-        Some(strings) => {
-            JsonArray::Strings(strings.into_iter().zip(json_strings(text, range.start)).collect())
-        }
+        Some(strings) => JsonArray::Strings {
+            strings: strings.into_iter().zip(json_strings(&text[..end], range.start)).collect(),
+            rest: trimmed(line, range.start + end..range.end),
+        },
         None => JsonArray::Mixed,
     }
 }
@@ -266,16 +293,29 @@ mod tests {
     #[test]
     fn json_arrays_have_strings_with_places() {
         let line = r#"  ["a\"b", "\u00e9", ""]"#;
-        let JsonArray::Strings(strings) = json_array(line, 0..line.len()) else { panic!("not strings") };
+        let JsonArray::Strings { strings, .. } = json_array(line, 0..line.len()) else {
+            panic!("not strings")
+        };
         let strings: Vec<_> = strings.iter().map(|(value, at)| (value.as_str(), &line[at.clone()])).collect();
         assert_eq!(strings, [("a\"b", r#"a\"b"#), ("é", r"\u00e9"), ("", "")]);
         for (text, expected) in [
             ("[1]", JsonArray::Mixed),
             ("['a']", JsonArray::Not),
-            ("[\"a\"] b", JsonArray::Not),
+            ("[\"a\" = 1] b", JsonArray::Not),
+            ("[1] # x", JsonArray::Mixed),
             ("", JsonArray::Not),
         ] {
             assert_eq!(json_array(text, 0..text.len()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_json_array_ends_at_its_bracket() {
+        for (text, behind) in [("[\"a\"]", ""), ("[\"a\"]  # b [\"c\"]", "# b [\"c\"]"), ("[\"]\"]b ", "b")] {
+            let JsonArray::Strings { strings, rest } = json_array(text, 0..text.len()) else {
+                panic!("{text}")
+            };
+            assert_eq!((strings.len(), &text[rest]), (1, behind), "{text}");
         }
     }
 

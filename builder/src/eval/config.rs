@@ -76,9 +76,11 @@ impl Stage<'_> {
     }
 
     pub(super) fn expose(&mut self, words: &[Spanned<String>]) -> Result<(), Error> {
+        let mut some = false;
         for word in words {
             let expanded = self.scope.words(word).map_err(Error::Value)?;
             for text in self.expanded(expanded) {
+                some = true;
                 let ports = ports::parse(&text).map_err(|reason| {
                     self.invalid_with_help(
                         word.span,
@@ -92,7 +94,12 @@ impl Stage<'_> {
                 exposed.extend(ports.into_iter().map(|port| (port, Map::new())));
             }
         }
-        Ok(())
+        match words {
+            [first, ..] if !some => {
+                Err(self.invalid(first.span, "EXPOSE has no port once its variables are put in"))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn volume(&mut self, paths: &[Spanned<String>]) -> Result<(), Error> {

@@ -77,8 +77,8 @@ impl Stage<'_> {
             Some(CopyFrom::Stage(source)) => {
                 let built =
                     self.earlier.get(source).expect("a stage is evaluated after those it copies from");
-                let name = match &self.file.stages[*source].from.name {
-                    Some(name) => format!("stage {:?}", name.value),
+                let name = match self.checked.name(*source) {
+                    Some(name) => format!("stage {name:?}"),
                     None => format!("stage {source}"),
                 };
                 self.transfer(
@@ -139,7 +139,8 @@ impl Stage<'_> {
             Resolved::Heredoc { .. } => false,
         };
         let working_dir = &self.built.config.config.working_dir;
-        let need_directory = sources.len() > 1
+        let need_directory = request.sources.len() > 1
+            || sources.len() > 1
             || sources.iter().any(directory)
             || dest.is_empty()
             || dest.ends_with('/')
@@ -256,6 +257,7 @@ impl Stage<'_> {
         exclude: &IgnoreFile,
     ) -> Result<Vec<Resolved>, Error> {
         let mut sources = Vec::with_capacity(request.sources.len());
+        let mut without_match: Option<(String, Span)> = None;
         for source in request.sources {
             let path = match source {
                 CopySource::Heredoc(heredoc) => {
@@ -264,10 +266,14 @@ impl Stage<'_> {
                 }
                 CopySource::Path(path) => path,
             };
-            let text = self.word(path)?;
+            let text = self.source_text(path, request.keyword)?;
             let found = origin
                 .find(&text, request.parents)
                 .map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
+            if found.is_empty() {
+                without_match.get_or_insert((text, path.span));
+                continue;
+            }
             let (archives, rest) =
                 if request.unpack { self.archives(found, exclude, path.span)? } else { (Vec::new(), found) };
             let only_archives = rest.is_empty() && !archives.is_empty();
@@ -276,7 +282,40 @@ impl Stage<'_> {
                 sources.push(Resolved::Found(path.span, rest));
             }
         }
-        Ok(sources)
+        // As with buildah: a pattern may match nothing where another source is there.
+        match without_match {
+            Some((text, span)) if sources.is_empty() => {
+                let problem = Problem::source(format!("{text:?} matches nothing in {}", origin.name()));
+                Err(problem.at(self.source, span, request.keyword))
+            }
+            _ => Ok(sources),
+        }
+    }
+
+    /// A source with its variables put in. One that is empty then would be the whole context, and so would `${unset}/` and
+    /// `${unset}/*`.
+    fn source_text(&mut self, path: &Spanned<String>, keyword: &str) -> Result<String, Error> {
+        let expanded = self.scope.word(path).map_err(Error::Value)?;
+        let (value, unset) = (&expanded.value, &expanded.unset);
+        let is_all = value.split('/').all(|part| ["", ".", "*", "**"].contains(&part));
+        if !value.is_empty() && !(is_all && !unset.is_empty()) {
+            return Ok(self.expanded(expanded));
+        }
+        let unset: Vec<&str> = unset.iter().map(|name| name.value.as_str()).collect();
+        let reason = match unset.as_slice() {
+            [] => String::new(),
+            [name] => format!(": the variable {name} is not set"),
+            names => format!(": the variables {} are not set", names.join(", ")),
+        };
+        let what = match value.as_str() {
+            "" => "an empty source".to_owned(),
+            value => format!("the source {value:?}, which is all there is"),
+        };
+        Err(self.invalid_with_help(
+            path.span,
+            &format!("{keyword} has {what}{reason}"),
+            "name what is copied, or write . for all of it",
+        ))
     }
 
     fn heredoc(&mut self, heredoc: &Heredoc) -> Result<Resolved, Error> {
@@ -314,6 +353,9 @@ impl Stage<'_> {
         let mut patterns = Vec::with_capacity(request.exclude.len());
         for pattern in request.exclude {
             let text = self.word(pattern)?;
+            if text.trim().is_empty() {
+                return Err(self.invalid(pattern.span, "--exclude needs a pattern"));
+            }
             IgnoreFile::from_patterns([text.as_str()]).map_err(|reason| {
                 self.invalid_with_help(pattern.span, &format!("--exclude={text} is no pattern"), &reason)
             })?;

@@ -55,6 +55,8 @@ pub(crate) struct Built {
     pub(crate) steps: Vec<PlannedStep>,
     /// What made its layers, to tell what is in them when they are all there.
     added: Vec<notes::Added>,
+    /// The ARGs that a stage built on this one sees.
+    args: BTreeMap<String, String>,
     pub(crate) tree: FileTree,
 }
 
@@ -74,7 +76,6 @@ pub(crate) struct Evaluation<'a> {
 
 /// A stage under way.
 struct Stage<'a> {
-    file: &'a Containerfile,
     /// The text of the instruction that is carried out: the file's, or that of a trigger of this number.
     source: &'a Arc<Source>,
     trigger: Option<usize>,
@@ -99,8 +100,9 @@ impl<'a> Evaluation<'a> {
         options: &'a PlanOptions,
         checked: &'a Checked,
     ) -> Result<Self, Error> {
-        let global = Scope::global(file, options).map_err(Error::Value)?;
-        let (built, warnings) = (BTreeMap::new(), Vec::new());
+        let (global, unset) = Scope::global(file, options).map_err(Error::Value)?;
+        let warnings = unset.iter().map(|name| not_set(&file.source, name)).collect();
+        let built = BTreeMap::new();
         Ok(Self { file, origins, options, checked, global, built, entries: 0, warnings })
     }
 
@@ -121,10 +123,9 @@ impl<'a> Evaluation<'a> {
             env.push(DEFAULT_PATH.to_owned());
         }
         let from = self.file.stages[index].from.span;
-        let scope = self.global.stage(env, from).map_err(Error::Value)?;
+        let scope = self.global.stage(env, &built.args, from).map_err(Error::Value)?;
         scope.spend(built.memory(), from).map_err(Error::Value)?;
         let mut stage = Stage {
-            file: self.file,
             source: &self.file.source,
             trigger: None,
             origins: self.origins,
@@ -148,7 +149,8 @@ impl<'a> Evaluation<'a> {
         for instruction in &self.file.stages[index].instructions {
             stage.instruction(instruction)?;
         }
-        let Stage { mut built, warnings, entries, .. } = stage;
+        let Stage { mut built, scope, warnings, entries, .. } = stage;
+        built.args.clone_from(scope.args());
         let builds_upon =
             |other| matches!(self.checked.base(other), Some(StageBase::Stage(below)) if *below == index);
         if index != self.checked.target && !self.checked.needed().any(builds_upon) {
@@ -159,6 +161,11 @@ impl<'a> Evaluation<'a> {
         self.built.insert(index, built);
         self.warnings.extend(warnings);
         Ok(())
+    }
+
+    /// The build arguments that no ARG of the stages so far has taken.
+    pub(crate) fn unused_build_args(&self) -> Vec<String> {
+        self.global.unused_build_args()
     }
 
     /// The target, and what was found on the way.
@@ -182,6 +189,7 @@ fn from_scratch(platform: Platform) -> Built {
         config,
         steps: Vec::new(),
         added: Vec::new(),
+        args: BTreeMap::new(),
         tree: FileTree::empty(),
     }
 }
@@ -194,7 +202,8 @@ fn from_image(base: PlannedBase, tree: FileTree, options: &PlanOptions) -> Built
         config.variant.clone_from(&options.platform.variant);
     }
     config.config.labels.retain(|name, _| options.inherit_labels && !options.unset_labels.contains(name));
-    Built { base: Some(base), layers: Vec::new(), config, steps: Vec::new(), added: Vec::new(), tree }
+    let (layers, steps, added, args) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
+    Built { base: Some(base), layers, config, steps, added, args, tree }
 }
 
 impl Built {
@@ -218,9 +227,8 @@ impl Stage<'_> {
             Instruction::Copy(copy) => made = self.copy(copy)?,
             Instruction::Workdir(path) => self.workdir(path)?,
             Instruction::Arg(declarations) => {
-                for declaration in declarations {
-                    self.scope.declare(declaration).map_err(Error::Value)?;
-                }
+                let unset = self.scope.declare(declarations).map_err(Error::Value)?;
+                self.expanded(Expanded { value: (), unset });
             }
             Instruction::Cmd(command) => self.cmd(command),
             Instruction::Entrypoint(command) => self.entrypoint(command),
@@ -347,10 +355,8 @@ impl Stage<'_> {
 
     /// The result of an expansion; a variable without a value is worth a warning.
     fn expanded<T>(&mut self, expanded: Expanded<T>) -> T {
-        for name in expanded.unset {
-            let message = format!("the variable {} is not set", name.value);
-            self.warn_with_help(name.span, message, "declare it with ARG or ENV above, or write ${NAME:-}");
-        }
+        let unset = expanded.unset.iter().map(|name| not_set(self.source, name));
+        self.warnings.extend(unset);
         expanded.value
     }
 
@@ -370,6 +376,13 @@ impl Stage<'_> {
     fn invalid_with_help(&self, span: Span, message: &str, help: &str) -> Error {
         Error::Value(Diagnostic::new(self.source, span, message).with_help(help))
     }
+}
+
+/// A variable that counts as empty.
+fn not_set(source: &Arc<Source>, name: &Spanned<String>) -> Warning {
+    let message = format!("the variable {} is not set", name.value);
+    let help = "declare it with ARG or ENV above, or write ${NAME:-}";
+    Warning::At(Diagnostic::new(source, name.span, message).with_help(help))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn arguments_are_seen_where_they_are_declared() {
     let setup = Setup::new().build_arg("GIVEN", "cli").build_arg("GLOBAL", "cli");
     let image = setup.plan(
         "ARG GLOBAL=file\nARG OTHER=${GLOBAL}-x\nARG GIVEN\nFROM scratch\n\
-         LABEL 1=\"$GLOBAL|$OTHER|$TARGETARCH\"\nARG OTHER\nARG TARGETARCH\nARG GLOBAL GIVEN=default LOCAL=${GIVEN}\n\
+         LABEL 1=\"$GLOBAL|$OTHER|$TARGETARCH\"\nARG OTHER\nARG TARGETARCH\nARG GLOBAL GIVEN=default\nARG LOCAL=${GIVEN}\n\
          LABEL 2=\"$GLOBAL|$OTHER|$TARGETARCH|$GIVEN|$LOCAL\"\nENV LOCAL=env\nARG LOCAL=arg\nLABEL 3=$LOCAL\n\
          ENV X=1\nENV X=2 Y=$X\nLABEL 4=$Y",
     );
@@ -119,6 +119,56 @@ fn arguments_are_seen_where_they_are_declared() {
     Containerfile:5:19: the variable OTHER is not set, declare it with ARG or ENV above, or write ${NAME:-}
     Containerfile:5:26: the variable TARGETARCH is not set, declare it with ARG or ENV above, or write ${NAME:-}
     ");
+}
+
+#[test]
+fn the_names_of_arguments_are_expanded_and_their_values_are_those_before_the_instruction() {
+    let base = json!({"config": {"Env": ["NAMED=FROM_BASE"]}});
+    let setup = Setup::new().base("b", base, FileTree::empty());
+    let setup = setup.build_arg("GIVEN", "cli").build_arg("FROM_BASE", "cli").build_arg("D", "cli");
+    let image = setup.plan(
+        "ARG D=1 E=${D}x\nARG F=$E\nFROM b\nARG E F\nARG k=N g=GIVEN\nARG ${k}=v $g=default\nARG ${NAMED}\n\
+         ARG \"Q=a b\" x${k}=$k\nARG D=2 H=${D}x\n\
+         LABEL 1=\"$E|$F|$N|$GIVEN|$FROM_BASE|$Q|$xN\" 2=\"$D|$H\"",
+    );
+    let labels: Vec<_> = image.config.config.labels.values().map(String::as_str).collect();
+    assert_eq!(labels, ["x|x|v|cli|cli|a b|N", "cli|x"]);
+    assert_snapshot!(setup.warnings(&image), @r"
+    Containerfile:1:13: the variable D is not set, declare it with ARG or ENV above, or write ${NAME:-}
+    Containerfile:9:13: the variable D is not set, declare it with ARG or ENV above, or write ${NAME:-}
+    ");
+}
+
+#[test]
+fn an_argument_named_by_the_base_does_not_hide_those_beside_it() {
+    let setup = Setup::new().base("b", json!({"config": {"Env": ["NAMED=N"]}}), FileTree::empty());
+    let image = setup.plan(
+        "FROM scratch AS one\nCOPY a.txt /a\nFROM b\nARG $NAMED=v S=one\nCOPY --from=$S /a /b\nLABEL 1=$N",
+    );
+    assert_eq!(image.config.config.labels["1"], "v");
+    assert!(setup.layers(&image).contains("/b = a.txt"));
+}
+
+#[test]
+fn arguments_are_those_of_the_stages_below_too() {
+    let setup = Setup::new().build_arg("GIVEN", "cli");
+    let image = setup.plan(
+        "FROM scratch AS one\nARG A=1 GIVEN\nFROM one AS two\nARG B=${A}2\nFROM scratch AS other\nARG C=3\n\
+         FROM two\nLABEL 1=\"$A|$B|$GIVEN\" 2=\"${C:-unset}\"",
+    );
+    let labels: Vec<_> = image.config.config.labels.values().map(String::as_str).collect();
+    assert_eq!(labels, ["1|12|cli", "unset"]);
+    assert_snapshot!(setup.warnings(&image), @"");
+}
+
+#[test]
+fn nothing_but_from_scratch_has_a_line_in_the_history() {
+    let image = Setup::new().plan("FROM scratch");
+    let lines: Vec<_> = image.steps.iter().map(|step| (&step.history.created_by, step.layer)).collect();
+    assert_eq!(lines, [(&Some("/bin/sh".to_owned()), None)]);
+    assert!(image.steps[0].history.empty_layer);
+    let image = Setup::new().plan("FROM scratch\nLABEL a=1\nCOPY a.txt /a");
+    assert_eq!(image.steps.iter().map(|step| step.layer).collect::<Vec<_>>(), [None, Some(0)]);
 }
 
 #[test]
@@ -162,6 +212,17 @@ fn values_that_cannot_be_are_told() {
         ("USER $NONE", "Containerfile:2:6: USER needs a user"),
         ("WORKDIR $NONE", "Containerfile:2:9: WORKDIR needs a path"),
         ("VOLUME $NONE", "Containerfile:2:8: VOLUME needs a path"),
+        ("EXPOSE $NONE $OTHER", "Containerfile:2:8: EXPOSE has no port once its variables are put in"),
+        (
+            "ARG $NONE=v",
+            "Containerfile:2:5: the name is empty once its variables are put in, set the variables, or write the name",
+        ),
+        ("ENV $NONE=v", "Containerfile:2:5: the name is empty once its variables are put in"),
+        ("LABEL \"$NONE\"=v", "Containerfile:2:7: the name is empty once its variables are put in"),
+        (
+            "COPY --from=$NONE /x /x",
+            "Containerfile:2:13: COPY --from= names no stage above, name a stage, an image or a --build-context",
+        ),
     ] {
         assert_eq!(setup.error(instruction), expected);
     }

@@ -91,6 +91,83 @@ fn wildcards_match_one_part_each() {
 }
 
 #[test]
+fn two_stars_match_at_any_depth() {
+    let setup = Setup::new().file("dir/sub/deep/e.txt", "e", 0o644).mode("dir/sub/deep", 0o755);
+    let lines = "COPY **/*.txt /all/\nCOPY dir/**/s*/*.txt /d/\nCOPY dir/**/sub /s\nCOPY dir/** /tree/\nCOPY **/**/c.txt /c";
+    assert_snapshot!(setup.scratch(lines), @r"
+    COPY **/*.txt /all/:
+      d 0755 0:0 /all
+      f 0640 0:0 /all/a.txt = a.txt
+      f 0644 0:0 /all/b.txt = b.txt
+      f 0644 0:0 /all/c.txt = dir/c.txt
+      f 0600 0:0 /all/d.txt = dir/sub/d.txt
+      f 0644 0:0 /all/e.txt = dir/sub/deep/e.txt
+    COPY dir/**/s*/*.txt /d/:
+      d 0755 0:0 /d
+      f 0600 0:0 /d/d.txt = dir/sub/d.txt
+    COPY dir/**/sub /s:
+      d 0755 0:0 /s
+      f 0600 0:0 /s/d.txt = dir/sub/d.txt
+      d 0755 0:0 /s/deep
+      f 0644 0:0 /s/deep/e.txt = dir/sub/deep/e.txt
+    COPY dir/** /tree/:
+      d 0755 0:0 /tree
+      f 0644 0:0 /tree/c.txt = dir/c.txt
+      l 0777 0:0 /tree/inner -> c.txt
+      d 0700 0:0 /tree/sub
+      f 0600 0:0 /tree/sub/d.txt = dir/sub/d.txt
+      d 0755 0:0 /tree/sub/deep
+      f 0644 0:0 /tree/sub/deep/e.txt = dir/sub/deep/e.txt
+    COPY **/**/c.txt /c:
+      f 0644 0:0 /c = dir/c.txt
+    ");
+    let error = setup.error("COPY a.txt/** /x/");
+    assert_snapshot!(error, @r#"Containerfile:2:6: COPY source "a.txt/**" matches nothing in the build context ./ctx"#);
+}
+
+#[test]
+fn a_pattern_may_match_nothing_where_another_source_is_there() {
+    let setup = Setup::new();
+    let lines = "COPY *.none a.t* /d/\nADD *.none b.txt /e\nCOPY *.txt *.none dir/*.none /f/";
+    assert_snapshot!(setup.scratch(lines), @r"
+    COPY *.none a.t* /d/:
+      d 0755 0:0 /d
+      f 0640 0:0 /d/a.txt = a.txt
+    ADD *.none b.txt /e:
+      d 0755 0:0 /e
+      f 0644 0:0 /e/b.txt = b.txt
+    COPY *.txt *.none dir/*.none /f/:
+      d 0755 0:0 /f
+      f 0640 0:0 /f/a.txt = a.txt
+      f 0644 0:0 /f/b.txt = b.txt
+    ");
+    for (instruction, expected) in [
+        (
+            "COPY *.none no*thing /x/",
+            r#"Containerfile:2:6: COPY source "*.none" matches nothing in the build context ./ctx"#,
+        ),
+        (
+            "COPY *.txt nothing /x/",
+            r#"Containerfile:2:12: COPY source "nothing" is not in the build context ./ctx"#,
+        ),
+    ] {
+        assert_eq!(setup.error(instruction), expected, "{instruction}");
+    }
+    let stages = "FROM scratch AS one\nCOPY *.txt dir /o/\nFROM scratch\nCOPY --from=one";
+    let image = setup.plan(&format!("{stages} /o/*.none /o/**/*.txt /p/"));
+    assert_snapshot!(setup.layers(&image), @r"
+    COPY --from=one /o/*.none /o/**/*.txt /p/:
+      d 0755 0:0 /p
+      f 0640 0:0 /p/a.txt = a.txt
+      f 0644 0:0 /p/b.txt = b.txt
+      f 0644 0:0 /p/c.txt = dir/c.txt
+      f 0600 0:0 /p/d.txt = dir/sub/d.txt
+    ");
+    let error = setup.file_error(&format!("{stages} /o/*.none /p/"));
+    assert_snapshot!(error, @r#"Containerfile:4:17: COPY source "/o/*.none" matches nothing in stage "one""#);
+}
+
+#[test]
 fn a_directory_among_the_matches_makes_the_destination_one() {
     let setup = Setup::new().file("double/x", "x", 0o644);
     assert_snapshot!(setup.scratch("COPY d*e /d\nCOPY d* /e"), @r"
@@ -226,6 +303,11 @@ fn heredocs_are_files() {
     COPY --chmod=755 <<run.sh /run.sh:
       f 0755 0:0 /run.sh = "hi\n"
     "#);
+    let script = "COPY <<EOF /start.sh\nexec serve \\\n  --port $X\\$PORT \\\n  --path 'a\\\\b\\n'\nEOF\n";
+    assert_snapshot!(setup.scratch(&format!("ENV X=1\n{script}")), @r#"
+    COPY <<EOF /start.sh:
+      f 0644 0:0 /start.sh = "exec serve \\\n  --port 1$PORT \\\n  --path 'a\\b\\n'\n"
+    "#);
 }
 
 #[test]
@@ -340,6 +422,27 @@ fn sources_that_are_not_there_are_told_with_the_reason() {
             "COPY b.t* /x",
             r#"Containerfile:2:6: COPY source "b.t*" matches only what is ignored in the build context ./ctx ("b.txt" by .containerignore:3)"#,
         ),
+        (
+            "COPY $NONE /x",
+            r#"Containerfile:2:6: COPY has an empty source: the variable NONE is not set, name what is copied, or write . for all of it"#,
+        ),
+        (
+            "ADD a.txt ${NONE}$OTHER /x/",
+            r#"Containerfile:2:11: ADD has an empty source: the variables NONE, OTHER are not set, name what is copied, or write . for all of it"#,
+        ),
+        (
+            "COPY ${NONE}/ /x/",
+            r#"Containerfile:2:6: COPY has the source "/", which is all there is: the variable NONE is not set, name what is copied, or write . for all of it"#,
+        ),
+        (
+            "COPY ./$NONE/* /x/",
+            r#"Containerfile:2:6: COPY has the source ".//*", which is all there is: the variable NONE is not set, name what is copied, or write . for all of it"#,
+        ),
+        (
+            r#"COPY ["", "/x"]"#,
+            r#"Containerfile:2:8: COPY has an empty source, name what is copied, or write . for all of it"#,
+        ),
+        ("COPY --exclude=$NONE dir /x", "Containerfile:2:16: --exclude needs a pattern"),
         (
             "COPY no*thing /x",
             r#"Containerfile:2:6: COPY source "no*thing" matches nothing in the build context ./ctx"#,

@@ -39,6 +39,7 @@ fn stages_that_are_not_needed_may_hold_anything() {
     let setup = Setup::new();
     setup.plan("FROM nowhere AS build\nRUN make\nFROM scratch\nCOPY a.txt /a");
     assert!(setup.bases.asked.lock().unwrap().is_empty());
+    setup.plan("FROM scratch AS x-arm/v7\nRUN make\nFROM scratch AS $NONE\nFROM scratch AS 2\nFROM scratch\nCOPY a.txt /a");
     let mut setup = Setup::new();
     setup.options.target = Some("first".to_owned());
     setup.plan("FROM scratch AS First\nCOPY a.txt /a\nFROM first\nRUN make");

@@ -185,6 +185,54 @@ fn squash_makes_one_layer_with_the_last_of_each_path() {
 }
 
 #[test]
+fn stages_are_called_what_their_name_comes_to() {
+    let setup = Setup::new().build_arg("V", "arm/v7");
+    let image = setup.plan(
+        "ARG V\nFROM scratch AS x-$V\nCOPY a.txt /a\nFROM scratch AS 1x\nCOPY b.txt /b\nFROM x-arm/v7 AS X-${V}-end\n\
+         COPY --from=1x /b /b\nFROM x-$V-END\nCOPY --from=x-${TARGETOS:-arm/v7} /a /c",
+    );
+    let layers = setup.layers(&image);
+    assert!(
+        layers.contains("/a = a.txt") && layers.contains("/b = b.txt") && layers.contains("/c = a.txt"),
+        "{layers}"
+    );
+    let names: Vec<_> = image.stages.iter().map(|stage| stage.name.as_deref().unwrap_or_default()).collect();
+    assert_eq!(names, ["x-arm/v7", "1x", "x-arm/v7-end", ""]);
+}
+
+#[test]
+fn a_stage_that_may_be_either_of_two_is_none() {
+    let mut setup = Setup::new();
+    // Nobody says the name.
+    setup.plan("FROM scratch AS x\nFROM scratch AS X\nFROM scratch AS x\nCOPY a.txt /a");
+    for (text, expected) in [
+        (
+            "FROM scratch AS x\nFROM scratch AS x\nFROM x",
+            "Containerfile:3:6: \"x\" may mean either of the stages of lines 1 and 2, give each of them a name of its own",
+        ),
+        (
+            "FROM scratch AS x\nFROM scratch AS X\nFROM scratch\nCOPY --from=x /a /a",
+            "Containerfile:4:13: \"x\" may mean either of the stages of lines 1 and 2, give each of them a name of its own",
+        ),
+        (
+            "FROM scratch AS 1\nFROM scratch AS x\nFROM scratch\nCOPY --from=1 /a /a",
+            "Containerfile:4:13: \"1\" may mean either of the stages of lines 1 and 2, give each of them a name of its own",
+        ),
+        (
+            "FROM scratch AS $NONE\nCOPY a.txt /a",
+            "Containerfile:1:17: the name of the stage is empty once its variables are put in, give ARG a default before the first FROM, or leave AS out",
+        ),
+    ] {
+        assert_eq!(setup.file_error(text), expected, "{text}");
+    }
+    setup.options.target = Some("x".to_owned());
+    assert_eq!(
+        setup.file_error("FROM scratch AS x\nFROM scratch AS x"),
+        r#"there is no stage "x" to build, the stages of lines 1 and 2 have this name"#
+    );
+}
+
+#[test]
 fn a_mistyped_stage_is_told_the_stages_that_are_there() {
     let setup = Setup::new();
     let error = |text: &str| setup.file_error(text);

@@ -43,9 +43,11 @@ fn words_are_expanded_as_the_shell_does() {
         ("$", "$"),
         ("a$", "a$"),
         ("$.", "$."),
-        ("$$x", "x"),
+        ("$$x", "$plain"),
+        ("pa$$word", "pa$"),
+        ("\"$@ $* $# $? $- $!\"", "$@ $* $# $? $- $!"),
         ("$1x", "x"),
-        ("$12.", "."),
+        ("$12.", "2."),
         ("\\$x", "$x"),
         ("\\\\$x", "\\plain"),
         ("'$x'", "$x"),
@@ -126,7 +128,11 @@ fn words_are_split_outside_of_quotes_only() {
 fn in_a_heredoc_quotes_mean_nothing() {
     let cases = [
         ("it's \"$x\"\n'$x'\n", "it's \"plain\"\n'plain'\n"),
-        ("\\$x \\\\ \\\n", "$x \\ \n"),
+        ("\\$x \\\\ \\`x` \\\n", "$x \\ `x` \\\n"),
+        ("exec a \\\n  --b \\\n  \"$x\" \\", "exec a \\\n  --b \\\n  \"plain\" \\"),
+        ("printf \"\\t%s\\n\"", "printf \"\\t%s\\n\""),
+        ("${unset:-a\\}b}", "a}b"),
+        ("$$ $@ $12.", "  ."),
         ("${unset:-\"a\"}", "\"a\""),
     ];
     for (text, expected) in cases {

@@ -139,11 +139,11 @@ fn an_onbuild_keeps_its_trigger_as_text_with_its_heredocs() {
 #[test]
 fn a_stage_spans_its_instructions() {
     let file = parse("ARG A B=c\nFROM a AS One\nRUN x\n\nFROM --platform=$P one\n");
-    let args: Vec<_> = file.global_args.iter().map(|arg| arg.name.value.as_str()).collect();
+    let args: Vec<_> = file.global_args.iter().flatten().map(|arg| arg.name.value.as_str()).collect();
     assert_eq!(args, ["A", "B"]);
     assert_eq!(file.source.slice(file.stages[0].span), "FROM a AS One\nRUN x");
     let from = &file.stages[0].from;
-    assert_eq!(from.name.as_ref().map(|name| name.value.as_str()), Some("one"));
+    assert_eq!(from.name.as_ref().map(|name| name.value.as_str()), Some("One"));
     let platform = file.stages[1].from.platform.as_slice();
     assert_eq!(values(platform), ["$P"]);
 }

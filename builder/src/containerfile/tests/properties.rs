@@ -50,7 +50,7 @@ struct Found {
 impl Found {
     fn in_file(file: &Containerfile) -> Self {
         let mut found = Self::default();
-        for arg in &file.global_args {
+        for arg in file.global_args.iter().flatten() {
             found.words.push(arg.name.clone());
             found.words.extend(arg.default.clone());
         }
