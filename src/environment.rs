@@ -1,6 +1,8 @@
 //! The environment is read here and nowhere else. An empty variable is an unset one, whichever it is: scripts and pod
 //! templates unset variables that way.
 
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

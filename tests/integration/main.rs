@@ -4,6 +4,7 @@
 //! read back by skopeo and umoci, and checked by `support::image`, which shares no code with crossdock.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "the environment of tests is their own matter")]
 
 #[path = "../../registry/tests/common/docker_registry.rs"]
 mod docker_registry;
