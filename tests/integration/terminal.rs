@@ -161,7 +161,7 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines_of_a_log() {
 fn a_files_name_moves_no_cursor_on_a_terminal_and_is_whole_on_a_pipe() {
     let sandbox = Sandbox::small();
     let name = "weights-\x1b]0;owned\x07\x1b[31m.bin";
-    write_large(&sandbox.context().join(name), 2 << 20, 1);
+    write_large(&sandbox.context().join("model").join(name), 2 << 20, 1);
     let build = ["build", "--layer-file-size=1MiB", "-o", "oci:out:m", "context"];
     let crossdock = env!("CARGO_BIN_EXE_crossdock");
     let mut command = sandbox.command_of("sh");

@@ -178,6 +178,16 @@ fn a_default_place_that_cannot_be_read_is_left_out_with_a_warning() {
     assert_eq!(run.code, Some(6), "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("user        serviceaccount"), "{}", run.stdout);
 
+    // As /run/containers is where root alone may enter it.
+    let session = home.path("session");
+    fs::create_dir_all(session.join("containers")).unwrap();
+    lock(&session);
+    let variables = [("XDG_RUNTIME_DIR", session.to_str().unwrap())];
+    let run = stranger.crossdock_with(&variables, &args);
+    assert!(run.stdout.contains("user        serviceaccount"), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("session/containers/auth.json cannot be read"), "{}", run.stderr);
+    fs::set_permissions(&session, fs::Permissions::from_mode(0o755)).unwrap();
+
     // What somebody named is an error.
     let unreadable = home.path("home/.docker/config.json");
     let unreadable = unreadable.to_str().unwrap();
