@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::UsageError;
-use crate::registries;
 use crate::signals::block_on;
+use crate::{message, registries};
 
 /// What `auth` takes.
 #[derive(Debug, Args)]
@@ -48,9 +48,12 @@ pub(crate) fn run(args: &AuthArgs, conf: &ConfArgs) -> Result<()> {
         registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default(), None)
             .map_err(UsageError)?;
     let report = block_on(async { Ok(registry.explain(&reference, !args.pull).await?) })?;
-    let text =
-        if args.json { format!("{}\n", in_json(&reference, &report)) } else { in_words(&reference, &report) };
-    std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    let written = if args.json {
+        writeln!(std::io::stdout().lock(), "{}", in_json(&reference, &report))
+    } else {
+        message::to_stdout(&in_words(&reference, &report))
+    };
+    written.context("cannot write to standard output")?;
     let asked = [Some(report.pull), report.push];
     for permission in asked.into_iter().flatten() {
         if let Permission::Refused(error) | Permission::Unknown(error) = permission {

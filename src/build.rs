@@ -28,7 +28,7 @@ use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{context, dry_run, progress, registries, signals};
+use crate::{context, dry_run, environment, progress, registries, signals};
 
 /// Runs the command.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn run(
     conf: &ConfArgs,
 ) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
-    let mut options = BuildOptions::new(args, |name| std::env::var(name).ok()).map_err(UsageError)?;
+    let mut options = BuildOptions::new(args, environment::passed_on).map_err(UsageError)?;
     options.own = own_paths(&options, kept_out);
     options.spool = root_directory(root);
     let counters = Arc::<Counters>::default();

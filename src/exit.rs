@@ -1,13 +1,12 @@
 //! Exit codes: one for each way out that a script may want to tell apart. `crossdock --help` lists them.
 
 use std::fmt;
-use std::io::Write as _;
 
 use crossdock_builder::Error as BuildError;
 use crossdock_registry::Error as RegistryError;
 use crossdock_storage::Error as StorageError;
 
-use crate::report;
+use crate::{message, report};
 
 /// Done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -98,11 +97,12 @@ impl std::error::Error for Absent {}
 /// Shows an error to people. There is nowhere left to say that standard error is closed.
 pub(crate) fn show(error: &anyhow::Error) {
     let _ = match error.downcast_ref::<clap::Error>() {
-        Some(error) => error.print(),
-        None => {
-            let text = format!("{}\n", report::error(error));
-            std::io::stderr().lock().write_all(text.as_bytes())
+        // It cites what was typed.
+        Some(error) if error.use_stderr() && error.to_string() != message::clean(&error.to_string()) => {
+            message::to_stderr(&error.to_string())
         }
+        Some(error) => error.print(),
+        None => message::to_stderr(&format!("{}\n", report::error(error))),
     };
 }
 

@@ -1,6 +1,6 @@
 //! `crossdock login` and `crossdock logout`: as podman and buildah have them, with the same files and the same words.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -11,7 +11,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::UsageError;
-use crate::{registries, signals};
+use crate::{environment, message, registries, signals};
 
 /// What `login` takes.
 #[derive(Debug, Args)]
@@ -129,7 +129,7 @@ pub(crate) fn run_logout(args: &LogoutArgs, conf: &ConfArgs) -> Result<()> {
     let uid = nix::unistd::getuid().as_raw();
     let logins = Logins::new(CredentialOptions {
         authfile: args.authfile.clone(),
-        env: CredentialEnv::from_lookup(|name| std::env::var_os(name), uid),
+        env: CredentialEnv::from_lookup(environment::var_os, uid),
         ..CredentialOptions::default()
     });
     if args.all {
@@ -184,8 +184,7 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 }
 
 fn say(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+    message::to_stdout(text).context("cannot write to standard output")
 }
 
 fn password_of_stdin() -> Result<Secret> {

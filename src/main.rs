@@ -11,6 +11,7 @@ mod buildah;
 mod context;
 mod destination;
 mod dry_run;
+mod environment;
 mod exit;
 mod generate;
 mod images;
@@ -19,6 +20,7 @@ mod inspect;
 mod local;
 mod login;
 mod manifest;
+mod message;
 mod options;
 mod overrides;
 mod progress;
@@ -58,8 +60,10 @@ fn main() -> ExitCode {
 fn command() -> u8 {
     let args: Vec<_> = std::env::args_os().collect();
     let called = args.first().map_or(CalledAs::Crossdock, |program| CalledAs::of(program));
-    let result = buildah::command_line(called, &args).and_then(|(cli, ignored)| {
+    message::hide_typed(&args);
+    let result = buildah::command_line(called, &args).and_then(|(cli, ignored, warning)| {
         start_logging(cli.log_level);
+        warning.iter().for_each(|warning| tracing::warn!("{warning}"));
         if !ignored.is_empty() {
             let flags = Vec::from_iter(ignored).join(", ");
             tracing::debug!("without effect here (see docs/drop-in.md): {flags}");
@@ -118,9 +122,7 @@ fn start_logging(level: LogLevel) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress::log_writer)
-        .with_ansi(
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-        )
+        .with_ansi(std::io::stderr().is_terminal() && environment::var_os("NO_COLOR").is_none())
         .with_target(false)
         .without_time()
         .finish()

@@ -1,7 +1,6 @@
 //! `crossdock pull`: an image somewhere else is remembered here, by its manifest and config. Its layers stay where they
 //! are until a build or a push streams them.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::exit::UsageError;
 use crate::local::{LocalImages, has_host, local_name};
 use crate::session::{print, root_directory};
 use crate::signals::block_on;
-use crate::{registries, table};
+use crate::{message, registries, table};
 
 /// What `pull` takes.
 #[derive(Debug, Args)]
@@ -229,6 +228,6 @@ fn record(local: &LocalImages, found: &Found) -> Result<ImageRecord> {
 fn say(args: &PullArgs, text: &str) {
     if !args.quiet {
         // There is nowhere left to say that standard error is closed.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = message::to_stderr(text);
     }
 }

@@ -11,9 +11,13 @@ use crossdock_registry::{
 use crossdock_storage::Counters;
 
 use crate::args::{ConfArgs, RegistryArgs};
+use crate::environment;
 
 /// Where containers/image and docker look for a registry's certificates.
 const CERTS_D: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/// The user's own place for them, below the home; containers/image looks there first.
+const OWN_CERTS_D: &str = ".config/containers/certs.d";
 
 /// Where OpenShift Pipelines mounts the cluster's authorities.
 const TEKTON_CERTS: &str = "/tekton-custom-certs";
@@ -29,7 +33,7 @@ pub(crate) fn conf(args: &ConfArgs) -> Result<RegistriesConf> {
         drop_ins: args.registries_conf_dir.clone(),
         aliases: args.short_name_alias_conf.clone(),
     };
-    let paths = ConfPaths::from_lookup(given, |name| std::env::var_os(name), uid);
+    let paths = ConfPaths::from_lookup(given, environment::var_os, uid);
     Ok(RegistriesConf::load(&paths)?)
 }
 
@@ -60,21 +64,26 @@ pub(crate) fn registry(
         conf: if args.tls_verify == Some(true) { conf.with_all_secure() } else { conf },
         cert_dir: args.cert_dir.clone(),
         trust: TrustOptions {
-            ssl_cert_file: path("SSL_CERT_FILE"),
-            ssl_cert_dirs: path("SSL_CERT_DIR")
+            ssl_cert_file: environment::path("SSL_CERT_FILE"),
+            ssl_cert_dirs: environment::path("SSL_CERT_DIR")
                 .iter()
                 .flat_map(std::env::split_paths)
                 .chain([PathBuf::from(TEKTON_CERTS)])
                 .collect(),
-            certs_d: CERTS_D.iter().map(PathBuf::from).collect(),
+            certs_d: environment::path("HOME")
+                .map(|home| home.join(OWN_CERTS_D))
+                .into_iter()
+                .chain(CERTS_D.iter().map(PathBuf::from))
+                .collect(),
         },
         credentials: CredentialOptions {
             explicit,
             explicit_registry: destination.map(str::to_owned),
             authfile: args.authfile.clone(),
-            env: CredentialEnv::from_lookup(|name| std::env::var_os(name), uid),
+            env: CredentialEnv::from_lookup(environment::var_os, uid),
             service_account: ServiceAccountOptions {
                 dir: args.sa_dir.clone(),
+                named: args.sa_dir != ServiceAccountOptions::default().dir,
                 registries: args.sa_registries.clone(),
                 api: api(),
             },
@@ -105,10 +114,6 @@ fn api() -> Option<String> {
     Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }
 
-fn path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
 fn variable(name: &str, other: &str) -> Option<String> {
-    [name, other].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    [name, other].iter().find_map(|name| environment::var(name))
 }

@@ -11,6 +11,7 @@ use toml::Table;
 
 use crate::args::Cli;
 use crate::buildah::CalledAs;
+use crate::environment;
 use crate::session::root_directory;
 
 /// Our directory in buildah's store.
@@ -30,7 +31,7 @@ pub(crate) fn of(cli: &Cli) -> Result<Option<PathBuf>> {
         (None, CalledAs::Buildah) => {
             let machine = Machine {
                 user: nix::unistd::geteuid().as_raw(),
-                variable: &|name| std::env::var_os(name),
+                variable: &environment::var_os,
                 system: Path::new("/"),
             };
             Ok(machine.store()?.map(|store| store.join(DIRECTORY)))
@@ -98,7 +99,7 @@ impl Machine<'_> {
     }
 
     fn named(&self) -> Option<PathBuf> {
-        (self.variable)(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+        (self.variable)(VARIABLE).map(PathBuf::from)
     }
 
     fn home(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
@@ -168,7 +169,7 @@ mod tests {
         }
         let at = system.path().display().to_string();
         let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
+            let found = variables.iter().find(|(known, value)| *known == name && !value.is_empty());
             found.map(|(_, value)| OsString::from(value.replace('@', &at)))
         };
         let store = Machine { user, variable: &variable, system: system.path() }.store()?;

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use crossdock_storage::{Digest, write_file};
 
+use crate::{environment, message};
+
 /// `--root`, else the user's data directory as the XDG base directory specification has it; without a home, nothing
 /// is remembered.
 pub(crate) fn root_directory(root: Option<&Path>) -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     root.map(Path::to_path_buf)
-        .or_else(|| variable("XDG_DATA_HOME").map(|data| data.join("crossdock")))
-        .or_else(|| variable("HOME").map(|home| home.join(".local/share/crossdock")))
+        .or_else(|| environment::absolute("XDG_DATA_HOME").map(|data| data.join("crossdock")))
+        .or_else(|| environment::absolute("HOME").map(|home| home.join(".local/share/crossdock")))
 }
 
 /// Writes a digest to a file that was asked for: without a newline, as buildah does.
@@ -33,7 +34,7 @@ pub(crate) fn leave_stdout_alone() {
 
 /// Writes what a command has to say to standard error, for people alone.
 pub(crate) fn print_aside(text: &str) -> Result<()> {
-    std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write to standard error")
+    message::to_stderr(text).context("cannot write to standard error")
 }
 
 /// Writes what a command has to say to standard output, or beside it where that is taken.
@@ -41,7 +42,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
     if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
         return print_aside(text);
     }
-    told(std::io::stdout().lock().write_all(text.as_bytes()))
+    told(message::to_stdout(text))
 }
 
 /// Writes what a command has to say to machines, on one line, as it is made; where [`print`] does.

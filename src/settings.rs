@@ -12,13 +12,19 @@
 //! retry = 10
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
-/// Names another file, or with no value none.
+use crate::environment;
+use crate::exit::UsageError;
+
+/// Names another file. `/dev/null` is one without settings.
 const VARIABLE: &str = "CROSSDOCK_CONFIG";
 
 /// Options that have no place in a file which others may read, or that say what one run is for.
@@ -30,31 +36,95 @@ const REFUSED: [(&str, &str); 5] = [
     ("version", "it is no setting"),
 ];
 
-/// The commands with the defaults of the user's config file.
+/// The commands with the defaults of the user's config file, and what is to be warned of: a file in the default place that
+/// cannot be read is left out. Variables that are empty are none to any option.
 ///
 /// # Errors
-/// Where the file cannot be read, or has a setting that is no option; with the file's name and the setting's.
-pub(crate) fn with_defaults(commands: Command) -> Result<Command> {
-    let Some(file) = file(|name| std::env::var_os(name))? else { return Ok(commands) };
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    apply(commands, &text).with_context(|| file.display().to_string())
+/// Where a file that was named cannot be read, or one has a setting that is no option; with the file's name and the
+/// setting's.
+pub(crate) fn with_defaults(commands: Command) -> Result<(Command, Option<String>)> {
+    let commands = without_empty_variables(commands, &|name| environment::var_os(name).is_none());
+    match text(environment::var_os)? {
+        Found::Text(file, text) => {
+            Ok((apply(commands, &text).with_context(|| file.display().to_string())?, None))
+        }
+        Found::Unreadable(warning) => Ok((commands, Some(warning))),
+        Found::Nothing => Ok((commands, None)),
+    }
 }
 
-/// Where the config file is, if there is one.
-fn file(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Option<PathBuf>> {
-    if let Some(named) = env(VARIABLE) {
-        let named = PathBuf::from(named);
-        if named.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        if !named.is_file() {
-            bail!("{VARIABLE}={}: there is no such file", named.display());
-        }
-        return Ok(Some(named));
+/// What there is of a config file.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Text(PathBuf, String),
+    /// In the default place; with the words to warn of it.
+    Unreadable(String),
+    Nothing,
+}
+
+/// The config file's text, where there is one. `env` gives no empty values.
+fn text(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Found> {
+    if let Some(named) = env(VARIABLE).map(PathBuf::from) {
+        let text = std::fs::read_to_string(&named)
+            .with_context(|| format!("{VARIABLE}={}: cannot read the file", named.display()))?;
+        return Ok(Found::Text(named, text));
     }
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let directory = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    Ok(directory.map(|directory| directory.join("crossdock/config.toml")).filter(|file| Path::is_file(file)))
+    let Some(file) = directory.map(|directory| directory.join("crossdock/config.toml")) else {
+        return Ok(Found::Nothing);
+    };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Found::Text(file, text)),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(Found::Nothing),
+            // It was read, and is something else than it is called.
+            ErrorKind::InvalidData => bail!("{}: it is not UTF-8", file.display()),
+            _ => {
+                Ok(Found::Unreadable(format!("{} cannot be read, and is left out: {error}", file.display())))
+            }
+        },
+    }
+}
+
+/// Options do not look at a variable that is empty, which clap takes for a value.
+fn without_empty_variables(mut command: Command, is_empty: &dyn Fn(&str) -> bool) -> Command {
+    let variable = |arg: &Arg| arg.get_env().and_then(|name| name.to_str()).is_some_and(is_empty);
+    let ids: Vec<_> =
+        command.get_arguments().filter(|arg| variable(arg)).map(|arg| arg.get_id().clone()).collect();
+    for id in ids {
+        command = command.mut_arg(id, |arg| arg.env(Resettable::Reset));
+    }
+    command.mut_subcommands(|below| without_empty_variables(below, is_empty))
+}
+
+/// An error of clap's; where the value at fault is that of a variable, it names the variable.
+pub(crate) fn told(error: clap::Error, commands: &Command) -> anyhow::Error {
+    let said = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if let (Some(option), Some(value)) = (said(ContextKind::InvalidArg), said(ContextKind::InvalidValue))
+        && let Some(name) = variable_of(commands, option, value)
+    {
+        let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+        let error = anyhow::anyhow!("the variable {name} is {value:?}, and no value of {option}{reason}");
+        return UsageError(error).into();
+    }
+    error.into()
+}
+
+/// The variable that an option of any command takes this value from.
+fn variable_of(command: &Command, option: &str, value: &str) -> Option<String> {
+    let of_this = |arg: &&Arg| {
+        arg.get_long().is_some_and(|long| option.split(' ').next() == Some(&format!("--{long}")))
+    };
+    let here = command.get_arguments().filter(of_this).find_map(|arg| {
+        let name = arg.get_env()?.to_str()?;
+        (environment::var(name).as_deref() == Some(value)).then(|| name.to_owned())
+    });
+    here.or_else(|| command.get_subcommands().find_map(|below| variable_of(below, option, value)))
 }
 
 fn apply(commands: Command, text: &str) -> Result<Command> {
@@ -104,13 +174,13 @@ fn set(command: Command, option: &str, value: Value) -> Result<Command> {
 fn texts(arg: &Arg, value: Value) -> Result<Vec<String>> {
     let several = matches!(arg.get_action(), ArgAction::Append);
     match value {
-        Value::Array(values) if several => values.into_iter().map(text).collect(),
+        Value::Array(values) if several => values.into_iter().map(value_text).collect(),
         Value::Array(_) => bail!("it takes one value"),
-        value => Ok(vec![text(value)?]),
+        value => Ok(vec![value_text(value)?]),
     }
 }
 
-fn text(value: Value) -> Result<String> {
+fn value_text(value: Value) -> Result<String> {
     match value {
         Value::String(text) => Ok(text),
         Value::Integer(number) => Ok(number.to_string()),
@@ -188,15 +258,36 @@ mod tests {
         let path = home.path().join(".config/crossdock/config.toml");
         let found = |pairs: &[(&str, &str)]| {
             let pairs: Vec<_> = pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-            file(move |name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.into()))
+            text(move |name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.into()))
         };
         let home_text = home.path().display().to_string();
-        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), None);
+        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), Found::Nothing);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), Some(path));
-        assert_eq!(found(&[("HOME", &home_text), ("XDG_CONFIG_HOME", "/nowhere")]).unwrap(), None);
-        assert_eq!(found(&[("HOME", &home_text), (VARIABLE, "")]).unwrap(), None);
-        assert!(found(&[("HOME", &home_text), (VARIABLE, "/nowhere")]).is_err());
+        std::fs::write(&path, "x = 1").unwrap();
+        let there = Found::Text(path.clone(), "x = 1".to_owned());
+        assert_eq!(found(&[("HOME", &home_text)]).unwrap(), there);
+        assert_eq!(found(&[("HOME", &home_text), ("XDG_CONFIG_HOME", "/nowhere")]).unwrap(), Found::Nothing);
+        let null = Found::Text("/dev/null".into(), String::new());
+        assert_eq!(found(&[("HOME", &home_text), (VARIABLE, "/dev/null")]).unwrap(), null);
+        let error = found(&[("HOME", &home_text), (VARIABLE, "/nowhere")]).unwrap_err();
+        assert!(format!("{error:#}").contains("CROSSDOCK_CONFIG=/nowhere"), "{error:#}");
+        // What cannot be read counts for nothing in the default place alone.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let Found::Unreadable(warning) = found(&[("HOME", &home_text)]).unwrap() else { panic!() };
+        assert!(warning.contains("config.toml") && warning.contains("left out"), "{warning}");
+        assert!(found(&[(VARIABLE, &path.display().to_string())]).is_err());
+    }
+
+    #[test]
+    fn an_empty_variable_is_no_value_of_any_option() {
+        fn read(command: &Command) -> Vec<String> {
+            let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
+            own.chain(command.get_subcommands().flat_map(read)).collect()
+        }
+        let all = read(&Cli::command());
+        assert!(!all.is_empty());
+        assert!(read(&without_empty_variables(Cli::command(), &|_| true)).is_empty());
+        assert_eq!(read(&without_empty_variables(Cli::command(), &|_| false)), all);
     }
 }

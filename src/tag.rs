@@ -1,6 +1,5 @@
 //! `crossdock tag` and `crossdock rmi`: names come and go, and images with them.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -9,6 +8,7 @@ use crossdock_storage::{Digest, Error};
 
 use crate::exit::UsageError;
 use crate::local::{LocalImages, local_name};
+use crate::message;
 use crate::report;
 use crate::session::{print, root_directory};
 
@@ -105,7 +105,7 @@ pub(crate) fn run_rmi(args: &RmiArgs, root: Option<&Path>) -> Result<()> {
     // Each is said; the last one decides how the command ends.
     let last = failed.pop();
     for error in failed {
-        let _ = writeln!(std::io::stderr().lock(), "{}", report::error(&error));
+        let _ = message::to_stderr(&format!("{}\n", report::error(&error)));
     }
     last.map_or(Ok(()), Err)
 }

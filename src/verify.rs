@@ -19,7 +19,7 @@ use crate::exit::UsageError;
 use crate::local::{LOCALHOST, LocalImages, has_host};
 use crate::session::root_directory;
 use crate::signals::block_on;
-use crate::{progress, registries};
+use crate::{message, progress, registries};
 
 /// What was found is not what should be there; the report has named it.
 #[derive(Debug, Clone, Copy)]
@@ -65,12 +65,13 @@ pub(crate) fn run(args: &VerifyArgs, root: Option<&Path>, conf: &ConfArgs) -> Re
         progress: progress::display(args.progress, false),
     };
     let verified = block_on(async { Ok(registry.verify(&reference, &options).await?) })?;
-    let report = if args.json || args.progress == ProgressStyle::Json {
-        format!("{}\n", in_json(&verified, seed, counters.received(), began.elapsed()))
+    let written = if args.json || args.progress == ProgressStyle::Json {
+        let report = in_json(&verified, seed, counters.received(), began.elapsed());
+        writeln!(std::io::stdout().lock(), "{report}")
     } else {
-        text(&verified, seed, counters.received(), began.elapsed())
+        message::to_stdout(&text(&verified, seed, counters.received(), began.elapsed()))
     };
-    match std::io::stdout().lock().write_all(report.as_bytes()) {
+    match written {
         // Who closed the pipe has the exit code.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         result => result.context("cannot write to standard output")?,

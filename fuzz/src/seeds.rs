@@ -74,6 +74,7 @@ pub fn archives() -> Vec<(String, Vec<u8>)> {
 
 /// Where the environment names a directory, writes the seeds into it and ends the process: so the program that is going to
 /// run them makes them, and nothing else has to be built for it.
+#[allow(clippy::disallowed_methods, reason = "no part of the program")]
 pub fn write_archive_seeds() {
     let Some(directory) = std::env::var_os("WRITE_SEEDS_TO") else { return };
     for (name, bytes) in archives() {

@@ -71,6 +71,11 @@ impl Body {
         self
     }
 
+    /// Bytes to come, where that is known.
+    pub(crate) const fn len(&self) -> Option<u64> {
+        self.remaining
+    }
+
     /// Gives a chunk to the connection.
     fn give(&mut self, bytes: Bytes) -> Option<Result<Frame<Bytes>, io::Error>> {
         let len = bytes.len() as u64;

@@ -7,21 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossdock_storage::{Checkpoints, Counters};
-use rustls::RootCertStore;
 use url::Url;
 
 use crate::conf::{Place, RegistriesConf};
 use crate::credentials::{CredentialOptions, Credentials};
+use crate::endpoint::split_port;
 use crate::error::{Error, Result};
 use crate::host::{Host, Manner};
 use crate::mirrors::MirroredSource;
+use crate::no_proxy::NoProxy;
 use crate::profile::UploadStyle;
 use crate::pull::RegistrySource;
 use crate::push::RegistrySink;
 use crate::reference::Reference;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
-use crate::tls::{TlsPlan, TrustOptions};
+use crate::tls::{CertDir, CertFile, TlsPlan, TrustOptions, Trusted};
 use crate::veil::Veil;
 
 /// How to speak to registries.
@@ -30,7 +31,7 @@ pub struct RegistryOptions {
     /// Whether certificates are verified. Where they are not, a registry that does not speak TLS is spoken to in
     /// plain http.
     pub tls_verify: bool,
-    /// A directory of `*.crt` authorities and a client's `NAME.cert` and `NAME.key` (containers-certs.d(5)).
+    /// A directory of `*.crt` to trust and a client's `NAME.cert` and `NAME.key` (containers-certs.d(5)).
     pub cert_dir: Option<PathBuf>,
     /// Mirrors, locations, blocked and insecure registries, short names. Its `insecure` adds to `tls_verify: false`.
     pub conf: RegistriesConf,
@@ -116,7 +117,7 @@ pub struct ProxyOptions {
     pub http: Option<Secret>,
     /// For https URLs: `https_proxy`.
     pub https: Option<Secret>,
-    /// What is reached without a proxy: `no_proxy`, comma-separated hosts, domains and networks.
+    /// What is reached without a proxy: `no_proxy`, comma-separated hosts, domains and networks, by Go's rules.
     pub no_proxy: Option<String>,
 }
 
@@ -134,7 +135,8 @@ pub(crate) struct Shared {
     pub(crate) credentials_elsewhere: Credentials,
     /// What must not be shown of what servers say.
     pub(crate) veil: Veil,
-    roots: OnceLock<RootCertStore>,
+    trusted: OnceLock<Trusted>,
+    no_proxy: NoProxy,
     /// By host and port, whether the host is a registry (to which we may identify ourselves), and whether its
     /// certificate is verified.
     clients: Mutex<HashMap<(String, bool, bool), reqwest::Client>>,
@@ -152,17 +154,19 @@ impl Registry {
             Credentials::new(CredentialOptions { explicit: None, ..options.credentials.clone() });
         let veil = Veil::default();
         for url in [&options.proxy.http, &options.proxy.https].into_iter().flatten() {
-            if let Ok(url) = Url::parse(url.expose()) {
+            if let Some(url) = proxy_url(url) {
                 veil.hide_password(url.username(), url.password().unwrap_or_default());
             }
         }
+        let no_proxy = NoProxy::parse(options.proxy.no_proxy.as_deref().unwrap_or_default());
         Self {
             shared: Arc::new(Shared {
                 options,
                 credentials,
                 credentials_elsewhere,
                 veil,
-                roots: OnceLock::new(),
+                trusted: OnceLock::new(),
+                no_proxy,
                 clients: Mutex::default(),
                 hosts: Mutex::default(),
                 plain: Mutex::default(),
@@ -264,18 +268,25 @@ impl Shared {
         let options = &self.options;
         let service_account = self.credentials.service_account();
         let authorities = if service_account.is_for(authority) {
-            service_account.authorities().to_vec()
+            let named = service_account.named;
+            service_account.authorities().map(|path| CertFile { path, named }).to_vec()
         } else {
             Vec::new()
         };
-        let found = options.trust.directory_of(authority);
-        let plan = TlsPlan {
-            verify,
-            system: self.roots.get_or_init(|| options.trust.system_roots()),
-            cert_dir: options.cert_dir.as_deref().or(found.as_deref()),
-            authorities: &authorities,
-            identity: registry,
+        let found = if options.cert_dir.is_none() { options.trust.directory_of(authority) } else { None };
+        let directory = match (&options.cert_dir, &found) {
+            (Some(path), _) => Some(CertDir { path, named: true }),
+            (None, Some(path)) => Some(CertDir { path, named: false }),
+            (None, None) => None,
         };
+        let trusted = match self.trusted.get() {
+            Some(trusted) => trusted,
+            None => {
+                let read = options.trust.trusted_by_all()?;
+                self.trusted.get_or_init(|| read)
+            }
+        };
+        let plan = TlsPlan { verify, system: trusted, directory, authorities, identity: registry };
         let setup =
             |source: reqwest::Error| Error::Setup { host: authority.to_owned(), source: source.into() };
         let mut builder = reqwest::Client::builder()
@@ -292,26 +303,33 @@ impl Shared {
             .pool_idle_timeout(Duration::from_secs(30))
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
-        // reqwest takes `*` for names alone, and not for addresses.
-        let none = options.proxy.no_proxy.iter().any(|list| list.split(',').any(|item| item.trim() == "*"));
-        let no_proxy = || options.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        // A client is for one host and port: whether a proxy is between is decided here, and not by reqwest's rules.
+        let (host, port) = split_port(authority);
+        let direct = |scheme_port| self.no_proxy.covers(host, port.unwrap_or(scheme_port));
         // Not the error of reqwest: it cites the URL, and with it the password.
         let unusable = |variable: &str| Error::Setup {
             host: authority.to_owned(),
             source: format!("the value of {variable} is not the URL of a proxy").into(),
         };
-        if let Some(url) = options.proxy.http.as_ref().filter(|_| !none) {
-            let proxy = reqwest::Proxy::http(url.expose()).map_err(|_| unusable("http_proxy"))?;
-            builder = builder.proxy(proxy.no_proxy(no_proxy()));
+        if let Some(url) = options.proxy.http.as_ref().filter(|_| !direct(80)) {
+            let url = proxy_url(url).ok_or_else(|| unusable("http_proxy"))?;
+            builder = builder.proxy(reqwest::Proxy::http(url).map_err(|_| unusable("http_proxy"))?);
         }
-        if let Some(url) = options.proxy.https.as_ref().filter(|_| !none) {
-            let proxy = reqwest::Proxy::https(url.expose()).map_err(|_| unusable("https_proxy"))?;
-            builder = builder.proxy(proxy.no_proxy(no_proxy()));
+        if let Some(url) = options.proxy.https.as_ref().filter(|_| !direct(443)) {
+            let url = proxy_url(url).ok_or_else(|| unusable("https_proxy"))?;
+            builder = builder.proxy(reqwest::Proxy::https(url).map_err(|_| unusable("https_proxy"))?);
         }
         let client = builder.build().map_err(setup)?;
         clients.insert((authority.to_owned(), registry, verify), client.clone());
         Ok(client)
     }
+}
+
+/// The URL of a proxy; without a scheme it is spoken to in http, as Go has it.
+fn proxy_url(text: &Secret) -> Option<Url> {
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let url = Url::parse(text.expose()).ok().filter(is_web);
+    url.or_else(|| Url::parse(&format!("http://{}", text.expose())).ok().filter(is_web))
 }
 
 /// Locks, whatever happened to who held it before: all that is locked here is whole at any time.

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
-use rustls::RootCertStore;
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
 use crate::credentials::{Credential, Found};
 use crate::host::Host;
-use crate::tls::TlsPlan;
+use crate::tls::{CertFile, TlsPlan, Trusted};
 
 /// An API in trouble is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,9 +44,9 @@ impl Cluster {
         }
         let plan = TlsPlan {
             verify: true,
-            system: &RootCertStore::empty(),
-            cert_dir: None,
-            authorities: &[authority],
+            system: &Trusted::default(),
+            directory: None,
+            authorities: vec![CertFile { path: authority, named: account.named }],
             identity: false,
         };
         let client = reqwest::Client::builder()

@@ -31,6 +31,11 @@ pub struct ConfPaths {
     pub drop_ins: Vec<PathBuf>,
     /// Where podman keeps the short names that were resolved before.
     pub aliases: Option<PathBuf>,
+    /// Whether the first of `drop_ins` was named: then it must be readable where it is there. So must `aliases`, where
+    /// `aliases_named` says so. What nobody named counts as absent where it cannot be read.
+    pub drop_ins_named: bool,
+    /// See `drop_ins_named`.
+    pub aliases_named: bool,
 }
 
 /// What a command line names in the place of the usual paths.
@@ -59,6 +64,8 @@ impl ConfPaths {
             path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")))
         };
         Self {
+            drop_ins_named: given.drop_ins.is_some(),
+            aliases_named: given.aliases.is_some(),
             explicit: given
                 .file
                 .or_else(|| path("CONTAINERS_REGISTRIES_CONF"))
@@ -174,32 +181,35 @@ impl RegistriesConf {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`Error::Conf`] where a file that was named is not there, or one that is there cannot be read, is not TOML, is
-    /// of version 1, or contradicts itself.
+    /// [`Error::Conf`] where a file that was named is not there or cannot be read, or one that is there is not TOML, is of
+    /// version 1, or contradicts itself. A file that nobody named and that cannot be read is warned of.
     pub fn load(paths: &ConfPaths) -> Result<Self> {
         let mut conf = Self::default();
         match &paths.explicit {
-            Some(path) => match read(path)? {
+            Some(path) => match read(path, true)? {
                 Some(text) => conf.lay(path, &text)?,
                 None => return Err(wrong(path, "there is no such file")),
             },
             None => {
                 for path in &paths.files {
-                    if let Some(text) = read(path)? {
+                    if let Some(text) = read(path, false)? {
                         conf.lay(path, &text)?;
                         break;
                     }
                 }
             }
         }
-        for path in paths.drop_ins.iter().flat_map(|directory| drop_ins(directory)) {
-            if let Some(text) = read(&path)? {
-                conf.lay(&path, &text)?;
+        for (at, directory) in paths.drop_ins.iter().enumerate() {
+            let named = at == 0 && paths.drop_ins_named;
+            for path in drop_ins(directory, named)? {
+                if let Some(text) = read(&path, named)? {
+                    conf.lay(&path, &text)?;
+                }
             }
         }
         // Of this file only the aliases count, and they count first.
         if let Some(path) = &paths.aliases
-            && let Some(text) = read(path)?
+            && let Some(text) = read(path, paths.aliases_named)?
         {
             let aliases = Self::parse(path, &text)?.aliases;
             conf.aliases.extend(aliases);
@@ -371,28 +381,40 @@ impl Table {
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>> {
+/// A file's text; `None` where it is not there, or nobody named it and it cannot be read.
+fn read(path: &Path, named: bool) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(error) => Err(wrong(path, &format!("it cannot be read: {error}"))),
+        Err(error) => absent(path, named, &error).map(|()| None),
     }
 }
 
 /// The drop-in files of a directory in the order of their names.
-fn drop_ins(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(directory)
-        .map(|entries| {
-            entries
-                .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-                .filter(|path| path.extension().is_some_and(|e| e == "conf") && path.is_file())
-                .collect()
-        })
-        .unwrap_or_default();
+fn drop_ins(directory: &Path, named: bool) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return absent(directory, named, &error).map(|()| Vec::new()),
+    };
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "conf") && path.is_file())
+        .collect();
     files.sort();
-    files
+    Ok(files)
+}
+
+/// Takes what cannot be read for what is not there, unless somebody named it.
+fn absent(path: &Path, named: bool, error: &io::Error) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
+        _ if named => Err(wrong(path, &format!("it cannot be read: {error}"))),
+        // It was read, and is something else than it is called.
+        io::ErrorKind::InvalidData => Err(wrong(path, "it is not UTF-8")),
+        _ => {
+            tracing::warn!("{} cannot be read, and is left out: {error}", path.display());
+            Ok(())
+        }
+    }
 }
 
 fn location(path: &Path, text: &str) -> Result<Option<String>> {

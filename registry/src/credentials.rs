@@ -4,6 +4,9 @@
 //! default files, first match wins; Tekton's secrets count as the file that Tekton copies them into. After these come the
 //! pod's ServiceAccount, for in-cluster registries only, and nobody. Files are read anew at each call: tokens in them are
 //! replaced while a push is under way.
+//!
+//! A file that somebody named must be readable. A default one that cannot be read is warned of once, and counts as absent:
+//! on many machines they lie in directories of other users.
 
 mod authfile;
 mod helper;
@@ -15,13 +18,15 @@ mod source;
 mod table;
 mod tekton;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossdock_storage::blocking;
 
+use crate::client::lock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use authfile::{Authfile, Match};
@@ -83,7 +88,8 @@ impl CredentialEnv {
     /// Takes the variables from `lookup`, which is `std::env::var_os` in a program; empty ones count as unset.
     #[must_use]
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>, uid: u32) -> Self {
-        let path = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let path = |name: &str| lookup(name).map(PathBuf::from);
         Self {
             registry_auth_file: path("REGISTRY_AUTH_FILE"),
             docker_config: path("DOCKER_CONFIG"),
@@ -136,11 +142,13 @@ pub(crate) struct Found {
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     options: Arc<CredentialOptions>,
+    /// Files that were warned of.
+    warned: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Credentials {
     pub(crate) fn new(options: CredentialOptions) -> Self {
-        Self { options: Arc::new(options) }
+        Self { options: Arc::new(options), warned: Arc::default() }
     }
 
     pub(crate) fn options(&self) -> &CredentialOptions {
@@ -211,16 +219,26 @@ impl Credentials {
         let service_account = &self.options.service_account;
         if service_account.is_for(registry) {
             let token = service_account.dir.join("token");
-            let read = service_account.read().inspect_err(|error| {
-                looked.push(CredentialSource::unreadable(&token, error));
-            })?;
+            let read = match service_account.read() {
+                Ok(read) => read,
+                Err(error) => {
+                    looked.push(CredentialSource::unreadable(&token, &error));
+                    if service_account.named {
+                        return Err(error);
+                    }
+                    self.leave_out(&token, &error);
+                    None
+                }
+            };
             if let Some((password, token)) = read {
                 let key = registry.to_owned();
                 looked.push(CredentialSource::new(&token, SourceOutcome::Matched { key }));
                 let credential = Credential::Basic { user: service_account::USER.to_owned(), password };
                 return Ok(Found { credential, origin: Origin::ServiceAccount { token } });
             }
-            looked.push(CredentialSource::new(&token, SourceOutcome::Absent));
+            if !looked.iter().any(|source| Path::new(&source.place) == token) {
+                looked.push(CredentialSource::new(&token, SourceOutcome::Absent));
+            }
         }
         let looked = looked.iter().map(|source| PathBuf::from(&source.place)).collect();
         Ok(Found { credential: Credential::Anonymous, origin: Origin::Nowhere { looked } })
@@ -247,7 +265,22 @@ impl Credentials {
             }
             Err(error) => CredentialSource::unreadable(path, error),
         });
-        result.map(|(_, found)| found)
+        match result {
+            Err(error @ Error::AuthfileRead { .. }) if !required => {
+                self.leave_out(path, &error);
+                Ok(None)
+            }
+            result => result.map(|(_, found)| found),
+        }
+    }
+
+    /// Warns, once, of a file that nobody named and that cannot be read.
+    fn leave_out(&self, path: &Path, error: &Error) {
+        if lock(&self.warned).insert(path.to_path_buf()) {
+            let reason =
+                std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+            tracing::warn!("{} cannot be read, and is left out: {reason}", path.display());
+        }
     }
 
     /// Tekton's secrets, the file that Tekton makes of them when a step starts (`/tekton/creds/.docker/config.json`), and

@@ -116,6 +116,14 @@ pub(crate) fn shown(url: &Url) -> String {
     url.to_string()
 }
 
+/// Host and port of `host[:port]`, an IPv6 address with its brackets.
+pub(crate) fn split_port(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    }
+}
+
 /// The host part of `host[:port]`, without the brackets of an IPv6 address.
 pub(crate) fn without_port(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crossdock_storage::Digest;
 
+use crate::tls;
+
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -146,6 +148,22 @@ pub enum Error {
         /// For how long.
         after: Duration,
     },
+    /// A proxy before the registry takes no body so large (413).
+    #[error("{what}: 413{detail}: a proxy before {host} takes no request of {bytes} bytes; {next}")]
+    BodyLimit {
+        /// The request: method and URL.
+        what: String,
+        /// The registry.
+        host: String,
+        /// Bytes of the body that was refused.
+        bytes: u64,
+        /// The proxy's own words; begins with a separator.
+        detail: String,
+        /// What is done about it, or what to do.
+        next: String,
+        /// Whether the same bytes go in smaller requests from here on.
+        smaller: bool,
+    },
     /// An answer with a status that says it did not work.
     #[error("{what}: {status}{detail}")]
     Status {
@@ -212,11 +230,14 @@ pub enum Error {
     },
     /// There is no such image.
     #[error(
-        "image {image} not found{detail}; check the name and the tag, and whether a login is needed to see it"
+        "image {image} not found{detail}; check the name and the tag{}",
+        if *anonymous { ", and whether a login is needed to see it" } else { "" }
     )]
     NotFound {
         /// The image.
         image: String,
+        /// Whether no credential was tried.
+        anonymous: bool,
         /// The registry's own words; begins with a separator.
         detail: String,
     },
@@ -287,6 +308,7 @@ impl Error {
         match self {
             Self::Connect { .. } | Self::Transfer { .. } | Self::Stalled { .. } => true,
             Self::Status { transient, .. } => *transient,
+            Self::BodyLimit { smaller, .. } => *smaller,
             Self::Storage(crossdock_storage::Error::Backend(inner)) => {
                 inner.downcast_ref::<Self>().is_some_and(Self::is_transient)
             }
@@ -340,6 +362,7 @@ impl Error {
         match self {
             Self::Status { status, .. } | Self::Denied { status, .. } => Some(*status),
             Self::NotFound { .. } => Some(404),
+            Self::BodyLimit { .. } => Some(413),
             _ => None,
         }
     }
@@ -361,7 +384,7 @@ impl Error {
                 rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
                     Self::PlainHttp { host: host.to_owned() }
                 }
-                other => Self::Tls { host: host.to_owned(), reason: tls_reason(other) },
+                other => Self::Tls { host: host.to_owned(), reason: tls::reason(other) },
             };
         }
         let reason = innermost(&source);
@@ -420,34 +443,6 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
         last = next;
     }
     last.to_string()
-}
-
-fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Certificate;
-    match error {
-        // A bad signature is that of an authority that was made anew under its old name.
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
-            "its certificate is signed by an unknown authority; give the authority's certificate with --cert-dir"
-                .to_owned()
-        }
-        rustls::Error::InvalidCertificate(Certificate::NotValidForName) => {
-            "its certificate is for another name; use the name it is for".to_owned()
-        }
-        rustls::Error::InvalidCertificate(Certificate::NotValidForNameContext { presented, .. }) => {
-            format!("its certificate is for another name ({}); use the name it is for", presented.join(", "))
-        }
-        rustls::Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
-            "its certificate has expired (or this machine's clock is wrong)".to_owned()
-        }
-        rustls::Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
-            "its certificate is not valid yet (or this machine's clock is wrong)".to_owned()
-        }
-        rustls::Error::InvalidCertificate(other) => format!("its certificate is not valid: {other}"),
-        rustls::Error::AlertReceived(alert) => format!(
-            "it broke off the TLS handshake ({alert:?}); does it want a client certificate (--cert-dir)?"
-        ),
-        other => format!("TLS failed: {other}"),
-    }
 }
 
 const _: () = {

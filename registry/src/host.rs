@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use url::Url;
 
 use crate::auth::Challenge;
+use crate::body_limit::BodyLimit;
 use crate::client::{Shared, lock};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, same_origin, shown};
@@ -49,11 +50,13 @@ pub(crate) struct Host {
     keys: Mutex<HashMap<Access, Arc<AsyncMutex<Option<Key>>>>>,
     /// When a request with a key last worked.
     taken: Mutex<Option<Timestamp>>,
+    body_limit: BodyLimit,
 }
 
 impl Host {
     pub(crate) fn new(registry: String, manner: Manner, shared: Arc<Shared>) -> Self {
         Self {
+            body_limit: BodyLimit::new(&shared.options, &registry),
             registry,
             manner,
             shared,
@@ -91,6 +94,11 @@ impl Host {
 
     pub(crate) fn veil(&self) -> &Veil {
         &self.shared.veil
+    }
+
+    /// What a proxy before the registry takes.
+    pub(crate) const fn body_limit(&self) -> &BodyLimit {
+        &self.body_limit
     }
 
     pub(crate) fn known_endpoint(&self) -> Option<&Endpoint> {
@@ -289,6 +297,7 @@ impl Host {
         if let Some(header) = key.and_then(|key| key.header.as_ref()) {
             request = request.header(AUTHORIZATION, header);
         }
+        let body = call.content.len();
         let timeouts = &self.shared.options.timeouts;
         let patience = call.patience.unwrap_or(timeouts.stall);
         let sent = match call.content {
@@ -322,7 +331,8 @@ impl Host {
                     *lock(&self.taken) = Some(Timestamp::now());
                 }
                 tracing::debug!(what, status = response.status().as_u16(), "answered");
-                Ok(Answer { response, what, access: call.access, host: self, tried: key.map(Key::tried) })
+                let tried = key.map(Key::tried);
+                Ok(Answer { response, what, access: call.access, host: self, tried, body })
             }
             Ok(Err(error)) => Err(Error::of_client(error, &authority, &what)),
             Err(after) => Err(Error::Stalled { what, after }),

@@ -12,6 +12,7 @@
 mod access;
 mod auth;
 mod body;
+mod body_limit;
 mod chunks;
 mod client;
 mod cluster;
@@ -27,6 +28,7 @@ mod known;
 mod logins;
 mod manifest;
 mod mirrors;
+mod no_proxy;
 mod preflight;
 mod profile;
 mod pull;

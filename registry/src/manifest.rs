@@ -59,11 +59,13 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
     let make = |url| Call::new(access, Method::GET, url, &READ).with_accept(ACCEPT);
     let answer = match host.get_following(make, url).await {
         Ok(answer) => answer,
-        Err(Error::Status { status: 404, detail, .. }) => return Err(not_found(image, &detail)),
+        Err(Error::Status { status: 404, detail, .. }) => {
+            return Err(not_found(host, access, image, &detail).await);
+        }
         Err(Error::Status { status: 500, .. })
             if selector.contains(':') && !is_repository(host, access).await =>
         {
-            return Err(not_found(image, " the repository has no image yet"));
+            return Err(not_found(host, access, image, " the repository has no image yet").await);
         }
         Err(error) => return Err(error),
     };
@@ -90,9 +92,11 @@ async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -
     Ok(Fetched { digest, bytes, content_type })
 }
 
-fn not_found(image: &str, detail: &str) -> Error {
+async fn not_found(host: &Host, access: &Access, image: &str, detail: &str) -> Error {
     let detail = if detail.is_empty() { String::new() } else { format!(":{detail}") };
-    Error::NotFound { image: image.to_owned(), detail }
+    // The key at hand is the one that was tried.
+    let anonymous = host.key(access, None).await.map_or(true, |key| key.is_anonymous());
+    Error::NotFound { image: image.to_owned(), anonymous, detail }
 }
 
 /// Whether there is a repository, as far as an answer for a tag tells. OpenShift's registry fails with 500 on a digest where

@@ -378,14 +378,18 @@ fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
     let limit = repository.profile().limit;
+    let check = |layer: &str, bytes, exact| match limit {
+        Some(limit) => limit.check(&destination, layer, bytes, exact),
+        None => Ok(None),
+    };
     let mut warnings = Vec::new();
     for layer in &plan.new_layers {
         let exact = layer.compression == Compression::None;
-        warnings.extend(limit.check(&destination, &layer.title, layer.bytes, exact)?);
+        warnings.extend(check(&layer.title, layer.bytes, exact)?);
     }
     for layer in &plan.base_layers {
         let name = format!("{} of the base", layer.digest());
-        warnings.extend(limit.check(&destination, &name, layer.size(), true)?);
+        warnings.extend(check(&name, layer.size(), true)?);
     }
     let layers = plan.new_layers.len() + plan.base_layers.len();
     if layers > MAX_LAYERS {
@@ -436,7 +440,8 @@ mod tests {
             ("quay.io", 20 << 30, false, "Quay takes by default"),
             ("registry.example:5000", 100_000 << 20, false, "on S3"),
             ("image-registry.openshift-image-registry.svc:5000", 100_000 << 20, false, "on S3"),
-            ("europe-docker.pkg.dev", 100_000 << 20, false, "on S3"),
+            ("models.azurecr.io", 200 << 30, true, "Azure Container Registry takes"),
+            ("docker.io", 100_000 << 20, false, "on S3"),
         ] {
             let repository = repository(registry);
             let beyond = |bytes, compression| beyond(&repository, &plan(bytes, compression));
@@ -459,6 +464,14 @@ mod tests {
                 super::beyond(&repository, &SinkPlan { base_layers: vec![base], ..SinkPlan::default() });
             let text = of_base.map_or_else(|error| error.to_string(), |warnings| warnings.join("\n"));
             assert!(text.contains(&format!("{digest} of the base")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_documents_no_limit_has_none() {
+        let plan = plan(1 << 50, Compression::None);
+        for registry in ["europe-docker.pkg.dev", "gcr.io"] {
+            assert!(beyond(&repository(registry), &plan).unwrap().is_empty(), "{registry}");
         }
     }
 

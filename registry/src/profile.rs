@@ -46,7 +46,8 @@ pub(crate) struct LayerLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Profile {
     pub(crate) upload: UploadStyle,
-    pub(crate) limit: LayerLimit,
+    /// `None` where the registry documents none, and is known not to keep blobs as Distribution does.
+    pub(crate) limit: Option<LayerLimit>,
 }
 
 /// Blobs on S3 are made of 10,000 parts at most, of 10 MiB where nobody changed `chunksize` (Distribution's s3 driver).
@@ -56,42 +57,57 @@ const S3: LayerLimit = LayerLimit {
     whose: "a registry on S3 takes with the default chunksize of 10 MiB",
 };
 
-const ANY: Profile = Profile { upload: UploadStyle::Stream { with_length: true }, limit: S3 };
+const ANY: Profile = Profile { upload: UploadStyle::Stream { with_length: true }, limit: Some(S3) };
 
 /// A second PATCH is lost in silence: <https://github.com/aws/containers-roadmap> (chunked uploads), and the quota "Maximum
-/// layer size" of Amazon ECR.
+/// layer size": <https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html>.
 const ECR: Profile = Profile {
     upload: UploadStyle::Monolithic,
-    limit: LayerLimit { bytes: 52_000 << 20, hard: true, whose: "Amazon ECR takes" },
+    limit: Some(LayerLimit { bytes: 52_000 << 20, hard: true, whose: "Amazon ECR takes" }),
 };
 
-/// "Maximum layer size", a quota of Amazon ECR Public that cannot be raised.
+/// "Maximum layer size", a quota of Amazon ECR Public that cannot be raised:
+/// <https://docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html>.
 const ECR_PUBLIC: Profile = Profile {
     upload: UploadStyle::Monolithic,
-    limit: LayerLimit { bytes: 10_000 << 20, hard: true, whose: "Amazon ECR Public takes" },
+    limit: Some(LayerLimit { bytes: 10_000 << 20, hard: true, whose: "Amazon ECR Public takes" }),
 };
 
-/// "Artifact Registry does not support chunked uploads".
-const ARTIFACT_REGISTRY: Profile = Profile { upload: UploadStyle::Monolithic, limit: S3 };
+/// "Artifact Registry does not support chunked uploads". Of layers it documents no limit:
+/// <https://cloud.google.com/artifact-registry/quotas>.
+const ARTIFACT_REGISTRY: Profile = Profile { upload: UploadStyle::Monolithic, limit: None };
 
-/// A PATCH that says a length over 4 MiB gets 416; one that does not is taken.
+/// "Maximum image layer size", the same in all tiers:
+/// <https://learn.microsoft.com/en-us/azure/container-registry/container-registry-skus>.
+const AZURE: Profile = Profile {
+    limit: Some(LayerLimit { bytes: 200 << 30, hard: true, whose: "Azure Container Registry takes" }),
+    ..ANY
+};
+
+/// A PATCH that says a length over 4 MiB gets 416; one that does not is taken. "10 GB size limit for each layer":
+/// <https://docs.github.com/en/packages/working-with-a-github-packages-registry/working-with-the-container-registry>.
 const GHCR: Profile = Profile {
     upload: UploadStyle::Stream { with_length: false },
-    limit: LayerLimit { bytes: 10_000_000_000, hard: true, whose: "GHCR takes" },
+    limit: Some(LayerLimit { bytes: 10_000_000_000, hard: true, whose: "GHCR takes" }),
 };
 
 /// `MAXIMUM_LAYER_SIZE` of Quay's config is 20G by default.
 const QUAY: Profile = Profile {
-    limit: LayerLimit { bytes: 20 << 30, hard: false, whose: "Quay takes by default (MAXIMUM_LAYER_SIZE)" },
+    limit: Some(LayerLimit {
+        bytes: 20 << 30,
+        hard: false,
+        whose: "Quay takes by default (MAXIMUM_LAYER_SIZE)",
+    }),
     ..ANY
 };
 
 /// A header of the answer to `GET /v2/`, a part of its value, and whose it is.
-const SIGNS: [(&str, &str, Profile); 8] = [
+const SIGNS: [(&str, &str, Profile); 9] = [
     ("www-authenticate", "service=\"ecr.amazonaws.com\"", ECR),
     ("www-authenticate", "realm=\"https://public.ecr.aws/token", ECR_PUBLIC),
     ("www-authenticate", ".pkg.dev/v2/token\"", ARTIFACT_REGISTRY),
     ("www-authenticate", "gcr.io/v2/token\"", ARTIFACT_REGISTRY),
+    ("www-authenticate", ".azurecr.io/oauth2/token\"", AZURE),
     ("www-authenticate", "service=\"ghcr.io\"", GHCR),
     ("x-github-request-id", "", GHCR),
     ("www-authenticate", "service=\"quay.io\"", QUAY),
@@ -126,6 +142,8 @@ impl Profile {
             Some(ARTIFACT_REGISTRY)
         } else if host == "ghcr.io" {
             Some(GHCR)
+        } else if below("azurecr.io") || below("azurecr.cn") || below("azurecr.us") {
+            Some(AZURE)
         } else if below("quay.io") {
             Some(QUAY)
         } else {
@@ -149,6 +167,11 @@ mod tests {
                 "www-authenticate",
                 r#"Bearer realm="https://us-central1-docker.pkg.dev/v2/token""#,
                 ARTIFACT_REGISTRY,
+            ),
+            (
+                "www-authenticate",
+                r#"Bearer realm="https://models.azurecr.io/oauth2/token",service="models.azurecr.io""#,
+                AZURE,
             ),
             (
                 "www-authenticate",
@@ -195,6 +218,9 @@ mod tests {
             ("notgcr.io", ANY),
             ("ghcr.io", GHCR),
             ("quay.io", QUAY),
+            ("models.azurecr.io", AZURE),
+            ("models.azurecr.cn", AZURE),
+            ("azurecr.io.example", ANY),
             ("docker.io", ANY),
             ("image-registry.openshift-image-registry.svc:5000", ANY),
         ] {

@@ -3,16 +3,27 @@
 //! The system's authorities are read from the files where distributions keep them, and from what SSL_CERT_FILE and
 //! SSL_CERT_DIR name (passed in, not read here). OpenShift Pipelines mounts its authorities under names that are not
 //! OpenSSL's hashes, which rustls-native-certs would skip: so all files of such a directory are read.
+//!
+//! A certificate that is trusted is an anchor, whatever kind it is: an authority vouches for what it signs, and a server
+//! that shows the very certificate needs no other word for it (as in Go's crypto/x509, and in OpenSSL with partial chains).
+//!
+//! A file that somebody named must be readable. Of the places that are looked into by default, what cannot be read is
+//! warned of and left out.
+
+mod reason;
+mod verifier;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+pub(crate) use reason::reason;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use verifier::{Anchored, Unverified};
 
 use crate::error::{Error, Result};
 
@@ -38,86 +49,133 @@ pub struct TrustOptions {
     pub certs_d: Vec<PathBuf>,
 }
 
+/// The certificates that are trusted: each is an authority, and may be a server's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Trusted {
+    roots: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
 /// The TLS of the connections to one host.
 #[derive(Debug)]
 pub(crate) struct TlsPlan<'a> {
     /// Whether certificates are verified at all.
     pub(crate) verify: bool,
     /// What everybody is trusted by.
-    pub(crate) system: &'a RootCertStore,
-    /// `*.crt` authorities and `X.cert` with `X.key` to be (containers-certs.d(5)).
-    pub(crate) cert_dir: Option<&'a Path>,
-    /// Further authorities, where their files are there.
-    pub(crate) authorities: &'a [PathBuf],
-    /// Whether the client certificates of `cert_dir` are offered.
+    pub(crate) system: &'a Trusted,
+    /// `*.crt` to trust and `X.cert` with `X.key` to be (containers-certs.d(5)).
+    pub(crate) directory: Option<CertDir<'a>>,
+    /// Further files of certificates.
+    pub(crate) authorities: Vec<CertFile>,
+    /// Whether the client certificates of `directory` are offered.
     pub(crate) identity: bool,
 }
 
+/// A directory of certificates for one registry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CertDir<'a> {
+    pub(crate) path: &'a Path,
+    /// Whether somebody named it: then it must be there, and all of it readable.
+    pub(crate) named: bool,
+}
+
+/// A file of certificates, which need not be there.
+#[derive(Debug, Clone)]
+pub(crate) struct CertFile {
+    pub(crate) path: PathBuf,
+    /// Whether somebody named its place: then it must be readable where it is there.
+    pub(crate) named: bool,
+}
+
+impl Default for Trusted {
+    fn default() -> Self {
+        Self { roots: RootCertStore::empty(), certificates: Vec::new() }
+    }
+}
+
+impl Trusted {
+    /// Adds what is a certificate; how many that were.
+    fn add(&mut self, certificates: Vec<CertificateDer<'static>>) -> usize {
+        let usable = self.roots.add_parsable_certificates(certificates.iter().cloned()).0;
+        self.certificates.extend(certificates);
+        usable
+    }
+}
+
 impl TrustOptions {
-    /// The authorities for all hosts.
-    pub(crate) fn system_roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        let bundle = match &self.ssl_cert_file {
-            Some(path) => Some(path.clone()),
-            None => SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()),
-        };
-        for path in
-            bundle.into_iter().chain(self.ssl_cert_dirs.iter().flat_map(|directory| files_of(directory)))
-        {
-            // As every TLS library does: what is no certificate among the system's is left out.
-            if let Ok(certificates) = CertificateDer::pem_file_iter(&path) {
-                roots.add_parsable_certificates(certificates.filter_map(std::result::Result::ok));
-            } else {
-                tracing::debug!(path = %path.display(), "certificates cannot be read");
+    /// The certificates that are trusted for all hosts.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] where the file of `SSL_CERT_FILE` cannot be read.
+    pub(crate) fn trusted_by_all(&self) -> Result<Trusted> {
+        let mut trusted = Trusted::default();
+        if let Some(path) = &self.ssl_cert_file {
+            let bundle = fs::read(path).map_err(|error| {
+                unusable(path, &format!("SSL_CERT_FILE names this file, and it cannot be read: {error}"))
+            })?;
+            trusted.add(certificates_in(&bundle));
+        }
+        let bundle = SYSTEM_BUNDLES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| self.ssl_cert_file.is_none() && path.is_file());
+        let directories = self.ssl_cert_dirs.iter().flat_map(|directory| {
+            files_of(directory).unwrap_or_else(|error| {
+                left_out(directory, &error);
+                Vec::new()
+            })
+        });
+        for path in bundle.into_iter().chain(directories) {
+            match fs::read(&path) {
+                Ok(bytes) => drop(trusted.add(certificates_in(&bytes))),
+                Err(error) => left_out(&path, &error),
             }
         }
-        roots
+        Ok(trusted)
     }
 
     /// The directory of certificates that is for one registry.
     pub(crate) fn directory_of(&self, registry: &str) -> Option<PathBuf> {
-        self.certs_d.iter().map(|directory| directory.join(registry)).find(|directory| directory.is_dir())
+        self.certs_d.iter().map(|directory| directory.join(registry)).find(|directory| {
+            match fs::metadata(directory) {
+                Ok(found) => found.is_dir(),
+                Err(error) => {
+                    left_out(directory, &error);
+                    false
+                }
+            }
+        })
     }
 }
 
 impl TlsPlan<'_> {
     pub(crate) fn client_config(&self) -> Result<ClientConfig> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let setup = |source: Box<dyn std::error::Error + Send + Sync>| Error::Setup {
+            host: "registries".to_owned(),
+            source,
+        };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Setup { host: "registries".to_owned(), source: error.into() })?;
+            .map_err(|error| setup(error.into()))?;
         let mut identity = None;
-        let mut roots = self.system.clone();
-        for path in self.authorities {
+        let mut trusted = self.system.clone();
+        for CertFile { path, named } in &self.authorities {
             // Those of the ServiceAccount: no cluster has all of them.
-            if path.is_file() {
-                add_authorities(&mut roots, path)?;
-            }
+            trust_file(&mut trusted, path, *named)?;
         }
-        if let Some(directory) = self.cert_dir {
-            if !directory.is_dir() {
-                return Err(unusable(directory, "there is no such directory of certificates"));
-            }
-            for path in files_of(directory) {
-                match path.extension().and_then(|e| e.to_str()) {
-                    Some("crt") => add_authorities(&mut roots, &path)?,
-                    Some("cert") if self.identity && identity.is_none() => {
-                        identity = Some(read_identity(&path)?);
-                    }
-                    Some("key") if !path.with_extension("cert").is_file() => {
-                        return Err(unusable(
-                            &path,
-                            "there is a key and no certificate: NAME.cert is missing beside it",
-                        ));
-                    }
-                    _ => {}
-                }
-            }
+        if let Some(directory) = self.directory {
+            self.take_in(directory, &mut trusted, &mut identity)?;
         }
-        let builder = if self.verify {
-            builder.with_root_certificates(roots)
+        let builder = if !self.verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new(&provider)))
+        } else if trusted.roots.is_empty() {
+            builder.with_root_certificates(RootCertStore::empty())
         } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            let Trusted { roots, certificates } = trusted;
+            let verifier =
+                Anchored::new(roots, certificates, &provider).map_err(|error| setup(error.into()))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         };
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -128,97 +186,139 @@ impl TlsPlan<'_> {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
+
+    /// Reads a directory of certificates.
+    fn take_in(
+        &self,
+        CertDir { path: directory, named }: CertDir<'_>,
+        trusted: &mut Trusted,
+        identity: &mut Option<Identity>,
+    ) -> Result<()> {
+        if named && !directory.is_dir() {
+            return Err(unusable(directory, "there is no such directory of certificates"));
+        }
+        let files = match files_of(directory) {
+            Ok(files) => files,
+            Err(error) if named => return Err(unusable(directory, &format!("it cannot be read: {error}"))),
+            Err(error) => {
+                left_out(directory, &error);
+                return Ok(());
+            }
+        };
+        for path in files {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("crt") => trust_file(trusted, &path, named)?,
+                Some("cert") if self.identity && identity.is_none() => {
+                    *identity = read_identity(&path, named)?;
+                }
+                Some("key") if !path.with_extension("cert").is_file() => {
+                    return Err(unusable(
+                        &path,
+                        "there is a key and no certificate: NAME.cert is missing beside it",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
-fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<()> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+/// Trusts the certificates of a file; one that nobody named may be missing or unreadable.
+fn trust_file(trusted: &mut Trusted, path: &Path, named: bool) -> Result<()> {
+    let Some(bytes) = read(path, named)? else { return Ok(()) };
+    let certificates = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(path, &format!("no certificates in PEM form: {error}")))?;
-    if roots.add_parsable_certificates(certificates).0 == 0 {
+    if certificates.is_empty() {
+        return Err(unusable(path, "there is no certificate in PEM form in it (BEGIN CERTIFICATE)"));
+    }
+    if trusted.add(certificates) == 0 {
         return Err(unusable(path, "there is no usable certificate in it"));
     }
     Ok(())
 }
 
-type Identity = (PathBuf, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn read_identity(path: &Path) -> Result<Identity> {
-    let chain = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(path, &format!("no client certificate in PEM form: {error}")))?;
-    let key_path = path.with_extension("key");
-    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|error| {
-        unusable(&key_path, &format!("no key for the client certificate beside it: {error}"))
-    })?;
-    Ok((path.to_path_buf(), chain, key))
+/// As every TLS library does: what is no certificate among the system's is left out.
+fn certificates_in(bundle: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok).collect()
 }
 
-/// The files of a directory, by name; Kubernetes mounts them as symlinks.
-fn files_of(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(directory)
-        .map(|entries| {
-            entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.is_file()).collect()
-        })
-        .unwrap_or_default();
+/// A file's bytes; `None` where it is not there, or nobody named it and it cannot be read.
+fn read(path: &Path, named: bool) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if named => Err(unusable(path, &format!("it cannot be read: {error}"))),
+        Err(error) => {
+            left_out(path, &error);
+            Ok(None)
+        }
+    }
+}
+
+type Identity = (PathBuf, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The client's certificate and key; none, where nobody named their directory and one of them cannot be read.
+fn read_identity(path: &Path, named: bool) -> Result<Option<Identity>> {
+    let Some(bytes) = read(path, named)? else { return Ok(None) };
+    let chain = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(path, &format!("no client certificate in PEM form: {error}")))?;
+    let key_path = path.with_extension("key");
+    let no_key = |reason: &dyn std::fmt::Display| {
+        unusable(&key_path, &format!("no key for the client certificate beside it: {reason}"))
+    };
+    let bytes = match fs::read(&key_path) {
+        Ok(bytes) => bytes,
+        Err(error) if !named && error.kind() != io::ErrorKind::NotFound => {
+            left_out(&key_path, &error);
+            return Ok(None);
+        }
+        Err(error) => return Err(no_key(&error)),
+    };
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error: pem::Error| no_key(&error))?;
+    Ok(Some((path.to_path_buf(), chain, key)))
+}
+
+/// The files of a directory, by name; Kubernetes mounts them as symlinks. A directory that is not there has none.
+fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut files: Vec<_> =
+        entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.is_file()).collect();
     files.sort();
-    files
+    Ok(files)
+}
+
+/// Warns of a place that nobody named and that cannot be read. One that is not there is the usual case.
+fn left_out(path: &Path, error: &io::Error) {
+    if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+        tracing::warn!("{} cannot be read, and its certificates are left out: {error}", path.display());
+    }
 }
 
 fn unusable(path: &Path, reason: &str) -> Error {
     Error::Certificate { path: path.to_path_buf(), reason: reason.to_owned() }
 }
 
-/// Takes any certificate: `--tls-verify=false`.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plan<'a>(system: &'a RootCertStore, cert_dir: &'a Path) -> TlsPlan<'a> {
-        TlsPlan { verify: true, system, cert_dir: Some(cert_dir), authorities: &[], identity: true }
+    fn plan<'a>(system: &'a Trusted, path: &'a Path) -> TlsPlan<'a> {
+        let directory = Some(CertDir { path, named: true });
+        TlsPlan { verify: true, system, directory, authorities: Vec::new(), identity: true }
     }
 
     #[test]
     fn a_directory_of_certificates_is_read_as_containers_reads_it() {
         let dir = tempfile::tempdir().unwrap();
-        let system = RootCertStore::empty();
+        let system = Trusted::default();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs::write(dir.path().join("ca.crt"), made.cert.pem()).unwrap();
         fs::write(dir.path().join("client.cert"), made.cert.pem()).unwrap();
@@ -243,6 +343,6 @@ mod tests {
             ssl_cert_dirs: vec![dir.path().to_path_buf()],
             certs_d: Vec::new(),
         };
-        assert_eq!(trust.system_roots().len(), 1);
+        assert_eq!(trust.trusted_by_all().unwrap().certificates.len(), 1);
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Key {
     pub(crate) header: Option<HeaderValue>,
     expires: Instant,
     origin: Origin,
+    /// The credential goes in the body of the request, as an identity token does.
+    traded: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,8 +44,9 @@ struct TokenAnswer {
     token: Option<String>,
     #[serde(default)]
     access_token: Option<String>,
+    /// A number of seconds, by the specification. Servers write texts, fractions and numbers below zero as well.
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: serde_json::Value,
 }
 
 impl Key {
@@ -51,15 +54,31 @@ impl Key {
         self.expires > Instant::now()
     }
 
+    /// Whether no credential stands behind it.
+    pub(crate) const fn is_anonymous(&self) -> bool {
+        matches!(self.origin, Origin::Nowhere { .. })
+    }
+
     /// Where the credential came from and what else to do, for an error.
     pub(crate) fn tried(&self) -> String {
+        match &self.origin {
+            Origin::Nowhere { .. } => {}
+            // The registry asks for nothing: no login helps.
+            origin if self.header.is_none() && !self.traded => {
+                return format!(
+                    "no credential, for the registry asks for none ({origin} was not sent); a rule of its own or of a \
+                     proxy before it refuses this"
+                );
+            }
+            _ => {}
+        }
         format!("{}; {}", self.origin, self.origin.way_out())
     }
 
     fn new(header: Option<HeaderValue>, life: Duration, origin: Origin) -> Self {
         // Shortly before: a request that begins now must still find it good.
         let margin = (life / 4).min(Duration::from_secs(30));
-        Self { header, expires: Instant::now() + (life - margin), origin }
+        Self { header, expires: Instant::now() + (life - margin), origin, traded: false }
     }
 }
 
@@ -111,7 +130,8 @@ async fn bearer(
         drop(query);
         Call::new(access, Method::GET, url.clone(), &[200])
     };
-    let key = Key::new(header, Duration::ZERO, found.origin);
+    let traded = matches!(found.credential, Credential::Identity { .. });
+    let key = Key { traded, ..Key::new(header, Duration::ZERO, found.origin) };
     let answer = match host.once(call, Some(&key)).await?.expect(&[200]).await {
         Ok(answer) => answer,
         // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler.
@@ -137,11 +157,16 @@ async fn bearer(
         .filter(|t| !t.is_empty())
         .ok_or_else(|| unusable("there is no token in it"))?;
     host.veil().hide(&token);
-    let life = parsed.expires_in.filter(|s| *s > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+    let life = life(&parsed.expires_in);
     let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| unusable("the token is not one for a header"))?;
     header.set_sensitive(true);
     Ok(Key::new(Some(header), life.min(Duration::from_secs(24 * 3600)), key.origin))
+}
+
+/// For how long a token is good; what is not a number of whole seconds above zero says nothing.
+fn life(expires_in: &serde_json::Value) -> Duration {
+    expires_in.as_u64().filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs)
 }
 
 /// An identity token for a token: OAuth2's refresh grant (distribution specification, "OAuth2 token authentication").
@@ -205,4 +230,29 @@ fn basic(credential: &Credential) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_str(&text).ok()?;
     header.set_sensitive(true);
     Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_is_no_number_of_seconds_is_the_default_one() {
+        for (answer, seconds) in [
+            (r#"{"token":"t","expires_in":300}"#, 300),
+            (r#"{"token":"t"}"#, 60),
+            (r#"{"token":"t","expires_in":null}"#, 60),
+            (r#"{"token":"t","expires_in":0}"#, 60),
+            (r#"{"token":"t","expires_in":-1}"#, 60),
+            (r#"{"token":"t","expires_in":"300"}"#, 60),
+            (r#"{"token":"t","expires_in":"soon"}"#, 60),
+            (r#"{"token":"t","expires_in":299.5}"#, 60),
+            (r#"{"token":"t","expires_in":{"seconds":300}}"#, 60),
+            (r#"{"access_token":"t","token":null,"expires_in":true}"#, 60),
+        ] {
+            let parsed: TokenAnswer = serde_json::from_str(answer).unwrap();
+            assert_eq!(life(&parsed.expires_in).as_secs(), seconds, "{answer}");
+            assert_eq!(parsed.token.or(parsed.access_token).as_deref(), Some("t"));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderValue};
 use url::Url;
 
 use crate::body::Body;
+use crate::body_limit::{RAISE, SMALLEST};
 use crate::chunks::Source;
 use crate::client::lock;
 use crate::error::{Error, Result};
@@ -84,7 +85,33 @@ impl Repository {
         {
             profile.upload = UploadStyle::Stream { with_length: false };
         }
+        if let Some(chunk) = self.host.body_limit().chunk() {
+            profile.upload = match profile.upload {
+                UploadStyle::Stream { .. } => UploadStyle::Chunked { size: chunk },
+                UploadStyle::Chunked { size } => UploadStyle::Chunked { size: size.min(chunk) },
+                UploadStyle::Monolithic => UploadStyle::Monolithic,
+            };
+        }
         profile
+    }
+
+    /// Says of a body that a proxy before the registry refused what comes next: smaller ones, or nothing.
+    fn too_large(&self, error: Error, style: UploadStyle, bytes: u64) -> Error {
+        let Error::BodyLimit { what, host, detail, .. } = error else { return error };
+        let (next, smaller) = match style {
+            UploadStyle::Monolithic if self.host.shared().options.upload.is_some() => {
+                (format!("--upload monolithic sends blobs whole: leave it out for chunks, or {RAISE}"), false)
+            }
+            UploadStyle::Monolithic => (format!("and this registry takes blobs only whole: {RAISE}"), false),
+            style => match self.host.body_limit().refused(bytes, style) {
+                Some(chunk) => (format!("it goes on in chunks of {} KiB", chunk >> 10), true),
+                None => (
+                    format!("and smaller requests than {} KiB are not tried: {RAISE}", SMALLEST >> 10),
+                    false,
+                ),
+            },
+        };
+        Error::BodyLimit { what, host, bytes, detail, next, smaller }
     }
 
     /// Whether the repository has a blob of this digest and size.
@@ -163,11 +190,14 @@ impl Repository {
             source = rest.part(None);
         }
         self.set_moving(&lock(upload), true);
-        match (self.profile().upload, digest) {
+        let style = self.profile().upload;
+        match (style, digest) {
             (UploadStyle::Monolithic, Some(digest)) if from == 0 => {
                 let call = Call::new(&self.access, Method::PUT, with_digest(&lock(upload), digest), &[201])
                     .with_patience(self.host.shared().options.timeouts.commit);
-                let (answer, _) = self.exchange(call, source, (0, len), watch).await?;
+                let sent = self.exchange(call, source, (0, len), watch).await;
+                let (answer, _) =
+                    sent.map_err(|error| self.too_large(error, style, len.unwrap_or(u64::MAX)))?;
                 self.check_digest(&answer, digest)?;
                 self.forget(&lock(upload));
                 Ok(Sent::Committed)
@@ -190,7 +220,9 @@ impl Repository {
                     // A wrong start it cannot be.
                     self.no_length.store(true, Ordering::Relaxed);
                 }
-                self.moved(upload, &result?.0).await?;
+                let (answer, _) =
+                    result.map_err(|error| self.too_large(error, style, len.unwrap_or(u64::MAX)))?;
+                self.moved(upload, &answer).await?;
                 Ok(Sent::Open)
             }
         }
@@ -214,7 +246,11 @@ impl Repository {
                 call = call.with_header(CONTENT_RANGE, range(at, told));
             }
             self.set_moving(&lock(upload), true);
-            let (answer, sent) = self.exchange(call, part, (at, told), watch).await?;
+            let style = UploadStyle::Chunked { size };
+            let exchanged = self.exchange(call, part, (at, told), watch).await;
+            let (answer, sent) =
+                exchanged.map_err(|error| self.too_large(error, style, told.unwrap_or(size)))?;
+            self.host.body_limit().held();
             at += sent;
             left = left.map(|left| left - sent);
             if let Some(kept) = received(&answer).filter(|kept| (1..at).contains(kept)) {

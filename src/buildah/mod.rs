@@ -107,16 +107,19 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 /// Reads the command line, `args` with the program's name first, in buildah's words or ours; and says which flags have
-/// no effect.
+/// no effect, and what is to be warned of once there is a log.
 ///
 /// # Errors
 /// What cannot be understood, or is refused by name. An error of clap's may be no more than `--help`.
-pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, BTreeSet<String>)> {
+pub(crate) fn command_line(
+    called: CalledAs,
+    args: &[OsString],
+) -> Result<(Cli, BTreeSet<String>, Option<String>)> {
     let (program, words) = match args {
         [] => ("crossdock".into(), args),
         [program, words @ ..] => (program.clone(), words),
     };
-    let mut commands = settings::with_defaults(Cli::command()).map_err(UsageError)?;
+    let (mut commands, warning) = settings::with_defaults(Cli::command()).map_err(UsageError)?;
     if called == CalledAs::Buildah {
         commands = dressed(commands);
     }
@@ -134,7 +137,8 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
     }
     let commands = without_defaults(commands, &line.command, &line.off);
     let words = std::iter::once(program).chain(line.command).chain(line.args);
-    let matches = commands.try_get_matches_from(words)?;
+    let matches =
+        commands.clone().try_get_matches_from(words).map_err(|error| settings::told(error, &commands))?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.called = called;
     cli.root_typed = matches.value_source("root") == Some(ValueSource::CommandLine);
@@ -156,7 +160,7 @@ pub(crate) fn command_line(called: CalledAs, args: &[OsString]) -> Result<(Cli, 
             _ => {}
         }
     }
-    Ok((cli, line.ignored))
+    Ok((cli, line.ignored, warning))
 }
 
 /// Of `--timestamp` and `--source-date-epoch` the one that is typed holds: the other may come from the environment or the file of

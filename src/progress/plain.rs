@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use indicatif::HumanBytes;
 
 use super::totals::{Layer, Sum, Totals, in_words, percent};
 use super::verb;
+use crate::message;
 
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -88,7 +88,7 @@ impl Progress for Lines {
             text.push_str(&total(&log.totals.sum(now)));
         }
         // A log that cannot be written to is no reason to fail.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = message::to_stderr(&text);
     }
 }
 

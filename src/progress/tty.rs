@@ -12,6 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::line;
 use super::totals::Totals;
+use crate::{environment, message};
 
 /// A line changes no more often than this.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
 
 /// Whether standard error can show lines that change in their places.
 pub(super) fn is_possible() -> bool {
-    let term = std::env::var_os("TERM").unwrap_or_default();
+    let term = environment::var_os("TERM").unwrap_or_default();
     io::stderr().is_terminal() && !term.is_empty() && term != "dumb"
 }
 
@@ -69,7 +70,7 @@ impl Bars {
     pub(crate) fn new(tells_finished: bool) -> Self {
         Self {
             tells_finished,
-            colored: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colored: environment::var_os("NO_COLOR").is_none(),
             screen: SCREEN.get_or_init(MultiProgress::new).clone(),
             shown: Mutex::default(),
         }
@@ -129,7 +130,7 @@ impl Bars {
 
     fn say(&self, text: &str) {
         // A display that cannot be written to is no reason to fail.
-        let _ = self.screen.println(format!("  {text}"));
+        let _ = self.screen.println(format!("  {}", message::clean(text)));
     }
 }
 
@@ -185,7 +186,8 @@ impl Write for AboveBars {
 
     fn flush(&mut self) -> io::Result<()> {
         let line = std::mem::take(&mut self.0);
-        let write = || io::stderr().lock().write_all(&line);
+        let line = message::clean_log(&String::from_utf8_lossy(&line));
+        let write = || io::stderr().lock().write_all(line.as_bytes());
         match SCREEN.get() {
             Some(screen) => screen.suspend(write),
             None => write(),

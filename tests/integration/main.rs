@@ -4,6 +4,7 @@
 //! read back by skopeo and umoci, and checked by `support::image`, which shares no code with crossdock.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "the environment of tests is their own matter")]
 
 #[path = "../../registry/tests/common/docker_registry.rs"]
 mod docker_registry;
@@ -32,6 +33,7 @@ mod killed;
 mod left_out;
 mod local_images;
 mod manifests;
+mod messages;
 mod metadata;
 mod network;
 mod odd_bases;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fault_proxy::{Fault, FaultProxy};
+use crate::fault_proxy::{Fault, FaultProxy, Seen};
 use crate::support::image::{Image, Node};
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Run, Sandbox};
@@ -193,4 +193,38 @@ fn a_certificate_must_be_known() {
     let other = registry.name("model:2");
     sandbox.build(&["--push", "-t", &other, "--cert-dir", &directory]).done();
     assert_eq!(registry.tag("model", "2").is_some(), registry.tag("model", "1").is_some());
+}
+
+#[test]
+fn a_proxys_limit_is_said_in_one_line_and_the_next_push_begins_with_it() {
+    let setup = Setup::new();
+    write_large(&setup.sandbox.file("model/more"), 3 << 20, 2);
+    let length = |seen: &Seen| {
+        seen.header("content-length").and_then(|len| len.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let limited = |to| {
+        FaultProxy::start(to).with_gate(move |seen| {
+            let page = "<html><body><h1>413 Request Entity Too Large</h1></body></html>".to_owned();
+            let answer = Fault::Answer { status: 413, headers: Vec::new(), body: page };
+            (length(seen) > 1 << 20).then_some(answer)
+        })
+    };
+    let proxy = limited(setup.registry.addr());
+    let said = |run: &Run| run.stderr.lines().filter(|line| line.contains("413")).count();
+    let mut before = 0;
+    for (tag, weights, refused) in [("2", 1, true), ("3", 3, false)] {
+        write_large(&setup.sandbox.file("model/weights"), 5 << 20, weights);
+        let name = format!("{}/model:{tag}", proxy.addr());
+        let more = ["--push", "-t", &name, "--tls-verify=false", "--layer-file-size", "1MiB", "--retry", "0"];
+        let run = setup.sandbox.build(&more).done();
+        assert_eq!(said(&run), 1, "{run}");
+        assert!(
+            run.stderr.contains("chunks of 800 KiB") && run.stderr.contains("client_max_body_size"),
+            "{run}"
+        );
+        let large = proxy.seen().iter().filter(|seen| length(seen) > 1 << 20).count();
+        assert_eq!(large > before, refused, "{run}");
+        before = large;
+        Image::pull(&setup.registry.name(&format!("model:{tag}")));
+    }
 }

@@ -158,6 +158,25 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines_of_a_log() {
 }
 
 #[test]
+fn a_files_name_moves_no_cursor_on_a_terminal_and_is_whole_on_a_pipe() {
+    let sandbox = Sandbox::small();
+    let name = "weights-\x1b]0;owned\x07\x1b[31m.bin";
+    write_large(&sandbox.context().join("model").join(name), 2 << 20, 1);
+    let build = ["build", "--layer-file-size=1MiB", "-o", "oci:out:m", "context"];
+    let crossdock = env!("CARGO_BIN_EXE_crossdock");
+    let mut command = sandbox.command_of("sh");
+    // The report comes to the terminal as well.
+    command.args(["-c", "exec \"$0\" \"$@\" >&2", crossdock, "--log-level", "trace"]).args(build);
+    let seen = at_any_terminal(&mut command, Some("xterm-256color"), 24, 200);
+    assert_eq!(seen.code, Some(0), "{}", seen.raw);
+    assert!(seen.raw.contains("weights-\\x1b]0;owned\\x07\\x1b[31m.bin"), "{:?}", seen.raw);
+    assert!(!seen.raw.contains("\x1b]") && !seen.raw.contains('\x07'), "{:?}", seen.raw);
+    assert!(!seen.raw.contains("\x1b[31m.bin"), "{:?}", seen.raw);
+    let run = sandbox.run(&build).done();
+    assert!(run.stdout.contains(name), "{:?}", run.stdout);
+}
+
+#[test]
 fn colors_are_left_out_where_nobody_wants_them() {
     for (value, colored) in [("1", false), ("", true)] {
         let registry = Registry::start();

@@ -6,6 +6,7 @@
 //! well. buildah keeps owners in its store, so whoever is not root has nothing to compare with.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "the environment of tests is their own matter")]
 
 #[path = "../../registry/tests/common/docker_registry.rs"]
 mod docker_registry;

@@ -294,7 +294,7 @@ impl Stage<'_> {
         let expanded = self.scope.word(path).map_err(Error::Value)?;
         let (value, unset) = (&expanded.value, &expanded.unset);
         let is_all = value.split('/').all(|part| ["", ".", "*", "**"].contains(&part));
-        if !(value.is_empty() || is_all && !unset.is_empty()) {
+        if !value.is_empty() && (!is_all || unset.is_empty()) {
             return Ok(self.expanded(expanded));
         }
         let unset: Vec<&str> = unset.iter().map(|name| name.value.as_str()).collect();

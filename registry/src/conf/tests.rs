@@ -296,6 +296,7 @@ fn files_are_laid_over_one_another() {
         files: vec![at("user.conf"), at("system.conf")],
         drop_ins: vec![at("system.d"), at("user.d"), at("none.d")],
         aliases: Some(at("cache.conf")),
+        ..ConfPaths::default()
     };
     let names = |paths: &ConfPaths, name: &str| {
         let conf = RegistriesConf::load(paths).unwrap();

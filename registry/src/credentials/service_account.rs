@@ -2,7 +2,7 @@
 //! signed by. It is offered to in-cluster registries alone.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::endpoint::without_port;
 use crate::error::{Error, Result};
@@ -16,6 +16,8 @@ pub(super) const USER: &str = "serviceaccount";
 pub struct ServiceAccountOptions {
     /// Where the pod's token, `ca.crt` and `service-ca.crt` are mounted.
     pub dir: PathBuf,
+    /// Whether somebody named `dir`: then the token must be there and readable.
+    pub named: bool,
     /// Hosts (with or without port) that count as in-cluster besides `*.svc` and `*.svc.cluster.local`.
     pub registries: Vec<String>,
     /// `HOST:PORT` of the cluster's API, as the environment of a pod has it.
@@ -26,6 +28,7 @@ impl Default for ServiceAccountOptions {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
+            named: false,
             registries: Vec::new(),
             api: None,
         }
@@ -55,14 +58,14 @@ impl ServiceAccountOptions {
     /// The token and its file, where there is one.
     pub(super) fn read(&self) -> Result<Option<(Secret, PathBuf)>> {
         let path = self.dir.join("token");
-        Ok(read_text(&path)?.map(|text| (Secret::new(text.trim()), path)))
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some((Secret::new(text.trim()), path))),
+            Err(error) if is_absent(&error) && !self.named => Ok(None),
+            Err(source) => Err(Error::AuthfileRead { path, source }),
+        }
     }
 }
 
-fn read_text(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::AuthfileRead { path: path.to_path_buf(), source }),
-    }
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

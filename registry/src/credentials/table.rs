@@ -453,6 +453,61 @@ async fn all_places_that_were_looked_at_are_named() {
     );
 }
 
+/// A directory stands for what cannot be read: root may read all else.
+#[test]
+fn a_default_place_that_cannot_be_read_counts_as_absent_and_a_named_one_is_an_error() {
+    let unreadable = [RUNTIME, "home/.config/containers/auth.json", DOCKER, CREDS, LEGACY];
+    let found = |more: &[(&str, &str)], change: &dyn Fn(&mut CredentialOptions)| {
+        let root = tempfile::tempdir().unwrap();
+        let mut options = set_up(root.path(), more, root.path());
+        for name in unreadable {
+            let path = root.path().join(name);
+            if !path.exists() {
+                fs::create_dir_all(path).unwrap();
+            }
+        }
+        change(&mut options);
+        let credentials = Credentials::new(options);
+        let mut looked = Vec::new();
+        let found = credentials.search("r.ns.svc", "a/b", &mut looked);
+        let unreadable =
+            looked.iter().filter(|at| matches!(at.outcome, SourceOutcome::Unreadable { .. })).count();
+        match found {
+            Ok(found) => format!("{} {unreadable}", shown(&found, root.path())),
+            Err(error) => format!("error {error} {unreadable}"),
+        }
+    };
+    let as_it_is = |_: &mut CredentialOptions| {};
+    assert_eq!(found(&[], &as_it_is), "- 5");
+    assert_eq!(found(&[("sa/token", "{jwt")], &as_it_is), "serviceaccount sa/token 5");
+    assert_eq!(found(&[(LEGACY, "^r.ns.svc=l")], &as_it_is), "l home/.dockercfg r.ns.svc 4");
+    assert_eq!(found(&[(SECRET, "r.ns.svc=live")], &as_it_is), "live tekton/a/.dockerconfigjson r.ns.svc 4");
+    // The ServiceAccount's own token.
+    let token = |options: &mut CredentialOptions| {
+        fs::create_dir_all(options.service_account.dir.join("token")).unwrap();
+    };
+    assert_eq!(found(&[], &token), "- 6");
+    let named = |options: &mut CredentialOptions| {
+        token(options);
+        options.service_account.named = true;
+    };
+    assert!(
+        found(&[], &named).starts_with("error cannot read the credentials in "),
+        "{}",
+        found(&[], &named)
+    );
+    let missing = |options: &mut CredentialOptions| options.service_account.named = true;
+    assert!(found(&[], &missing).contains("sa/token"), "{}", found(&[], &missing));
+    // What somebody named.
+    for variable in
+        ["REGISTRY_AUTH_FILE=home/.docker/config.json", "DOCKER_CONFIG=home/.docker", "--authfile=sa"]
+    {
+        let token = ("sa/token", "{jwt");
+        let got = found(&[(variable, ""), token], &as_it_is);
+        assert!(got.starts_with("error cannot read the credentials in "), "{variable}: {got}");
+    }
+}
+
 const MOCK: &str = r#"#!/bin/sh
 test "$1" = get || exit 2
 read -r server || true

@@ -10,6 +10,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use crate::body_limit::RAISE;
 use crate::error::{Error, Result};
 use crate::host::{Access, Host, authority};
 use crate::retry::parse_retry_after;
@@ -18,6 +19,9 @@ use crate::veil::Veil;
 /// Error bodies are read up to this many bytes.
 const MAX_ERROR: usize = 64 << 10;
 
+/// Characters of a server's own words that are shown.
+const MAX_WORDS: usize = 500;
+
 /// A registry's answer.
 pub(crate) struct Answer<'a> {
     pub(super) response: Response,
@@ -25,6 +29,8 @@ pub(crate) struct Answer<'a> {
     pub(super) access: &'a Access,
     pub(super) host: &'a Host,
     pub(super) tried: Option<String>,
+    /// Bytes of the request's body, where that is known.
+    pub(super) body: Option<u64>,
 }
 
 impl<'a> Answer<'a> {
@@ -111,6 +117,17 @@ impl<'a> Answer<'a> {
                 tried: self.tried.unwrap_or_else(|| "no credentials, this being another host".to_owned()),
             };
         }
+        // With a body as the specification has it, it is the registry's own word of a layer, and smaller chunks help nothing.
+        if code == 413 && serde_json::from_slice::<ErrorBody>(&body).is_err() {
+            return Error::BodyLimit {
+                what: self.what,
+                host: self.host.registry.clone(),
+                bytes: self.body.unwrap_or_default(),
+                detail,
+                next: RAISE.to_owned(),
+                smaller: false,
+            };
+        }
         // OpenShift in trouble, and OpenShift given a repository it can never have, look the same.
         let empty_400 = code == 400 && body.is_empty();
         if empty_400 {
@@ -163,24 +180,54 @@ struct ErrorItem {
     detail: serde_json::Value,
 }
 
-/// A registry's own words for an error, from the body that the distribution specification describes or from text.
+/// The server's own words for an error: from the body that the distribution specification describes, from text, or from
+/// a page for people to look at, as proxies and firewalls have them.
 fn detail(body: &[u8], veil: &Veil) -> String {
     let text = match from_json::<ErrorBody>(body) {
         Ok(body) => body.errors.iter().map(ErrorItem::text).collect::<Vec<_>>().join("; "),
         Err(_) => {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
-            // A page for people to look at says less than the status.
-            if text.starts_with('<') { String::new() } else { text.to_owned() }
+            if text.starts_with('<') { words_of_page(text) } else { text.to_owned() }
         }
     };
     // Before it is cut: a part of a secret is not known for one.
     let mut text: String =
-        veil.cover(&text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        veil.cover(&text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect();
     if !text.is_empty() {
         text.insert(0, ' ');
     }
     text
+}
+
+/// What a page of HTML shows: its text, or its title where it has no other.
+fn words_of_page(page: &str) -> String {
+    let mut shown = (String::new(), String::new());
+    let (mut in_title, mut rest) = (false, page);
+    while let Some((text, after)) = rest.split_once('<') {
+        if in_title { &mut shown.0 } else { &mut shown.1 }.push_str(text);
+        shown.1.push(' ');
+        let (tag, after) = after.split_once('>').unwrap_or((after, ""));
+        let name =
+            tag.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default().to_ascii_lowercase();
+        in_title = name == "title";
+        rest = match name.as_str() {
+            // What stands in these is for nobody to read.
+            "script" | "style" => after.find(&format!("</{name}")).map_or("", |end| &after[end..]),
+            name if name.starts_with("!--") => rest.find("-->").map_or("", |end| &rest[end + 3..]),
+            _ => after,
+        };
+    }
+    shown.1.push_str(rest);
+    let words = |text: &str| {
+        let plain =
+            [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
+                .iter()
+                .fold(text.to_owned(), |text, (entity, plain)| text.replace(entity, plain));
+        plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let body = words(&shown.1);
+    if body.is_empty() { words(&shown.0) } else { body }
 }
 
 impl ErrorItem {
@@ -205,7 +252,14 @@ mod tests {
         let body = br#"{"errors":[{"code":null,"message":"no","detail":null},null]}"#;
         assert_eq!(detail(body, &Veil::default()), " : no");
         assert_eq!(detail(b"plain\nwords\n", &Veil::default()), " plain words");
-        assert_eq!(detail(b"<html>...", &Veil::default()), "");
+        let page = b"<!DOCTYPE html>\n<html><head><title>Blocked</title><style>p { color: red }</style></head>\n\
+            <body><!-- <p>id</p> --><h1>Request&nbsp;blocked</h1><script>go(1 < 2)</script><p class=x>by rule &lt;7&gt; \x1b[2J</p>";
+        assert_eq!(detail(page, &Veil::default()), " Request blocked by rule <7>  [2J");
+        assert_eq!(detail(b"<html><title>Forbidden</title></html>", &Veil::default()), " Forbidden");
+        for odd in ["<", "<html", "<!--", "<script>", "<p>&lt;"] {
+            let _ = detail(odd.as_bytes(), &Veil::default());
+        }
+        assert_eq!(detail("x".repeat(10_000).as_bytes(), &Veil::default()).len(), MAX_WORDS + 1);
         assert_eq!(detail(b"", &Veil::default()), "");
     }
 }

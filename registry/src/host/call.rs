@@ -73,6 +73,17 @@ pub(super) enum Content {
     Stream(Body, BodyHandle),
 }
 
+impl Content {
+    /// Bytes of the body, where that is known.
+    pub(super) fn len(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream(body, _) => body.len(),
+        }
+    }
+}
+
 /// Without the bytes: a form may hold a secret.
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

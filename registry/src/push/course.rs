@@ -308,6 +308,10 @@ impl Course<'_> {
             self.renewed = true;
             return Ok(());
         }
+        // Nothing is in trouble that would have to be waited for; and chunks that are halved come to an end.
+        if matches!(error, Error::BodyLimit { smaller: true, .. }) {
+            return Ok(());
+        }
         let Err(error) = self.attempts.failed_with(error, next).await else { return Ok(()) };
         if let Some(partial) = self.partial.take() {
             let noted = self.journal.as_ref().is_some_and(|journal| journal.note(&partial));

@@ -11,6 +11,7 @@ mod harness;
 mod quirks;
 
 mod auth;
+mod body_limits;
 mod faults;
 mod https;
 mod limits;
@@ -22,6 +23,7 @@ mod push;
 mod resume;
 mod secrets;
 mod tls;
+mod tls_anchors;
 mod tls_authority;
 mod uploads;
 mod verify;

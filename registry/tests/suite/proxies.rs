@@ -147,6 +147,9 @@ async fn no_proxy_names_hosts_domains_and_networks() {
     assert!(nobody.seen().is_empty());
     for (no_proxy, host, passed_by) in [
         (".test", "a.test", true),
+        ("a.test:1", "a.test", true),
+        ("a.test:2", "a.test", false),
+        ("*.test", "a.test", true),
         ("test", "a.test", true),
         ("a.test", "a.test", true),
         ("b.test", "a.test", false),
