@@ -328,7 +328,8 @@ impl Check<'_> {
         }
         let context = match self.options.build_contexts.get(image) {
             Some(BuildContext::Directory(path)) => {
-                let message = format!("the build context {image} is no image but {}", path.display());
+                let message =
+                    format!("the build context {image} is no image but the files of {}", path.display());
                 return Err(Error::Value(
                     Diagnostic::new(&self.file.source, from.image.span, message)
                         .with_help("give an image with --build-context, or FROM scratch and COPY --from"),

@@ -129,6 +129,10 @@ impl ImageSource for Blob {
         "fuzz.example/base:1".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }

@@ -269,6 +269,10 @@ impl ImageSource for NoSource {
         "fuzz".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }

@@ -112,6 +112,10 @@ impl ImageSource for ForeignSource {
         self.inner.name()
     }
 
+    fn image_name(&self) -> Option<String> {
+        self.inner.image_name()
+    }
+
     fn locator(&self) -> String {
         self.inner.locator()
     }

@@ -149,9 +149,7 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
 
     /// The name of the image in full, as other programs know it: with its registry, and its tag or digest. `None` where it
     /// has none, as in a layout.
-    fn image_name(&self) -> Option<String> {
-        None
-    }
+    fn image_name(&self) -> Option<String>;
 
     /// The name by which another process finds the blobs: with its transport, and without what depends on the working
     /// directory.

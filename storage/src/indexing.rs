@@ -101,6 +101,10 @@ impl ImageSource for IndexedSource {
         self.inner.name()
     }
 
+    fn image_name(&self) -> Option<String> {
+        self.inner.image_name()
+    }
+
     fn locator(&self) -> String {
         self.inner.locator()
     }

@@ -180,6 +180,10 @@ impl ImageSource for LayoutSource {
         format!("oci:{}{reference}", self.directory.display())
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         let directory = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
         Self { directory, ..self.clone() }.name()

@@ -143,6 +143,10 @@ impl ImageSource for Source {
         "example.org/image:1".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }

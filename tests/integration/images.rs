@@ -109,7 +109,11 @@ fn build_contexts_are_directories_and_images() {
         let args = ["--tls-verify=false", "--push", "-t", &name, "--build-context", context];
         sandbox.build(&args).failed(code).says(says);
     };
-    fails("image=more", 3, &["Containerfile:3:6", "the build context image is the directory more"]);
+    fails(
+        "image=more",
+        3,
+        &["Containerfile:3:6", "the build context image is no image but the files of more"],
+    );
     fails("image=https://example.org/x.tar", 2, &["nothing is downloaded"]);
     fails("image=none", 2, &["\"none\" is no directory"]);
 }

@@ -184,6 +184,10 @@ impl ImageSource for NoSource {
         "a test".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }

@@ -166,6 +166,10 @@ impl ImageSource for Memory {
         "memory".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }

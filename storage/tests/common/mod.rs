@@ -17,6 +17,10 @@ impl ImageSource for Source {
         "some.example/base:1".to_owned()
     }
 
+    fn image_name(&self) -> Option<String> {
+        None
+    }
+
     fn locator(&self) -> String {
         self.name()
     }
