@@ -361,7 +361,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     ),
     refused(
         "add-archive-of-a-hard-link-into-the-base",
-        "/h in the archive is a hard link to /etc/conf.link, which is no file that ADD or COPY brought",
+        "/h in the archive is a hard link to /etc/conf.link, which is no file in it and none that ADD or COPY brought",
         "the bytes of a base's files stay where they are",
     ),
     builds(

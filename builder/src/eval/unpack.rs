@@ -93,8 +93,9 @@ pub(super) fn unpack(
             IndexKind::HardLink(target) => match writer.link(directory, target, entry) {
                 Some(kind) => kind,
                 None => {
-                    let what =
-                        format!("a hard link to {target}, which is no file that ADD or COPY brought there");
+                    let what = format!(
+                        "a hard link to {target}, which is no file in it and none that ADD or COPY brought there"
+                    );
                     return refused(&what);
                 }
             },

@@ -219,8 +219,8 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
     assert_snapshot!(errors, @r##"
 Containerfile:2:5: /etc/passwd is the character device 0:0, which takes away what lower layers have there, as overlayfs reads it, leave it out
 Containerfile:2:5: /etc/passwd in the archive is named by what stands behind .wh., which in a layer takes it away, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
-Containerfile:2:5: /h in the archive is a hard link to /nowhere, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
-Containerfile:2:5: /h in the archive is a hard link to /h, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /h in the archive is a hard link to /nowhere, which is no file in it and none that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /h in the archive is a hard link to /h, which is no file in it and none that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
 Containerfile:2:5: the archive has no directory, but a file, for /d itself, pack the file under its name
 Containerfile:2:5: cannot copy into /d/f: it is not a directory
 Containerfile:2:5: cannot copy: /d/l is a loop of symbolic links
@@ -308,7 +308,7 @@ ADD l.tar /d:
   f 0644 0:1 /d/etc/x = packed "x"
 "##);
     let secret = "COPY a.txt /etc/secret\nCOPY links /d/\nADD link.tar /d/";
-    assert_snapshot!(setup.error(secret), @r##"Containerfile:4:5: /h in the archive is a hard link to /l/secret, which is no file that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline"##);
+    assert_snapshot!(setup.error(secret), @r##"Containerfile:4:5: /h in the archive is a hard link to /l/secret, which is no file in it and none that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline"##);
     let mut tree = FileTree::empty();
     let link = NodeKind::Symlink(Arc::new("/etc".into()));
     tree.insert(&path("d/l"), Node { kind: link, mode: 0o777, ..Node::directory(0) });
