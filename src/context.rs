@@ -46,7 +46,11 @@ impl ContextAt {
             return Ok(Self::File(path.to_owned()));
         }
         if let Some((what, instead)) = remote(&text) {
-            bail!("the build context {}: {what} is not downloaded: {instead}", without_secrets(&text));
+            let pipe = match what {
+                "a URL" => "pipe it in, as with `curl -fsSL URL | crossdock build -`, or ",
+                _ => "",
+            };
+            bail!("the build context {}: {what} is not downloaded: {pipe}{instead}", without_secrets(&text));
         }
         bail!("the build context {text} does not exist: name the directory that holds what COPY copies")
     }
@@ -56,10 +60,7 @@ impl ContextAt {
 pub(crate) fn remote(text: &str) -> Option<(&'static str, &'static str)> {
     const GIT: (&str, &str) =
         ("a git repository", "clone it, as with `git clone --depth 1 URL DIR`, and name the directory");
-    const URL: (&str, &str) = (
-        "a URL",
-        "pipe it in, as with `curl -fsSL URL | crossdock build -`, or download it and name the file",
-    );
+    const URL: (&str, &str) = ("a URL", "download it and name the file");
     let lower = text.to_ascii_lowercase();
     let begins = |schemes: &[&str]| schemes.iter().any(|scheme| lower.starts_with(scheme));
     let path = lower.split(['#', '?']).next().unwrap_or_default();

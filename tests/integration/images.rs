@@ -114,7 +114,7 @@ fn build_contexts_are_directories_and_images() {
         3,
         &["Containerfile:3:6", "the build context image is no image but the files of more"],
     );
-    fails("image=https://example.org/x.tar", 2, &["nothing is downloaded"]);
+    fails("image=https://example.org/x.tar", 2, &["a URL is not downloaded: download it"]);
     fails("image=none", 2, &["\"none\" is no directory"]);
 }
 
