@@ -22,6 +22,9 @@ use crate::tag::{RmiArgs, TagArgs};
 use crate::transfer::{Upload, parse_chunk_size};
 use crate::version::VersionArgs;
 
+/// The last second that RFC 3339 and the image's config can say, with the offset of any time zone: 9999-12-30T22:00:00Z.
+pub(crate) const LATEST_TIME: u64 = 253_402_207_200;
+
 /// Builds container images that carry huge files, and sends them to a registry without copying a byte.
 #[derive(Debug, Parser)]
 #[command(name = "crossdock", version, after_help = EXIT_CODES)]
@@ -274,11 +277,11 @@ pub(crate) struct BuildArgs {
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
     /// Files in layers have the time 0 unless this or --keep-mtime is given; `created` is the real time
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", value_parser = clap::value_parser!(u64).range(..=LATEST_TIME))]
     pub(crate) timestamp: Option<u64>,
 
     /// Set the times of the image and its history to this, and not those of the files in layers: instead of --timestamp
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LATEST_TIME))]
     pub(crate) source_date_epoch: Option<u64>,
 
     /// Files in layers have the time of --source-date-epoch too

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bytes::{Buf, Bytes};
+use flate2::bufread::GzDecoder;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
@@ -93,7 +94,7 @@ pub(crate) fn decoder<R: Read + Send + 'static>(
     let mut source = BufReader::with_capacity(128 << 10, source);
     let head = source.fill_buf().map_err(|error| limit_or(error, Error::Compress))?;
     let inner: Box<dyn Read + Send> = if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(source))
+        Box::new(GzipMembers { member: Some(GzDecoder::new(source)) })
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]) {
         // The second is a skippable frame, which zstd:chunked writes first.
         Box::new(zstd::Decoder::with_buffer(source).map_err(Error::Compress)?)
@@ -109,6 +110,45 @@ pub(crate) fn decoder<R: Read + Send + 'static>(
     };
     let most = most(stored);
     Ok(Bounded { inner, left: most, most, what: what.to_owned() })
+}
+
+/// The members of a gzip file one after the other (RFC 1952, section 2.2). Zeros may follow the last, as tapes and gzip have it;
+/// anything else is an error, for it may be a member whose first byte has changed.
+struct GzipMembers<R: BufRead> {
+    /// `None` after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let len = member.read(buffer)?;
+            if len > 0 || buffer.is_empty() {
+                return Ok(len);
+            }
+            let Some(mut source) = self.member.take().map(GzDecoder::into_inner) else { break };
+            match source.fill_buf()?.first() {
+                None => {}
+                Some(0) => only_zeros(&mut source)?,
+                Some(_) => self.member = Some(GzDecoder::new(source)),
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn only_zeros(source: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let rest = source.fill_buf()?;
+        if rest.iter().any(|byte| *byte != 0) {
+            let what = "what follows the end of the gzip data is neither gzip nor padding";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        match rest.len() {
+            0 => return Ok(()),
+            len => source.consume(len),
+        }
+    }
 }
 
 /// Whether `decoder` would decompress what begins so.

@@ -32,6 +32,9 @@ pub(crate) const PAX_XATTR: &[u8] = b"SCHILY.xattr.";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// Where a header has the type of its entry (POSIX pax, "ustar Interchange Format").
+const TYPE_FLAG: usize = 156;
+
 /// A layer's archive.
 pub(crate) struct LayerArchive<R: Read> {
     archive: Archive<Metered<R>>,
@@ -137,6 +140,10 @@ fn walk<'a, R: Read>(
                 target => IndexKind::Symlink(Box::new(target.into())),
             },
             EntryType::Link => IndexKind::HardLink(clean(&link())?),
+            // Before POSIX a directory was told by its name's last byte (GNU tar manual, "Basic Tar Format", AREGTYPE).
+            EntryType::Regular if header.as_bytes()[TYPE_FLAG] == 0 && entry.path_bytes().ends_with(b"/") => {
+                IndexKind::Directory
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 IndexKind::File(sparse.as_ref().map_or(entry.size(), |sparse| sparse.size))
             }

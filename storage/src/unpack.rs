@@ -74,7 +74,10 @@ impl SourceArchive {
             let head = head_of(&mut unpacked).ok().filter(|head| is_header(head));
             let Some(head) = head else { return cancel.check().map(|()| (None, FileState::Same)) };
             let whole = io::Cursor::new(head).chain(unpacked);
-            LayerArchive::new(whole, &what).confined().walk(|entry, _| add(entry))?;
+            let mut archive = LayerArchive::new(whole, &what).confined();
+            archive.walk(|entry, _| add(entry))?;
+            // The checksums stand behind the last byte: an archive whose bytes have changed is told by nothing else.
+            archive.finish()?;
             Some(Packed::of_file(file.clone()))
         };
         let state = file.check_open(&opened)?;

@@ -242,6 +242,60 @@ fn a_blob_that_ends_early_is_an_error() {
 }
 
 #[test]
+fn an_archive_whose_checksum_does_not_fit_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path: &Path = &directory.path().join("file");
+    let read = |bytes: &[u8]| {
+        fs::write(path, bytes).unwrap();
+        SourceArchive::read(&SourceFile::stat(path).unwrap(), &Cancel::default())
+    };
+    let tar = tar(&files());
+    for program in ["gzip", "bzip2", "xz", "zstd"] {
+        let packed = piped(program, tar.clone());
+        // What does not fit is a byte of the noise that stands in there as it is, the checksum, or the end.
+        let mut byte = packed.clone();
+        let middle = byte.len() / 2;
+        byte[middle] ^= 0x10;
+        let mut check = packed.clone();
+        let behind = check.len() - 6;
+        check[behind] ^= 0x10;
+        let end = packed[..packed.len() - 3].to_vec();
+        for (what, bytes) in [("byte", byte), ("check", check), ("end", end)] {
+            let error = read(&bytes).unwrap_err();
+            assert!(matches!(error, Error::Unusable(_)), "{program}, {what}: {error:?}");
+        }
+    }
+    // Several members, and zeros behind the last, are one archive.
+    let (one, two) = tar.split_at(700_123);
+    let mut members = [piped("gzip", one.to_vec()), piped("gzip", two.to_vec())].concat();
+    members.extend([0; 10_240]);
+    assert_eq!(read(&members).unwrap().unwrap().entries.len(), files().len());
+    members.push(b'x');
+    assert!(matches!(read(&members), Err(Error::Unusable(_))));
+}
+
+#[test]
+fn a_directory_of_before_posix_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in [("dir/", &b""[..]), ("dir/f", b"x")] {
+        let mut header = tar::Header::new_old();
+        header.set_path(name).unwrap();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        header.as_mut_bytes()[156] = 0;
+        header.set_cksum();
+        builder.append(&header, bytes).unwrap();
+    }
+    let path = directory.path().join("v7.tar");
+    fs::write(&path, builder.into_inner().unwrap()).unwrap();
+    let archive =
+        SourceArchive::read(&SourceFile::stat(&path).unwrap(), &Cancel::default()).unwrap().unwrap();
+    assert!(matches!(archive.entries[0].kind, IndexKind::Directory));
+    assert!(matches!(archive.entries[1].kind, IndexKind::File(1)));
+}
+
+#[test]
 fn what_is_no_archive_is_none() {
     let directory = tempfile::tempdir().unwrap();
     let path: &Path = &directory.path().join("file");

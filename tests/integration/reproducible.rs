@@ -93,6 +93,10 @@ fn the_source_date_epoch_is_the_time_of_the_image_and_of_files_where_that_is_ask
     for args in [
         &["--source-date-epoch", "1", "--timestamp", "1", "context"][..],
         &["--source-date-epoch", "now", "context"],
+        // The year 10000, which no config can say.
+        &["--source-date-epoch", "253402300800", "context"],
+        &["--timestamp", "18446744073709551615", "context"],
+        &["--build-arg", "SOURCE_DATE_EPOCH=253402300800", "context"],
         &["--build-arg", "SOURCE_DATE_EPOCH=now", "context"],
     ] {
         let run = sandbox.run(&[&["build", "-o", "dir:no"], args].concat());
