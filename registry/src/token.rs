@@ -134,8 +134,11 @@ async fn bearer(
     let key = Key { traded, ..Key::new(header, Duration::ZERO, found.origin) };
     let answer = match host.once(call, Some(&key)).await?.expect(&[200]).await {
         Ok(answer) => answer,
-        // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler.
-        Err(Error::Denied { status, detail, .. }) if detail.contains("\"details\"") => {
+        // OpenShift, when its API server is in trouble: https://github.com/openshift/image-registry, token handler. Docker Hub has
+        // the same form for a wrong password, which no second try mends.
+        Err(Error::Denied { status, detail, .. })
+            if detail.contains("\"details\"") && !detail.to_lowercase().contains("password") =>
+        {
             return Err(Error::Status {
                 what: format!("token server {}", host.shown(&url)),
                 status,

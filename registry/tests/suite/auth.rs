@@ -230,6 +230,20 @@ async fn an_api_server_in_trouble_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_in_docker_hubs_words_is_not_tried_again() {
+    let mut asked = Vec::new();
+    for body in ["", r#"{"details":"incorrect username or password"}"#] {
+        let door = Doorkeeper::new(3600);
+        let fault = Fault::Answer { status: 401, headers: Vec::new(), body: body.to_owned() };
+        door.proxy.break_next("GET", "/token", 9, fault);
+        let error = chain(&door.push(with_password("me", "two"), 10).await.unwrap_err());
+        assert!(error.contains("401") && error.contains("user name and password"), "{error}");
+        asked.push(door.proxy.seen().iter().filter(|seen| seen.path.starts_with("/token")).count());
+    }
+    assert_eq!(asked[0], asked[1], "as often as of a refusal without words");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_breaks_the_body_is_survived() {
     let door = Doorkeeper::new(3600);
     let headers =
