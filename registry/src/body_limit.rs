@@ -71,10 +71,10 @@ impl BodyLimit {
         let mut known = lock(&self.known);
         let mut chunk = known.chunk.unwrap_or(first);
         // Another layer may have met the limit meanwhile, and learnt more.
-        while chunk >= bytes && chunk >= SMALLEST {
-            chunk /= 2;
+        while chunk >= bytes && chunk > SMALLEST {
+            chunk = (chunk / 2).max(SMALLEST);
         }
-        if chunk < SMALLEST {
+        if chunk >= bytes || chunk < SMALLEST {
             return None;
         }
         if known.chunk != Some(chunk) {
@@ -137,10 +137,10 @@ mod tests {
         assert_eq!(limit.refused(100 << 20, stream), Some(50 << 20));
         let mut chunk = limit.chunk().unwrap();
         while let Some(next) = limit.refused(chunk, UploadStyle::Chunked { size: chunk }) {
-            assert_eq!(next, chunk / 2);
+            assert_eq!(next, (chunk / 2).max(SMALLEST));
             chunk = next;
         }
-        assert!((SMALLEST..2 * SMALLEST).contains(&chunk), "{chunk}");
+        assert_eq!(chunk, SMALLEST, "the smallest is tried, too");
         // A size that was asked for is where it begins.
         let limit = new(None);
         assert_eq!(limit.refused(8 << 20, UploadStyle::Chunked { size: 8 << 20 }), Some(4 << 20));
