@@ -81,14 +81,13 @@ pub(crate) fn remote(text: &str) -> Option<(&'static str, &'static str)> {
     url.then_some(URL)
 }
 
-/// A URL without the user name and password in it.
+/// A URL without the user name and password in it, and without its query, which may be a signature.
 pub(crate) fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
     let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => text.to_owned(),
-    }
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}{query}", &rest[host..])
 }
 
 /// A context that is no directory.
@@ -336,5 +335,6 @@ mod tests {
         }
         assert_eq!(without_secrets("https://me:pw@host/a@b"), "https://host/a@b");
         assert_eq!(without_secrets("https://host/a@b"), "https://host/a@b");
+        assert_eq!(without_secrets("https://h/x.tgz?X-Amz-Signature=s3cret"), "https://h/x.tgz?***");
     }
 }
