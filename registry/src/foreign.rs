@@ -1,5 +1,5 @@
-//! Foreign layers: their place need not have them, and their descriptors name URLs that do. They are read from the place
-//! where it has them, and else from the URLs, in order, as containers/image does.
+//! Foreign layers: a registry or layout need not hold them, and their descriptors name URLs that do. They are read from where
+//! the image is, if it has them, and else from the URLs in order. containers/image begins with the URLs.
 
 use std::fmt;
 use std::sync::Arc;
