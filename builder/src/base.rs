@@ -10,7 +10,7 @@ use crossdock_storage::{
     spread,
 };
 
-use crate::tree::{FileNode, FileTree, Node, NodeKind, draining};
+use crate::tree::{FileNode, FileTree, Node, NodeKind, draining, own_mtime};
 
 /// Where the bytes of a layer's files are.
 enum Contents {
@@ -235,7 +235,7 @@ fn apply(tree: &mut FileTree, index: LayerIndex, contents: &Contents, cancel: &C
                 mode: entry.mode,
                 uid: entry.uid,
                 gid: entry.gid,
-                mtime: entry.mtime,
+                mtime: own_mtime(entry.mtime),
                 xattrs: std::mem::take(&mut entry.xattrs),
             },
         );

@@ -220,6 +220,9 @@ impl Check<'_> {
                     .with_help("put some of them into a base image"),
             ));
         }
+        if let Some(error) = &self.file.stages[index].unreadable {
+            return Err(error.clone().into());
+        }
         self.check_name(index)?;
         let base = self.base(index)?;
         let (env, args) = match base {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{Entry, EntryKind, LayerPath, SourceFile, Special, VirtualLayer, Xattrs};
 
+pub(crate) use self::node::own_mtime;
 use crate::origin::join;
 
 /// What stands in a directory that hides what lower layers have in it (OCI image-spec, layer.md, "Opaque Whiteout").

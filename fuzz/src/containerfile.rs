@@ -61,6 +61,8 @@ impl Containerfiles {
             }
         };
         file.warnings.iter().for_each(diagnostic);
+        let unreadable = file.stages.iter().filter_map(|stage| stage.unreadable.as_ref());
+        unreadable.for_each(|error| diagnostic(error.diagnostic()));
         let triggers = sections.next().unwrap_or_default().lines().map(str::to_owned).collect();
         let ignore = match IgnoreFile::parse(".containerignore", sections.next().unwrap_or_default()) {
             Ok(ignore) => ignore,

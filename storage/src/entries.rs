@@ -29,8 +29,8 @@ const HEADER: usize = 512;
 pub(crate) const PAX_XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// The prefix of a whiteout's name, and the name of an opaque one (OCI image-spec, layer.md, "Whiteouts").
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Where a header has the type of its entry (POSIX pax, "ustar Interchange Format").
 const TYPE_FLAG: usize = 156;
@@ -68,6 +68,12 @@ impl<R: Read> LayerArchive<R> {
         walk(self.archive.entries(), &self.meter, &self.what, self.confined, each)
     }
 
+    /// Whether the source ended where the next entry would begin: without the two blocks of zeros that end an archive
+    /// (POSIX pax, "ustar Interchange Format"), nobody can tell whether there were more entries.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.meter.ended.get()
+    }
+
     /// Reads what follows the archive's end, which belongs to the layer too, and gives the source back.
     pub(crate) fn finish(self) -> Result<R> {
         let mut source = self.archive.into_inner().inner;
@@ -93,10 +99,12 @@ fn walk<'a, R: Read>(
     confined: bool,
     mut each: impl FnMut(IndexEntry, &mut Entry<'a, Metered<R>>) -> Result<()>,
 ) -> Result<()> {
-    let damaged = |error| damaged(what, error);
     let too_long = |limit| Error::Limit { what: what.to_owned(), limit, most: MAX_PATH as u64 };
-    for entry in entries.map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
+    // The entry that was read last, which is the place of what is wrong behind it.
+    let mut last: Option<LayerPath> = None;
+    for entry in entries.map_err(|error| damaged(what, error))? {
+        let mut entry = entry.map_err(|error| damaged_behind(what, last.as_ref(), error))?;
+        check_numbers(&mut entry, what)?;
         // The tar crate has read a map behind the header by now, and passes over it.
         let behind = entry.header().entry_type() == EntryType::GNUSparse;
         let behind = if behind { meter.since(entry.raw_file_position()) } else { Vec::new() };
@@ -150,12 +158,22 @@ fn walk<'a, R: Read>(
             EntryType::Fifo => IndexKind::Special(Special::Fifo),
             EntryType::Char => IndexKind::Special(Special::Character(device(major)?, device(minor)?)),
             EntryType::Block => IndexKind::Special(Special::Block(device(major)?, device(minor)?)),
-            // Global headers and what is not known stand for no file.
-            _ => continue,
+            // A global header stands for no file.
+            EntryType::XGlobalHeader => continue,
+            // Go's archive/tar hands them on, and those who unpack images with it refuse them.
+            other => {
+                return Err(Error::Unusable(format!(
+                    "{what}: {} is an entry of the type {:?}, which stands for no file that an image can have",
+                    name_of(&entry),
+                    char::from(other.as_byte()),
+                )));
+            }
         };
-        let number = |value: io::Result<u64>| u32::try_from(value.unwrap_or(0)).unwrap_or(u32::MAX);
-        let (mode, uid, gid) =
-            (header.mode().unwrap_or(0o755) & 0o7777, number(header.uid()), number(header.gid()));
+        let (mode, uid, gid) = (
+            header.mode().unwrap_or(0o755) & 0o7777,
+            id("an owner", header.uid(), &header.as_old().uid, what, &entry)?,
+            id("a group", header.gid(), &header.as_old().gid, what, &entry)?,
+        );
         let mtime = u32::try_from(mtime(&mut entry)).unwrap_or(u32::MAX);
         let path = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
             Some(name) => clean(name)?,
@@ -178,6 +196,7 @@ fn walk<'a, R: Read>(
             xattrs,
             content: None,
         };
+        last = Some(found.path.clone());
         each(whiteout(found), &mut entry)?;
     }
     // What follows the archive's end is nobody's metadata.
@@ -190,6 +209,63 @@ pub(crate) fn damaged(what: &str, error: io::Error) -> Error {
     decode::limit_or(error, |error| {
         Error::Unusable(format!("{what} is not a tar archive that can be read: {error}"))
     })
+}
+
+/// As [`damaged`], with the entry before the place. What the tar crate says of a header that is none has the bytes of it.
+fn damaged_behind(what: &str, last: Option<&LayerPath>, error: io::Error) -> Error {
+    decode::limit_or(error, |error| {
+        let place = match last {
+            Some(last) => format!("behind {last}"),
+            None => "at its beginning".to_owned(),
+        };
+        let reason = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+            io::ErrorKind::Other => "there is no header of an entry where one should be".to_owned(),
+            _ => error.to_string(),
+        };
+        Error::Unusable(format!("{what} is not a tar archive that can be read: {place} {reason}"))
+    })
+}
+
+fn name_of<R: Read>(entry: &Entry<'_, R>) -> String {
+    String::from_utf8_lossy(&entry.path_bytes()).into_owned()
+}
+
+/// The numbers of PAX records (POSIX pax, "size", "uid" and "gid"), which count before the fields of the header. The tar
+/// crate passes over one that is none, and would take the header's for it.
+fn check_numbers<R: Read>(entry: &mut Entry<'_, R>, what: &str) -> Result<()> {
+    let records = entry.pax_extensions().ok().flatten().into_iter().flatten().flatten();
+    let wrong = records
+        .filter(|record| [&b"size"[..], b"uid", b"gid"].contains(&record.key_bytes()))
+        .find(|record| !record.value().is_ok_and(|value| value.parse::<u64>().is_ok()))
+        .map(|record| {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            (text(record.key_bytes()), text(record.value_bytes()))
+        });
+    match wrong {
+        None => Ok(()),
+        Some((key, value)) => Err(Error::Unusable(format!(
+            "{what}: {} has the PAX record {key}={value:?}, which is no number that an entry can have",
+            name_of(entry)
+        ))),
+    }
+}
+
+/// An owner or group; a field that is empty is 0.
+fn id<R: Read>(
+    name: &str,
+    value: io::Result<u64>,
+    field: &[u8],
+    what: &str,
+    entry: &Entry<'_, R>,
+) -> Result<u32> {
+    let is_empty = field.iter().all(|byte| [0, b' '].contains(byte));
+    let id = match value {
+        Ok(id) => u32::try_from(id).ok(),
+        Err(_) if is_empty => Some(0),
+        Err(_) => None,
+    };
+    id.ok_or_else(|| Error::Unusable(format!("{what}: {} has {name} that no system has", name_of(entry))))
 }
 
 /// The extended attributes of an entry, and whether that is all of them: the tar crate takes a record with a line break in
@@ -252,13 +328,20 @@ pub(crate) struct Metered<R> {
 struct Meter {
     allowed: Cell<u64>,
     position: Cell<u64>,
+    /// Whether the source has come to its end.
+    ended: Cell<bool>,
     /// What was read last in portions no larger than a header.
     tail: RefCell<Vec<u8>>,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { allowed: Cell::new(MAX_METADATA), position: Cell::new(0), tail: RefCell::default() }
+        Self {
+            allowed: Cell::new(MAX_METADATA),
+            position: Cell::new(0),
+            ended: Cell::new(false),
+            tail: RefCell::default(),
+        }
     }
 }
 
@@ -280,6 +363,7 @@ impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buffer)?;
         let meter = &self.meter;
+        meter.ended.set(len == 0 && !buffer.is_empty());
         match meter.allowed.get().checked_sub(len as u64) {
             Some(left) => meter.allowed.set(left),
             None => return Err(decode::over(&self.what, "the metadata of an entry", MAX_METADATA)),

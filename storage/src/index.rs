@@ -16,7 +16,7 @@ use tar::EntryType;
 
 use crate::decode;
 use crate::digest::{DiffId, Digest};
-use crate::entries::{LayerArchive, damaged};
+use crate::entries::{LayerArchive, OPAQUE, WHITEOUT, damaged};
 use crate::entry::{LayerPath, Special};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
@@ -92,6 +92,25 @@ pub struct IndexEntry {
     /// be a link's target, so they are kept wherever they are.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none", with = "optional_box_text")]
     pub content: Option<Box<Bytes>>,
+}
+
+impl IndexEntry {
+    /// The name that the entry has in its archive, for people: of a whiteout the one with `.wh.` in it.
+    #[must_use]
+    pub fn name_in_archive(&self) -> String {
+        let named = |directory: &LayerPath, name: &[u8]| {
+            let slash = if directory.is_root() { "" } else { "/" };
+            format!("{directory}{slash}{}", String::from_utf8_lossy(name))
+        };
+        match self.kind {
+            IndexKind::Opaque => named(&self.path, OPAQUE),
+            IndexKind::Whiteout => {
+                let name = [WHITEOUT, self.path.file_name().unwrap_or_default()].concat();
+                named(&self.path.parent().unwrap_or_default(), &name)
+            }
+            _ => self.path.to_string(),
+        }
+    }
 }
 
 /// What an entry is.

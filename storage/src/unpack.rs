@@ -29,6 +29,8 @@ const BLOCK: usize = 512;
 pub struct SourceArchive {
     file: SourceFile,
     packed: Option<Packed>,
+    /// Whether the archive ends without the blocks that say so: it may have had more entries.
+    pub cut: bool,
     /// Its entries in order; paths are confined to the directory that it is unpacked into.
     pub entries: Vec<IndexEntry>,
 }
@@ -62,11 +64,11 @@ impl SourceArchive {
             list.fill(&entry)?;
             list.add(entry)
         };
-        let packed = if is_header(&head) {
+        let (packed, cut) = if is_header(&head) {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
             let mut archive = LayerArchive::new(Within { file: plain, end: file.size() }, &what).confined();
             archive.walk_seeking(|entry, _| add(entry))?;
-            None
+            (None, archive.is_cut())
         } else {
             plain.seek(SeekFrom::Start(0)).map_err(|error| read_error(file, error))?;
             let mut unpacked = decode::decoder(plain, file.size(), &what)?;
@@ -77,12 +79,13 @@ impl SourceArchive {
             let mut archive = LayerArchive::new(whole, &what).confined();
             archive.walk(|entry, _| add(entry))?;
             // The checksums stand behind the last byte: an archive whose bytes have changed is told by nothing else.
+            let cut = archive.is_cut();
             archive.finish()?;
-            Some(Packed::of_file(file.clone()))
+            (Some(Packed::of_file(file.clone())), cut)
         };
         let state = file.check_open(&opened)?;
         let LayerIndex { entries } = list.into_index();
-        Ok((Some(Self { file: file.clone(), packed, entries }), state))
+        Ok((Some(Self { file: file.clone(), packed, cut, entries }), state))
     }
 
     /// The file that it lies in.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::Diagnostic;
+use super::error::{Diagnostic, ParseError};
 use super::source::{Source, Span, Spanned};
 
 /// A parsed Containerfile. It has at least one stage.
@@ -56,8 +56,11 @@ pub struct Stage {
     pub from: FromInstruction,
     /// From the `FROM` to the end of the stage's last instruction.
     pub span: Span,
-    /// The instructions in order, without the `FROM`.
+    /// The instructions in order, without the `FROM` and without those that cannot be read.
     pub instructions: Vec<Spanned<Instruction>>,
+    /// The first instruction of the stage that cannot be read, the `FROM` included. It is an error where the stage is
+    /// needed.
+    pub unreadable: Option<ParseError>,
 }
 
 /// `FROM [--platform=..] image [AS name]`.

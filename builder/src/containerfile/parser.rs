@@ -51,18 +51,23 @@ pub struct Trigger {
 impl Containerfile {
     /// Parses a whole Containerfile. `name` is shown in errors.
     ///
+    /// An instruction of a stage that cannot be read is kept with its stage, as [`Stage::unreadable`]: as with buildah,
+    /// a stage that the target does not need stands in no build's way.
+    ///
     /// # Errors
-    /// The first thing in the text that is not Containerfile language.
+    /// Bytes that are not text, a heredoc without its end, a first instruction that is neither FROM nor ARG, and a file
+    /// without a stage.
     pub fn parse(name: impl Into<String>, text: &[u8]) -> Result<Self, ParseError> {
         let Lexed { source, directives, lines, warnings } = lexer::lex(decode(name.into(), text)?)?;
         let mut file = Self { source, directives, global_args: Vec::new(), stages: Vec::new(), warnings };
         for line in &lines {
             let mut line = Line::new(&file.source, file.directives.escape, line);
-            let statement = statement(&mut line)?;
+            let read = statement(&mut line).map_err(|error| Unreadable::new(&line, error));
             file.warnings.extend(line.into_warnings());
-            match statement {
-                Statement::From(from) => file.open_stage(from),
-                Statement::Instruction(instruction) => file.add(instruction)?,
+            match read {
+                Ok(Statement::From(from)) => file.open_stage(from),
+                Ok(Statement::Instruction(instruction)) => file.add(instruction)?,
+                Err(unreadable) => file.set_aside(unreadable)?,
             }
         }
         if file.stages.is_empty() {
@@ -80,7 +85,21 @@ impl Containerfile {
             self.warnings
                 .push(Diagnostic::new(&self.source, name.span, message).with_help("choose another name"));
         }
-        self.stages.push(Stage { span: from.span, from, instructions: Vec::new() });
+        self.stages.push(Stage { span: from.span, from, instructions: Vec::new(), unreadable: None });
+    }
+
+    /// Keeps what is wrong with a line until somebody needs its stage. A FROM that cannot be read opens a stage without a
+    /// base and a name.
+    fn set_aside(&mut self, line: Unreadable) -> Result<(), ParseError> {
+        let Unreadable { is_from, span, error } = line;
+        if is_from {
+            let image = Spanned::new(String::new(), span);
+            self.open_stage(FromInstruction { image, platform: None, name: None, span });
+        }
+        let Some(stage) = self.stages.last_mut() else { return Err(error) };
+        stage.span = stage.span.to(span);
+        stage.unreadable.get_or_insert(error);
+        Ok(())
     }
 
     fn add(&mut self, instruction: Spanned<Instruction>) -> Result<(), ParseError> {
@@ -141,6 +160,21 @@ impl Trigger {
 enum Statement {
     From(FromInstruction),
     Instruction(Spanned<Instruction>),
+}
+
+/// A line that cannot be read.
+struct Unreadable {
+    is_from: bool,
+    span: Span,
+    error: ParseError,
+}
+
+impl Unreadable {
+    fn new(line: &Line<'_>, error: ParseError) -> Self {
+        let range = 0..line.text().len();
+        let span = line.span(&range);
+        Self { is_from: matches!(keyword(line, range), Ok(("FROM", _))), span, error }
+    }
 }
 
 fn decode(name: String, text: &[u8]) -> Result<Source, ParseError> {

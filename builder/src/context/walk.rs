@@ -20,7 +20,7 @@ use super::own::Present;
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
 use crate::origin::{Item, ItemKind, Visit, join, shown};
-use crate::tree::{FileNode, MAX_LINKS};
+use crate::tree::{FileNode, MAX_LINKS, own_mtime};
 
 /// Entries of a directory that are looked at side by side: what is known of them is in memory at once.
 const BATCH: usize = 1024;
@@ -98,7 +98,7 @@ impl Stat {
     /// The modification time in seconds, as an entry of a layer has it.
     fn mtime(&self) -> u32 {
         let seconds = self.fence.mtime_ns.div_euclid(1_000_000_000).max(0);
-        u32::try_from(seconds).unwrap_or(u32::MAX)
+        own_mtime(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     fn kind(&self) -> SFlag {

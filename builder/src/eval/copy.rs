@@ -161,6 +161,7 @@ impl Stage<'_> {
             made.map_err(|problem| fail(problem, request.dest.span))?;
         }
         let mut copied = Copied::default();
+        let mut cut = Vec::new();
         let cancel = &self.options.cancel;
         // What is done with a source is done with what is known of it.
         for source in sources {
@@ -173,6 +174,9 @@ impl Stage<'_> {
                     let Target::Into(directory) = &target else {
                         unreachable!("an archive asks for a directory")
                     };
+                    if archive.cut {
+                        cut.push((span, archive.file().path()));
+                    }
                     unpack(&mut writer, directory, archive).map_err(|problem| fail(problem, span))?;
                 }
                 Resolved::Found(span, found) => {
@@ -198,6 +202,17 @@ impl Stage<'_> {
         }
         let Made { files: made, hidden, overlaps } = writer.into_made();
         self.hidden = hidden;
+        for (span, path) in cut {
+            let name = self.origins.context.relative(&path);
+            self.warn_with_help(
+                span,
+                format!(
+                    "the archive {} ends without the blocks of zeros that stand behind the last entry: there may have been more",
+                    shown(name.as_os_str().as_encoded_bytes())
+                ),
+                "compare it with where it came from",
+            );
+        }
         self.warn_of_overlaps(request, origin, &change.exclude, &target, &overlaps);
         if !made.is_empty() {
             let written = request.sources.iter().filter_map(|source| match source {
@@ -253,7 +268,8 @@ impl Stage<'_> {
         exclude: &IgnoreFile,
     ) -> Result<Vec<Resolved>, Error> {
         let mut sources = Vec::with_capacity(request.sources.len());
-        let mut without_match: Option<(String, Span)> = None;
+        let mut without_match: Vec<String> = Vec::new();
+        let mut first_without_match = None;
         for source in request.sources {
             let path = match source {
                 CopySource::Heredoc(heredoc) => {
@@ -267,7 +283,8 @@ impl Stage<'_> {
                 .find(&text, request.parents)
                 .map_err(|problem| problem.at(self.source, path.span, request.keyword))?;
             if found.is_empty() {
-                without_match.get_or_insert((text, path.span));
+                without_match.push(format!("{text:?}"));
+                first_without_match.get_or_insert(path.span);
                 continue;
             }
             let (archives, rest) =
@@ -279,9 +296,12 @@ impl Stage<'_> {
             }
         }
         // As with buildah: a pattern may match nothing where another source is there.
-        match without_match {
-            Some((text, span)) if sources.is_empty() => {
-                let problem = Problem::source(format!("{text:?} matches nothing in {}", origin.name()));
+        match first_without_match {
+            Some(span) if sources.is_empty() => {
+                let matches = if without_match.len() == 1 { "matches" } else { "match" };
+                let without_match = without_match.join(", ");
+                let problem =
+                    Problem::source(format!("{without_match} {matches} nothing in {}", origin.name()));
                 Err(problem.at(self.source, span, request.keyword))
             }
             _ => Ok(sources),

@@ -11,7 +11,9 @@ use super::mode::Mode;
 use super::overlaps::Overlaps;
 use crate::error::Problem;
 use crate::origin::{Item, ItemKind, join};
-use crate::tree::{FileNode, FileTree, Leaf, Lookup, LookupError, Node, NodeKind, State, layer_path};
+use crate::tree::{
+    FileNode, FileTree, Leaf, Lookup, LookupError, Node, NodeKind, State, layer_path, own_mtime,
+};
 
 /// The beginning of names that mean something else in a layer (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -197,7 +199,8 @@ impl<'t> Writer<'t> {
                 NodeKind::Special(special) => Some(NodeKind::Special(Arc::clone(special))),
             };
             if let Some(kind) = kind {
-                let &IndexEntry { mode, uid, gid, mtime, .. } = link;
+                let &IndexEntry { mode, uid, gid, .. } = link;
+                let mtime = own_mtime(link.mtime);
                 let node = Node { kind: kind.clone(), mode, uid, gid, mtime, xattrs: there.xattrs.clone() };
                 return self.insert(&path, node, None).ok().map(|()| kind);
             }

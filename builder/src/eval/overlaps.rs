@@ -118,10 +118,22 @@ impl Stage<'_> {
             Target::Into(directory) => directory.clone(),
             Target::As { path, .. } => path.parent().unwrap_or_default(),
         };
+        let heredocs = sources.iter().filter_map(|source| match source {
+            Resolved::Heredoc { name, .. } => Some(name),
+            Resolved::Found(..) | Resolved::Archive(..) => None,
+        });
+        let heredocs: Vec<_> = heredocs.collect();
+        let mut heredoc = 0;
         for source in sources {
             match (source, target) {
                 (Resolved::Heredoc { name, .. }, Target::Into(directory)) => {
-                    note(directory.join(name).ok(), &|| format!("the heredoc {name}"));
+                    let number = heredocs[..=heredoc].iter().filter(|other| **other == name).count();
+                    heredoc += 1;
+                    let one_of_several = heredocs.iter().filter(|other| **other == name).count() > 1;
+                    note(directory.join(name).ok(), &|| match one_of_several {
+                        true => format!("heredoc {number} of the name {name}"),
+                        false => format!("the heredoc {name}"),
+                    });
                 }
                 (Resolved::Archive(_, archive), _) => {
                     let file = archive.file().path();

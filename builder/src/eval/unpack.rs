@@ -16,7 +16,7 @@ use crate::containerfile::{Diagnostic, Span};
 use crate::error::{Error, Problem};
 use crate::ignore::IgnoreFile;
 use crate::origin::{Found, shown};
-use crate::tree::{FileTree, Node, NodeKind, draining};
+use crate::tree::{FileTree, Node, NodeKind, draining, own_mtime};
 
 impl Stage<'_> {
     /// The archives among what ADD was given by name, and the rest.
@@ -101,12 +101,17 @@ pub(super) fn unpack(
             },
             IndexKind::Special(special) => NodeKind::Special(Arc::new(*special)),
             IndexKind::Whiteout | IndexKind::Opaque => {
-                return refused("named by what stands behind .wh., which in a layer takes it away");
+                let name = entry.name_in_archive();
+                return Err(Problem::new(format!(
+                    "{name} in the archive has a name that begins with .wh., which in a layer takes files away"
+                ))
+                .with_help("use COPY to keep it packed, or rename it in an earlier step of the pipeline"));
             }
         };
         // Whatever an archive says, no system gives a symlink another mode.
         let mode = if matches!(kind, NodeKind::Symlink(_)) { 0o777 } else { entry.mode };
-        let &IndexEntry { uid, gid, mtime, .. } = entry;
+        let &IndexEntry { uid, gid, .. } = entry;
+        let mtime = own_mtime(entry.mtime);
         let node = Node { kind, mode, uid, gid, mtime, xattrs: entry.xattrs.clone() };
         writer.unpack(directory, &entry.path, node)?;
     }

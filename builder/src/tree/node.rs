@@ -221,3 +221,9 @@ impl Node {
         }
     }
 }
+
+/// The modification time of something that has one, in seconds since the epoch. 0 stands for none, so that the epoch itself,
+/// and what is before it, becomes the second behind it.
+pub(crate) const fn own_mtime(seconds: u32) -> u32 {
+    if seconds == 0 { 1 } else { seconds }
+}

@@ -3,8 +3,16 @@
 use super::super::{Containerfile, ParseError, Trigger};
 use super::parse;
 
+/// What is wrong with the text as a whole, or with its first stage that has an instruction that cannot be read.
+fn error(name: &str, text: &[u8]) -> ParseError {
+    match Containerfile::parse(name, text) {
+        Err(error) => error,
+        Ok(file) => file.stages.into_iter().find_map(|stage| stage.unreadable).expect("an error"),
+    }
+}
+
 fn rendered(text: &[u8]) -> String {
-    Containerfile::parse("Containerfile", text).expect_err("an error").render()
+    error("Containerfile", text).render()
 }
 
 fn all(texts: &[&str]) -> String {
@@ -437,7 +445,7 @@ fn triggers_of_a_base_image() {
 
 #[test]
 fn an_error_is_one_line_and_tells_its_kind() {
-    let error = Containerfile::parse("x/Containerfile", b"FROM a\nCOPPY b").expect_err("an error");
+    let error = error("x/Containerfile", b"FROM a\nCOPPY b");
     assert!(matches!(error, ParseError::UnknownInstruction(_)));
     assert_eq!(error.to_string(), "x/Containerfile:2:1: unknown instruction COPPY, did you mean COPY?");
     assert_eq!(parse("FROM a").warnings, []);

@@ -10,7 +10,12 @@ use super::{Containerfile, Instruction, Spanned};
 
 fn parse(text: &str) -> Containerfile {
     match Containerfile::parse("Containerfile", text.as_bytes()) {
-        Ok(file) => file,
+        Ok(file) => {
+            if let Some(error) = file.stages.iter().find_map(|stage| stage.unreadable.as_ref()) {
+                panic!("{}", error.render());
+            }
+            file
+        }
         Err(error) => panic!("{}", error.render()),
     }
 }

@@ -160,6 +160,8 @@ fn check(bytes: &[u8]) {
         Err(error) => diagnostic_holds(error.diagnostic()),
         Ok(file) => {
             file.warnings.iter().for_each(diagnostic_holds);
+            let unreadable = file.stages.iter().filter_map(|stage| stage.unreadable.as_ref());
+            unreadable.for_each(|error| diagnostic_holds(error.diagnostic()));
             let found = Found::in_file(&file);
             found.spans.iter().for_each(|span| holds(&file.source, *span));
             let env = |name: &str| name.len().is_multiple_of(2).then(|| format!("{name} $x"));
@@ -186,7 +188,8 @@ fn check(bytes: &[u8]) {
 
 #[test]
 fn the_example_is_valid() {
-    assert!(Containerfile::parse("Containerfile", VALID.as_bytes()).is_ok());
+    let file = Containerfile::parse("Containerfile", VALID.as_bytes()).unwrap();
+    assert!(file.stages.iter().all(|stage| stage.unreadable.is_none()));
     check(VALID.as_bytes());
 }
 

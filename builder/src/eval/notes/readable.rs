@@ -62,7 +62,10 @@ pub(super) fn unreadable(
     let mut denied: Vec<Paths> = readers.iter().map(|_| Paths::default()).collect();
     let mut closed: Vec<Option<(LayerPath, Paths)>> = readers.iter().map(|_| None).collect();
     let mut last: Option<(LayerPath, Vec<Option<LayerPath>>)> = None;
+    // Of a mode that is written, directories are told only where there are some.
+    let mut directories = false;
     files.visit(&mut |path, node| {
+        directories |= node.is_entry() && node.is_directory();
         if !matches!(node.kind, NodeKind::File(_) | NodeKind::Directory(_)) || !stays(built, path, node) {
             return;
         }
@@ -90,7 +93,11 @@ pub(super) fn unreadable(
         Some((message, help))
     });
     let denied = readers.iter().zip(denied).find(|(_, denied)| denied.count > 0);
-    denied.map(|(reader, denied)| told(&denied, reader, added)).into_iter().chain(closed).collect()
+    denied
+        .map(|(reader, denied)| told(&denied, reader, added, directories))
+        .into_iter()
+        .chain(closed)
+        .collect()
 }
 
 /// Whether the image has it so: a later instruction may have put another file there, or the same with another mode.
@@ -114,7 +121,7 @@ fn closed_above(built: &Built, path: &LayerPath, reader: &Reader) -> Option<Laye
     path.ancestors().filter(|_| reader.named).find(closed)
 }
 
-fn told(denied: &Paths, reader: &Reader, added: &Added) -> (String, String) {
+fn told(denied: &Paths, reader: &Reader, added: &Added, directories: bool) -> (String, String) {
     let keyword = added.keyword;
     let message = format!("{} cannot read what {keyword} adds: {denied}", reader.name);
     let help = match &added.modes {
@@ -124,9 +131,10 @@ fn told(denied: &Paths, reader: &Reader, added: &Added) -> (String, String) {
         }
         Modes::Files(None) => format!("write {keyword} --chmod=a+rX"),
         Modes::Files(Some(mode)) => format!("write {keyword} --chmod={mode},a+rX"),
-        Modes::Written(mode) => format!(
+        Modes::Written(mode) if directories => format!(
             "write {keyword} --chmod=a+rX and not --chmod={mode}, which is the mode of directories too"
         ),
+        Modes::Written(mode) => format!("write {keyword} --chmod=a+r and not --chmod={mode}"),
     };
     (message, help)
 }
