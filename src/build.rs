@@ -14,21 +14,21 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore,
-    Platform, ReadOptions, Result as StorageResult, write_file,
+    Platform, ReadOptions, Result as StorageResult, Warnings, write_file,
 };
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
 use crate::destination::Destination;
-use crate::exit::UsageError;
+use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
 use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
-use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
+use crate::session::{leave_stdout_alone, print, print_data, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{dry_run, environment, progress, registries, signals};
+use crate::{dry_run, environment, message, progress, registries, signals};
 
-pub(crate) use plan::plan_images;
+pub(crate) use plan::{PlannedPlatform, plan_images};
 use record::{is_fleeting, recordable, remember, remember_sent};
 
 /// Runs the command.
@@ -95,6 +95,7 @@ async fn build(
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
+    let warnings = Warnings::default();
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
@@ -106,9 +107,14 @@ async fn build(
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
             cancel: cancel.clone(),
+            warnings: warnings.clone(),
         },
     };
-    let planned = plan_images(options, &bases, &sinks).await;
+    let destinations: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
+    let planned = plan_images(options, &bases, &sinks).await.and_then(|planned| {
+        settle_warnings(options, &planned, &destinations, &warnings)?;
+        Ok(planned)
+    });
     if planned.is_err()
         && let Some(sink) = &bases.ahead.sink
     {
@@ -134,6 +140,7 @@ async fn build(
         memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
         cancel,
+        warnings,
     };
     let mut last = None;
     for (sink, destination) in sinks.iter().zip(&options.destinations) {
@@ -146,6 +153,28 @@ async fn build(
     }
     let (index, assembled) = last.context("there is no destination")?;
     Ok(Built { images, index, assembled })
+}
+
+/// Adds what the destinations make of the images to the warnings of the plan; with `--strict` there may be none of either.
+///
+/// # Errors
+/// [`Strict`]; where a destination is known to refuse an image.
+pub(crate) fn settle_warnings(
+    options: &BuildOptions,
+    planned: &[PlannedPlatform],
+    destinations: &[&dyn ImageSink],
+    warnings: &Warnings,
+) -> Result<()> {
+    for sink in destinations {
+        for image in planned {
+            let of_image = crossdock_builder::warnings(&image.assembly, *sink)?;
+            of_image.into_iter().for_each(|warning| warnings.add(warning));
+        }
+    }
+    match warnings.all() {
+        all if options.strict && !all.is_empty() => Err(Strict::new(all).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Remembers what was built, where that is asked for, and says what came out.
@@ -270,17 +299,18 @@ fn write_id(options: &BuildOptions, id: &Digest) -> Result<()> {
 }
 
 fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
-    let text = if options.quiet {
-        format!("{name}\n")
+    let (text, is_data) = if options.quiet {
+        (format!("{name}\n"), true)
     } else if options.progress == ProgressStyle::Json {
-        format!("{}\n", report.json())
+        (format!("{}\n", message::json_safe(&report.json().to_string())), true)
     } else {
-        report.text()
+        (message::for_people(&report.text()).into_owned(), false)
     };
     match &options.logfile {
         Some(file) => {
             write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
         }
+        None if is_data => print_data(&text),
         None => print(&text),
     }
 }

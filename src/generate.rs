@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Cli;
-use crate::session::print;
+use crate::session::print_data;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
@@ -30,7 +30,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn completion(args: &CompletionArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "crossdock", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_data(&String::from_utf8_lossy(&script))
 }
 
 /// Writes the man pages.

@@ -192,6 +192,9 @@ impl LocalImages {
                 let source = locate(name, registry)?;
                 let platform = entry.manifest.platform().unwrap_or_else(Platform::host);
                 let image = source.resolve(&platform).await?;
+                if let Some(warning) = image.platform_warning(&platform, &source.name()) {
+                    tracing::warn!("{warning}");
+                }
                 let layers = image.layers(&source.name())?.into_iter().map(|layer| AssemblyLayer {
                     from_base: true,
                     title: source.name(),

@@ -1,6 +1,6 @@
 //! What people read. All of it goes through here to the terminal: control characters are written as escapes, for names,
 //! paths, labels and the words of registries are other people's texts; and what was typed as a secret is covered. What
-//! is for machines, JSON and data on a pipe, is not touched.
+//! is for machines, names, templates and data, goes to a pipe as it is; in JSON the escapes are JSON's.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -38,14 +38,55 @@ pub(crate) fn to_stderr(text: &str) -> io::Result<()> {
     io::stderr().lock().write_all(clean(text).as_bytes())
 }
 
-/// Writes to standard output: to a terminal without control characters, to a pipe or file as it is.
+/// Writes what programs read to standard error, as [`data_to_stdout`] does.
+///
+/// # Errors
+/// Where it is closed.
+pub(crate) fn data_to_stderr(text: &str) -> io::Result<()> {
+    if io::stderr().is_terminal() { to_stderr(text) } else { io::stderr().lock().write_all(text.as_bytes()) }
+}
+
+/// Writes a text for people to standard output: a log or a file of it is shown on somebody's terminal later.
 ///
 /// # Errors
 /// Where it is closed.
 pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
+    write_out(&for_people(text))
+}
+
+/// Writes what programs read to standard output: to a pipe or file as it is, to a terminal without control characters.
+///
+/// # Errors
+/// Where it is closed.
+pub(crate) fn data_to_stdout(text: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { to_stdout(text) } else { write_out(text) }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let text = if out.is_terminal() { escaped(text, false) } else { Cow::Borrowed(text) };
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// A text for people without control characters, wherever it goes.
+pub(crate) fn for_people(text: &str) -> Cow<'_, str> {
+    escaped(text, false)
+}
+
+/// JSON whose strings have no control characters either: JSON itself wants escapes for those of ASCII alone.
+pub(crate) fn json_safe(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut result = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            // All of them have four digits at most. Writing to a String does not fail.
+            let _ = write!(result, "\\u{:04x}", u32::from(c));
+        } else {
+            result.push(c);
+        }
+    }
+    Cow::Owned(result)
 }
 
 /// A message without secrets and control characters.

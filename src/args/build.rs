@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::registry::RegistryArgs;
-use super::values::LATEST_TIME;
+use super::values::parse_seconds;
 use super::work::WorkArgs;
 use crate::overrides::Overrides;
 
@@ -134,11 +134,11 @@ pub(crate) struct BuildArgs {
 
     /// Set all times in the image to this, in seconds since the epoch: the same input then gives the same digest.
     /// Files in layers have the time 0 unless this or --keep-mtime is given; `created` is the real time
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", value_parser = clap::value_parser!(u64).range(..=LATEST_TIME))]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", value_parser = parse_seconds)]
     pub(crate) timestamp: Option<u64>,
 
     /// Set the times of the image and its history to this, and not those of the files in layers: instead of --timestamp
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LATEST_TIME))]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) source_date_epoch: Option<u64>,
 
     /// Files in layers have the time of --source-date-epoch too

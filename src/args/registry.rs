@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use crossdock_builder::containerfile::parse_duration;
 
-use super::values::parse_bool;
+use super::values::BoolArg as _;
 use crate::transfer::{Upload, parse_chunk_size};
 
 /// How registries are spoken to.
@@ -23,15 +23,7 @@ pub(crate) struct RegistryArgs {
 
     /// Require https with a verified certificate; --tls-verify=false allows any certificate, and plain http
     /// [default: true, but for what registries.conf calls insecure]
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = parse_bool,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, bool_value())]
     pub(crate) tls_verify: Option<bool>,
 
     /// Directory of certificates for the registry: *.crt to trust, *.cert and *.key to show

@@ -1,7 +1,9 @@
 //! Values that several flags have.
 
+use clap::{Arg, ArgAction};
+
 /// The last second that RFC 3339 and the image's config can say, with the offset of any time zone: 9999-12-30T22:00:00Z.
-pub(crate) const LATEST_TIME: u64 = 253_402_207_200;
+const LATEST_TIME: u64 = 253_402_207_200;
 
 /// The words that Go's flag package takes, which buildah's users are used to.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
@@ -10,4 +12,28 @@ pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("write true or false".to_owned()),
     }
+}
+
+/// A flag whose value may be left out: `--flag` and `--flag=true`, or `--flag=false`.
+pub(crate) trait BoolArg {
+    #[must_use]
+    fn bool_value(self) -> Self;
+}
+
+impl BoolArg for Arg {
+    fn bool_value(self) -> Self {
+        self.value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(parse_bool)
+            .action(ArgAction::Set)
+    }
+}
+
+/// A time, as SOURCE_DATE_EPOCH and the flags beside it have it: whole seconds since 1970.
+pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|seconds| *seconds <= LATEST_TIME).ok_or_else(|| {
+        format!("write whole seconds since 1970, as `date +%s` prints them, up to {LATEST_TIME}")
+    })
 }

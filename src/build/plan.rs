@@ -1,6 +1,5 @@
 //! The plan of a build, for each of its platforms.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -12,7 +11,6 @@ use crossdock_storage::{Error as StorageError, ImageSink, Platform, blocking};
 use jiff::Timestamp;
 
 use crate::bases::Bases;
-use crate::exit::Strict;
 use crate::options::BuildOptions;
 use crate::{context, signals};
 
@@ -23,7 +21,7 @@ pub(crate) struct PlannedPlatform {
     pub(crate) assembly: Assembly,
 }
 
-/// Plans the image for each platform; the first question to the destinations is whether they may be written to.
+/// Plans the image for each platform, and adds what there is to warn of to the warnings of `bases`; the first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
     options: &Arc<BuildOptions>,
     bases: &Bases,
@@ -59,25 +57,18 @@ pub(crate) async fn plan_images(
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
     };
-    let mut warnings: BTreeSet<String> = BTreeSet::new();
     let mut planned = Vec::with_capacity(plans.len());
     for (platform, plan_options) in wanted.into_iter().zip(&plans) {
         let mut image = plan(&file, &context, plan_options, bases).await?;
-        let of_image = file.warnings.iter().map(ToString::to_string);
-        for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
-            if warnings.insert(warning.clone()) {
-                tracing::warn!("{warning}");
-            }
-        }
+        let of_file = file.warnings.iter().map(ToString::to_string);
+        let of_image = image.warnings.iter().map(ToString::to_string);
+        of_file.chain(of_image).for_each(|warning| bases.ahead.warnings.add(warning));
         let stages = std::mem::take(&mut image.stages);
         let layer_options = layer_options.clone();
         let mut assembly = blocking(move || to_assembly(image, &layer_options)).await?;
         cancel.check()?;
         planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
         planned.push(PlannedPlatform { platform, stages, assembly });
-    }
-    if options.strict && !warnings.is_empty() {
-        return Err(Strict(warnings.len()).into());
     }
     Ok(planned)
 }

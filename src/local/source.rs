@@ -71,16 +71,14 @@ impl ImageSource for RecordSource {
             .map(|(_, o)| o.clone())
     }
 
-    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
-        let image = ResolvedImage {
+    async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage, Error> {
+        Ok(ResolvedImage {
             descriptor: self.record.manifest.clone(),
             manifest: self.record.manifest()?,
             config: self.record.config()?,
             manifest_bytes: self.record.manifest_bytes.clone(),
             config_bytes: self.record.config_bytes.clone(),
-        };
-        image.warn_of_platform(platform, &self.name());
-        Ok(image)
+        })
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {

@@ -118,15 +118,13 @@ impl LayoutSource {
         let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
         let config_bytes = self.document(manifest.config())?;
         let config: ImageConfig = parse(&config_bytes, || format!("the config of {}", self.name()))?;
-        let image = ResolvedImage {
+        Ok(ResolvedImage {
             descriptor,
             manifest,
             config,
             manifest_bytes: manifest_bytes.into(),
             config_bytes: config_bytes.into(),
-        };
-        image.warn_of_platform(platform, &self.name());
-        Ok(image)
+        })
     }
 
     fn choose(&self, entries: &[ManifestEntry]) -> Result<ManifestEntry> {
