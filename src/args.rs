@@ -29,7 +29,7 @@ use build::{BUILD_EXAMPLES, BUILD_EXAMPLES_LONG};
 use push::PUSH_EXAMPLES;
 pub(crate) use push::PushArgs;
 pub(crate) use registry::RegistryArgs;
-pub(crate) use values::{BoolArg, parse_bool, parse_seconds};
+pub(crate) use values::{BoolArg, number, parse_bool, parse_seconds};
 use verify::VERIFY_EXAMPLES;
 pub(crate) use verify::{Deep, VerifyArgs};
 pub(crate) use work::{ProgressStyle, WorkArgs};

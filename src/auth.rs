@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use crossdock_registry::{AccessReport, Permission, Reference, SourceOutcome};
 use serde_json::{Value, json};
 
 use crate::args::{ConfArgs, RegistryArgs};
+use crate::destination::transport_of;
 use crate::exit::UsageError;
 use crate::registries;
 use crate::session::{print, print_json};
@@ -42,6 +43,13 @@ pub(crate) struct AuthArgs {
 pub(crate) fn run(args: &AuthArgs, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
     let name = args.repository.strip_prefix("docker://").unwrap_or(&args.repository);
+    if let Some((transport, _)) = transport_of(name) {
+        return Err(UsageError(anyhow!(
+            "{}: credentials are for registries, and not for {transport}: places; name a repository, HOST[:PORT]/REPOSITORY",
+            args.repository
+        ))
+        .into());
+    }
     let reference: Reference =
         name.parse().map_err(|error: crossdock_registry::Error| UsageError(error.into()))?;
     let registry =

@@ -14,7 +14,7 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore,
-    Platform, ReadOptions, Result as StorageResult, Warnings, write_file,
+    Platform, ReadOptions, Result as StorageResult, Warnings, escape_controls, write_file,
 };
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
@@ -304,7 +304,7 @@ fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
     } else if options.progress == ProgressStyle::Json {
         (format!("{}\n", message::json_safe(&report.json().to_string())), true)
     } else {
-        (message::for_people(&report.text()).into_owned(), false)
+        (escape_controls(&report.text()).into_owned(), false)
     };
     match &options.logfile {
         Some(file) => {

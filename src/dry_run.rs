@@ -20,6 +20,7 @@ use crate::bases::Bases;
 use crate::build::{plan_images, settle_warnings};
 use crate::destination::Destination;
 use crate::local::LocalImages;
+use crate::message::one_line;
 use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
@@ -160,17 +161,17 @@ impl DryRun {
             // Writing to a String does not fail.
             let _ = writeln!(text, "{kind} {}", image.platform);
             for stage in &image.stages {
-                let _ = writeln!(text, "stage    {}", stage_line(stage));
+                let _ = writeln!(text, "stage    {}", one_line(&stage_line(stage)));
             }
             let Some(layers) = self.destinations.first().map(|destination| &destination.layers[at]) else {
                 continue;
             };
             for layer in layers {
-                let _ = writeln!(text, "layer    {}", layer.title.trim());
+                let _ = writeln!(text, "layer    {}", one_line(layer.title.trim()));
                 let _ = writeln!(text, "  {}", layer_line(layer));
                 let entries = entries(layer);
                 for entry in entries.iter().take(PATHS) {
-                    let _ = writeln!(text, "  {}", entry_line(entry));
+                    let _ = writeln!(text, "  {}", one_line(&entry_line(entry)));
                 }
                 if entries.len() > PATHS {
                     let _ = writeln!(text, "  and {} more", entries.len() - PATHS);
@@ -179,7 +180,7 @@ impl DryRun {
         }
         for destination in &self.destinations {
             let sums = destination.sums();
-            let _ = writeln!(text, "to       {}", destination.name);
+            let _ = writeln!(text, "to       {}", one_line(&destination.name));
             let _ = writeln!(text, "  read   {} of the context's files", HumanBytes(sums.read));
             for (verb, bytes) in [
                 ("send  ", sums.sent),

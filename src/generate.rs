@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Cli;
+use crate::exit::UsageError;
 use crate::session::print_data;
 
 #[derive(Debug, Args)]
@@ -39,6 +40,9 @@ pub(crate) fn completion(args: &CompletionArgs) -> Result<()> {
 /// Where the directory cannot be written to.
 pub(crate) fn man(args: &ManArgs) -> Result<()> {
     let directory = &args.directory;
+    if directory.exists() && !directory.is_dir() {
+        return Err(UsageError(anyhow!("{}: it is no directory, name another", directory.display())).into());
+    }
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
         .with_context(|| format!("cannot write to {}", directory.display()))

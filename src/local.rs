@@ -18,6 +18,7 @@ use crossdock_storage::{
 };
 
 use crate::destination::transport_of;
+use crate::message::one_line;
 
 use names::candidates;
 pub(crate) use names::{has_host, local_name};
@@ -119,7 +120,7 @@ impl LocalImages {
                 format!("below {root} there are {} names, which `crossdock images` lists", names.len())
             }
         };
-        unusable(format!("{text}: image not known: {known}"))
+        unusable(format!("{}: image not known: {known}", one_line(text)))
     }
 
     /// The bytes of all files below the root directory, and of each directory in it.

@@ -7,6 +7,8 @@ use crossdock_storage::{Digest, Outcome};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use crate::message::one_line;
+
 mod effort;
 mod list;
 
@@ -54,7 +56,7 @@ impl Told for Report {
         match self.names.as_slice() {
             [] if self.recorded => line(format_args!("image    remembered without a name")),
             [] => line(format_args!("image    not remembered, and sent nowhere")),
-            names => names.iter().for_each(|name| line(format_args!("image    {name}"))),
+            names => names.iter().for_each(|name| line(format_args!("image    {}", one_line(name)))),
         }
         line(format_args!("digest   {}", self.digest));
         line(format_args!("id       {}", self.image_id));
@@ -89,7 +91,7 @@ fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
         let descriptor = &layer.layer.descriptor;
         let size = HumanBytes(descriptor.size()).to_string();
         let outcome = outcome(&layer.outcome);
-        let title = layer.title.trim();
+        let title = one_line(layer.title.trim());
         format!("{indent}{}  {size:>11}  {outcome:<width$}  {title}", short(descriptor.digest()))
     };
     layers.iter().map(line).collect()

@@ -9,7 +9,7 @@ use crossdock_builder::{AssembleOptions, Conversion};
 use crossdock_registry::{RegistriesConf, Registry};
 use crossdock_storage::{Counters, IoMode, MemoStore, ReadOptions, Warnings};
 
-use crate::args::{ProgressStyle, RegistryArgs, WorkArgs};
+use crate::args::{ProgressStyle, RegistryArgs, WorkArgs, number};
 use crate::destination::{Destination, pushable, takes_stdout, transport_of};
 use crate::exit::UsageError;
 use crate::options::{compression, writable};
@@ -33,7 +33,7 @@ pub(crate) struct SendArgs {
     compression_format: Option<String>,
 
     /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
-    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    #[arg(long, value_name = "LEVEL", value_parser = number::<u8>(0..=22), requires = "compression_format")]
     compression_level: Option<u8>,
 
     /// Do not find out first whether the destination takes a push and layers so large

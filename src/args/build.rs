@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::registry::RegistryArgs;
-use super::values::parse_seconds;
+use super::values::{number, parse_seconds};
 use super::work::WorkArgs;
 use crate::overrides::Overrides;
 
@@ -172,7 +172,7 @@ pub(crate) struct BuildArgs {
     pub(crate) compression_format: String,
 
     /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
-    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    #[arg(long, value_name = "LEVEL", value_parser = number::<u8>(0..=22), requires = "compression_format")]
     pub(crate) compression_level: Option<u8>,
 
     #[command(flatten)]

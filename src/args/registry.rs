@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use crossdock_builder::containerfile::parse_duration;
 
-use super::values::BoolArg as _;
+use super::values::{BoolArg as _, number};
 use crate::transfer::{Upload, parse_chunk_size};
 
 /// How registries are spoken to.
@@ -31,7 +31,7 @@ pub(crate) struct RegistryArgs {
     pub(crate) cert_dir: Option<PathBuf>,
 
     /// How often a failed transfer is tried again
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = number::<u32>(0..=u32::MAX))]
     pub(crate) retry: u32,
 
     /// How long to wait before each retry, as 2s or 1m30s [default: up to 1 s, doubled for each retry up to 30 s]

@@ -1,5 +1,9 @@
 //! Values that several flags have.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use clap::{Arg, ArgAction};
 
 /// The last second that RFC 3339 and the image's config can say, with the offset of any time zone: 9999-12-30T22:00:00Z.
@@ -36,4 +40,15 @@ pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|seconds| *seconds <= LATEST_TIME).ok_or_else(|| {
         format!("write whole seconds since 1970, as `date +%s` prints them, up to {LATEST_TIME}")
     })
+}
+
+/// A whole number in a range; clap's own parser says of a word no more than that it has an invalid digit.
+pub(crate) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("write a whole number from {} to {}", range.start(), range.end()))
+    }
 }

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::registry::RegistryArgs;
+use super::values::number;
 use super::work::ProgressStyle;
 
 pub(super) const VERIFY_EXAMPLES: &str = "\
@@ -48,11 +49,11 @@ pub(crate) struct VerifyArgs {
     pub(crate) against: Vec<String>,
 
     /// Ranges of 256 KiB of each file that a sample compares; files no larger than all of them are compared whole
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = number::<u32>(1..=65_536))]
     pub(crate) samples: u32,
 
     /// Take the ranges that a run with this seed took; the report names it [default: another each time]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(0..=u64::MAX))]
     pub(crate) seed: Option<u64>,
 
     /// Write the report as one JSON object
@@ -60,7 +61,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 
     /// Blobs that are looked at at the same time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = number::<u16>(1..=64))]
     pub(crate) jobs: u16,
 
     /// How progress is shown on standard error; auto is tty on a terminal, else plain. json writes one JSON object

@@ -2,11 +2,13 @@
 
 use clap::{Args, ValueEnum};
 
+use super::values::number;
+
 /// How files are read and sent, and what is shown of it.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
     /// Layers that are read, hashed and sent at the same time; 0 for the default
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS, value_parser = clap::value_parser!(u16).range(0..=64))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS, value_parser = number::<u16>(0..=64))]
     jobs: u16,
 
     /// How files are read: auto maps them on local file systems and reads them on network ones

@@ -1,7 +1,7 @@
 //! What names of images on this machine mean.
 
 use anyhow::Result;
-use crossdock_registry::Reference;
+use crossdock_registry::{Error, Reference};
 
 use crate::destination::transport_of;
 
@@ -11,7 +11,14 @@ use crate::destination::transport_of;
 /// Where it is no name.
 pub(crate) fn local_name(text: &str) -> Result<Reference> {
     let text = text.strip_prefix("docker://").unwrap_or(text);
-    if has_host(text) { Ok(text.parse()?) } else { Ok(format!("localhost/{text}").parse()?) }
+    if has_host(text) {
+        return Ok(text.parse()?);
+    }
+    format!("localhost/{text}").parse().map_err(|error| match error {
+        // As it was typed.
+        Error::Reference { reason, .. } => Error::Reference { text: text.to_owned(), reason }.into(),
+        other => other.into(),
+    })
 }
 
 /// What a name may stand for, as buildah looks for it.

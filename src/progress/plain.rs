@@ -67,7 +67,7 @@ impl Log {
             }
             _ => return None,
         };
-        Some(format!("[{}/{}] {}: {line}\n", index + 1, self.totals.count(), layer.title))
+        Some(format!("[{}/{}] {}: {line}\n", index + 1, self.totals.count(), message::one_line(&layer.title)))
     }
 }
 

@@ -5,6 +5,7 @@ use crossdock_storage::{Digest, Platform};
 use serde_json::{Value, json};
 
 use super::{Effort, Told, layer_lines, layers_json};
+use crate::message::one_line;
 
 /// A list of images that is where it belongs.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ impl Told for ListReport {
     }
 
     fn text(&self) -> String {
-        let mut lines: Vec<_> = self.names.iter().map(|name| format!("list     {name}")).collect();
+        let mut lines: Vec<_> =
+            self.names.iter().map(|name| format!("list     {}", one_line(name))).collect();
         lines.push(match &self.recorded {
             Some(id) => format!("id       {id}"),
             None => format!("digest   {}", self.digest),

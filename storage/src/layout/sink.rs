@@ -23,7 +23,7 @@ use crate::progress::{LayerWatch, Outcome, Phase};
 use crate::reader::{LayerReader, ReadOptions};
 use crate::sink::{Abort, ImageSink, NewLayer, SinkPlan};
 use crate::staging::{self, Staging};
-use crate::whole::write_whole_as;
+use crate::whole::{without_path, write_whole_as};
 use crate::writers::Writers;
 
 /// Writes an image into an OCI layout, beside the images that are there. Other processes may do so at the same time: blobs
@@ -117,7 +117,7 @@ impl Layout {
     }
 
     fn temporary(&self) -> Result<NamedTempFile> {
-        self.with_staging(|staging| NamedTempFile::new_in(staging.path()))
+        self.with_staging(|staging| NamedTempFile::new_in(staging.path()).map_err(without_path))
     }
 
     fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
@@ -131,6 +131,12 @@ impl Layout {
     pub(crate) fn open(&self) -> Result<()> {
         let mut staging = lock(&self.staging);
         if staging.is_none() {
+            if self.directory.exists() && !self.directory.is_dir() {
+                let directory = self.directory.display();
+                let text =
+                    format!("{directory} is no directory, and the image is written into one: name another");
+                return Err(Error::Unusable(text));
+            }
             self.make(&self.directory)?;
             let parent = staging::parent(&self.directory, &self.blobs);
             let opened = Staging::new(parent);

@@ -1,7 +1,7 @@
 //! An image in an OCI layout, as a source.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -67,12 +67,29 @@ impl LayoutSource {
     /// What the name stands for: a manifest or an index.
     fn entry(&self) -> Result<ManifestEntry> {
         let marker = self.directory.join("oci-layout");
-        fs::read(&marker).map_err(|source| Error::Load { path: marker, source })?;
+        fs::read(&marker).map_err(|source| self.unreadable(marker, source))?;
         let path = self.directory.join("index.json");
         let bytes = fs::read(&path).map_err(|source| Error::Load { path: path.clone(), source })?;
         let entries = ManifestEntry::of_index(&bytes)
             .map_err(|source| Error::Malformed { what: path.display().to_string(), source })?;
         self.choose(&entries).or_else(|error| self.listed(&entries)?.ok_or(error))
+    }
+
+    /// Why the file is missing that makes a directory a layout.
+    fn unreadable(&self, marker: PathBuf, source: io::Error) -> Error {
+        let directory = self.directory.display();
+        match source.kind() {
+            io::ErrorKind::NotFound if !self.directory.exists() => {
+                Error::Unusable(format!("there is no directory {directory}"))
+            }
+            io::ErrorKind::NotFound => {
+                Error::Unusable(format!("{directory} is not an OCI layout: there is no oci-layout in it"))
+            }
+            io::ErrorKind::NotADirectory => {
+                Error::Unusable(format!("{directory} is no directory, and an OCI layout is one"))
+            }
+            _ => Error::Load { path: marker, source },
+        }
     }
 
     /// The image in a list of the layout that has the digest which is wanted.
