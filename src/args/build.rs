@@ -123,8 +123,9 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) follow_links: bool,
 
-    /// Take warnings about the Containerfile and about what the image would hold for errors: all of them are printed, and
-    /// the build ends with exit code 3 before a layer is sent
+    /// Take warnings for errors: those about the Containerfile, the contexts, the bases, what the image would hold, and what
+    /// its destination may not take. All of them are printed, and the build ends with exit code 3 before a layer is sent.
+    /// Warnings about this machine and the connection stay as they are
     #[arg(long)]
     pub(crate) strict: bool,
 

@@ -121,9 +121,11 @@ pub(crate) fn write_whole_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result
 
 /// An error of tempfile's without the random name that it tried, which says nothing to anybody.
 pub(crate) fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    let code = inner.and_then(|inner| inner.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((reason, _)) if error.raw_os_error().is_none() => io::Error::new(error.kind(), reason),
+        _ => error,
+    }
 }
 
 fn replace(
