@@ -87,8 +87,8 @@ impl fmt::Display for Strict {
             "{warnings}, and --strict takes warnings for errors: nothing was sent; mend what is warned of, or leave --strict out"
         )?;
         // They are the reason, and a log without warnings does not say it.
-        let hidden = self.warnings.iter().filter(|_| !self.logged);
-        hidden.map(|warning| write!(f, "\nwarning: {warning}")).collect()
+        let mut hidden = self.warnings.iter().filter(|_| !self.logged);
+        hidden.try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use toml::Table;
 
 use crate::args::Cli;
@@ -23,11 +23,8 @@ const VARIABLE: &str = "CONTAINERS_STORAGE_CONF";
 /// The root directory of a command line; `None` where there is no place for one.
 ///
 /// # Errors
-/// Where it is a file; where storage.conf, which says where buildah's store is, cannot be understood.
+/// Where storage.conf, which says where buildah's store is, cannot be understood.
 pub(crate) fn of(cli: &Cli) -> Result<Option<PathBuf>> {
-    if let Some(root) = cli.root.as_ref().filter(|root| root.is_file()) {
-        bail!("--root {}: it is a file, name a directory", root.display());
-    }
     match (&cli.root, cli.called) {
         // The config file is crossdock's own, and so is a root that it names.
         (Some(root), CalledAs::Buildah) if cli.root_typed => Ok(Some(root.join(DIRECTORY))),

@@ -16,6 +16,7 @@ use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
 use crate::destination::transport_of;
 use crate::exit::UsageError;
 use crate::local::{LOCALHOST, LocalImages, has_host};
+use crate::message::one_line;
 use crate::session::{print, print_json, root_directory};
 use crate::signals::block_on;
 use crate::{progress, registries};
@@ -165,7 +166,8 @@ fn text(verified: &Verified, seed: Option<u64>, received: u64, elapsed: Duration
     if verified.mismatches.is_empty() {
         lines.push("ok".to_owned());
     }
-    lines.join("\n") + "\n"
+    // A file's name makes no line, such as `ok`.
+    lines.iter().map(|line| one_line(line) + "\n").collect()
 }
 
 /// For machines: one object, documented in docs/progress.md.

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
+use crate::support::registry::Registry;
 use crate::support::sandbox::{Run, Sandbox};
 
 /// Clears a screen in two ways, and begins a line of its own.
@@ -48,7 +49,19 @@ fn control_characters_reach_no_file_pipe_or_log_of_people() {
         is_escaped(&run.stdout);
         is_escaped(&run.stderr);
     }
-    sandbox.build(&[&layers[..], &["--platform=linux/amd64,linux/arm64", "-o", "oci:two:1"]].concat()).done();
+    let list = ["--platform=linux/amd64,linux/arm64", "-o", "oci:two:1"];
+    is_escaped(&sandbox.build(&[&layers[..], &list].concat()).done().stdout);
+}
+
+#[test]
+fn a_files_name_is_no_line_of_what_verify_says() {
+    let registry = Registry::start();
+    let sandbox = Sandbox::small();
+    let name = registry.name("models/m:1");
+    sandbox.pushed(&name, &[]);
+    sandbox.write(&format!("model/{EVIL}"), "not in the image");
+    let args = ["verify", "--tls-verify=false", "--against=context/model:/models", &name];
+    is_escaped(&sandbox.run(&args).failed(1).stdout);
 }
 
 #[test]
@@ -177,8 +190,6 @@ fn a_file_in_the_place_of_a_directory_is_named() {
         (&["pull", "oci:file"], 3, "file is no directory, and an OCI layout is one"),
         (&["pull", "oci:empty"], 3, "empty is not an OCI layout: there is no oci-layout in it"),
         (&["pull", "oci:nowhere"], 3, "there is no directory nowhere"),
-        (&["build", "--root=file", "context"], 2, "--root file: it is a file, name a directory"),
-        (&["images", "--root=file"], 2, "--root file: it is a file, name a directory"),
         (&["build", "--sa-dir=file", "context"], 2, "--sa-dir file: it is a file, name the directory"),
         (&["man", "file"], 2, "file: it is no directory, name another"),
         (&["auth", "oci:file"], 2, "oci:file: credentials are for registries, and not for oci: places"),
