@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform, Warnings};
+use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform, Warnings, escape_line};
 use indicatif::HumanBytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -20,7 +20,6 @@ use crate::bases::Bases;
 use crate::build::{plan_images, settle_warnings};
 use crate::destination::Destination;
 use crate::local::LocalImages;
-use crate::message::one_line;
 use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
@@ -161,17 +160,17 @@ impl DryRun {
             // Writing to a String does not fail.
             let _ = writeln!(text, "{kind} {}", image.platform);
             for stage in &image.stages {
-                let _ = writeln!(text, "stage    {}", one_line(&stage_line(stage)));
+                let _ = writeln!(text, "stage    {}", escape_line(&stage_line(stage)));
             }
             let Some(layers) = self.destinations.first().map(|destination| &destination.layers[at]) else {
                 continue;
             };
             for layer in layers {
-                let _ = writeln!(text, "layer    {}", one_line(layer.title.trim()));
+                let _ = writeln!(text, "layer    {}", escape_line(layer.title.trim()));
                 let _ = writeln!(text, "  {}", layer_line(layer));
                 let entries = entries(layer);
                 for entry in entries.iter().take(PATHS) {
-                    let _ = writeln!(text, "  {}", one_line(&entry_line(entry)));
+                    let _ = writeln!(text, "  {}", escape_line(&entry_line(entry)));
                 }
                 if entries.len() > PATHS {
                     let _ = writeln!(text, "  and {} more", entries.len() - PATHS);
@@ -180,7 +179,7 @@ impl DryRun {
         }
         for destination in &self.destinations {
             let sums = destination.sums();
-            let _ = writeln!(text, "to       {}", one_line(&destination.name));
+            let _ = writeln!(text, "to       {}", escape_line(&destination.name));
             let _ = writeln!(text, "  read   {} of the context's files", HumanBytes(sums.read));
             for (verb, bytes) in [
                 ("send  ", sums.sent),

@@ -14,11 +14,10 @@ use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin, ListEntry, ListedPlace, Platform,
-    RecordStore, RecordedLayer, RecordedOrigin, Records, blocking,
+    RecordStore, RecordedLayer, RecordedOrigin, Records, blocking, escape_line,
 };
 
 use crate::destination::transport_of;
-use crate::message::one_line;
 
 use names::candidates;
 pub(crate) use names::{has_host, local_name};
@@ -120,7 +119,7 @@ impl LocalImages {
                 format!("below {root} there are {} names, which `crossdock images` lists", names.len())
             }
         };
-        unusable(format!("{}: image not known: {known}", one_line(text)))
+        unusable(format!("{}: image not known: {known}", escape_line(text)))
     }
 
     /// The bytes of all files below the root directory, and of each directory in it.

@@ -69,12 +69,6 @@ fn write_out(text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
-/// A title, path or name in a line of a text for people: it has no lines of its own.
-pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
-    let text = escape_controls(text);
-    if text.contains(['\n', '\t']) { text.replace('\n', "\\n").replace('\t', "\\t").into() } else { text }
-}
-
 /// JSON whose strings have no control characters either: JSON itself wants escapes for those of ASCII alone.
 pub(crate) fn json_safe(json: &str) -> Cow<'_, str> {
     if let Cow::Borrowed(json) = escape_controls(json) {
@@ -240,11 +234,6 @@ mod tests {
             escaped_but_colors("\x1b[1;31mred\x1b[0m \x1b[2J \x1b[ \x07"),
             "\x1b[1;31mred\x1b[0m \\u{1b}[2J \\u{1b}[ \\u{7}"
         );
-    }
-
-    #[test]
-    fn a_line_stays_one() {
-        assert_eq!(one_line("a\nb\tc\x1b"), "a\\nb\\tc\\u{1b}");
     }
 
     #[test]

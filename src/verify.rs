@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_registry::{Depth, Reference, Sampling, Verified, VerifyOptions};
-use crossdock_storage::{Against, Counters, LayerPath, Platform};
+use crossdock_storage::{Against, Counters, LayerPath, Platform, escape_line};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -16,7 +16,6 @@ use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
 use crate::destination::transport_of;
 use crate::exit::UsageError;
 use crate::local::{LOCALHOST, LocalImages, has_host};
-use crate::message::one_line;
 use crate::session::{print, print_json, root_directory};
 use crate::signals::block_on;
 use crate::{progress, registries};
@@ -167,7 +166,7 @@ fn text(verified: &Verified, seed: Option<u64>, received: u64, elapsed: Duration
         lines.push("ok".to_owned());
     }
     // A file's name makes no line, such as `ok`.
-    lines.iter().map(|line| one_line(line) + "\n").collect()
+    lines.iter().map(|line| escape_line(line) + "\n").collect()
 }
 
 /// For machines: one object, documented in docs/progress.md.

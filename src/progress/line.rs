@@ -1,12 +1,11 @@
 //! One line of a terminal: what fits into its width, the most important first.
 
 use console::{measure_text_width, pad_str, truncate_str};
-use crossdock_storage::Phase;
+use crossdock_storage::{Phase, escape_line};
 use indicatif::HumanBytes;
 
 use super::totals::{Layer, Sum, in_words, percent};
 use super::verb;
-use crate::message::one_line;
 
 /// Columns that a title has at least, and at most.
 const TITLE: (usize, usize) = (12, 48);
@@ -84,7 +83,7 @@ fn titled(title: &str, width: usize, right: &str) -> String {
 /// The end of a path says more than its beginning.
 fn shortened(title: &str, room: usize) -> String {
     // A title is a user's text, and moves no cursor.
-    let title = one_line(title);
+    let title = escape_line(title);
     if measure_text_width(&title) <= room {
         return title.into_owned();
     }

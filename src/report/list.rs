@@ -1,11 +1,10 @@
 //! The report of a list of images.
 
 use crossdock_builder::{Assembled, AssembledLayer};
-use crossdock_storage::{Digest, Platform};
+use crossdock_storage::{Digest, Platform, escape_line};
 use serde_json::{Value, json};
 
 use super::{Effort, Told, layer_lines, layers_json};
-use crate::message::one_line;
 
 /// A list of images that is where it belongs.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl Told for ListReport {
 
     fn text(&self) -> String {
         let mut lines: Vec<_> =
-            self.names.iter().map(|name| format!("list     {}", one_line(name))).collect();
+            self.names.iter().map(|name| format!("list     {}", escape_line(name))).collect();
         lines.push(match &self.recorded {
             Some(id) => format!("id       {id}"),
             None => format!("digest   {}", self.digest),

@@ -26,6 +26,17 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// A title, path or name within a line: as [`escape_controls`], and it has no lines and tabs of its own.
+///
+/// ```
+/// assert_eq!(crossdock_storage::escape_line("a\nError: \u{7}\t"), "a\\nError: \\u{7}\\t");
+/// ```
+#[must_use]
+pub fn escape_line(text: &str) -> Cow<'_, str> {
+    let text = escape_controls(text);
+    if text.contains(['\n', '\t']) { text.replace('\n', "\\n").replace('\t', "\\t").into() } else { text }
+}
+
 /// Whether a terminal does something for the character other than to show it.
 fn is_obeyed(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
