@@ -1,18 +1,19 @@
 //! `crossdock auth`: which credential a repository gets, where it comes from, and what it may do there.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use crossdock_registry::{AccessReport, Permission, Reference, SourceOutcome};
 use serde_json::{Value, json};
 
 use crate::args::{ConfArgs, RegistryArgs};
+use crate::destination::transport_of;
 use crate::exit::UsageError;
+use crate::registries;
+use crate::session::{print, print_json};
 use crate::signals::block_on;
-use crate::{message, registries};
 
 /// What `auth` takes.
 #[derive(Debug, Args)]
@@ -42,18 +43,24 @@ pub(crate) struct AuthArgs {
 pub(crate) fn run(args: &AuthArgs, conf: &ConfArgs) -> Result<()> {
     let conf = registries::conf(conf).map_err(UsageError)?;
     let name = args.repository.strip_prefix("docker://").unwrap_or(&args.repository);
+    if let Some((transport, _)) = transport_of(name) {
+        return Err(UsageError(anyhow!(
+            "{}: credentials are for registries, and not for {transport}: places; name a repository, HOST[:PORT]/REPOSITORY",
+            args.repository
+        ))
+        .into());
+    }
     let reference: Reference =
         name.parse().map_err(|error: crossdock_registry::Error| UsageError(error.into()))?;
     let registry =
         registries::registry(&args.registry, conf, Some(reference.registry()), Arc::default(), None)
             .map_err(UsageError)?;
     let report = block_on(async { Ok(registry.explain(&reference, !args.pull).await?) })?;
-    let written = if args.json {
-        writeln!(std::io::stdout().lock(), "{}", in_json(&reference, &report))
+    if args.json {
+        print_json(&in_json(&reference, &report))?;
     } else {
-        message::to_stdout(&in_words(&reference, &report))
-    };
-    written.context("cannot write to standard output")?;
+        print(&in_words(&reference, &report))?;
+    }
     let asked = [Some(report.pull), report.push];
     for permission in asked.into_iter().flatten() {
         if let Permission::Refused(error) | Permission::Unknown(error) = permission {

@@ -33,8 +33,7 @@ impl BaseResolver for Bases {
             None => return self.named(reference, platform).await,
             Some((transport, rest)) => self.transported(transport, rest)?,
         };
-        let image = source.resolve(platform).await?;
-        Ok(PlannedBase { reference: reference.to_owned(), source, image })
+        self.planned(reference, source, platform).await
     }
 
     async fn tree(&self, wanted: TreeOf<'_>) -> Result<FileTree, Error> {
@@ -80,12 +79,23 @@ impl Bases {
         }
     }
 
+    /// A base as its source has it; one for another platform is warned of.
+    async fn planned(
+        &self,
+        reference: &str,
+        source: Arc<dyn ImageSource>,
+        platform: &Platform,
+    ) -> Result<PlannedBase, Error> {
+        let image = source.resolve(platform).await?;
+        if let Some(warning) = image.platform_warning(platform, &source.name()) {
+            self.ahead.warnings.add(warning);
+        }
+        Ok(PlannedBase { reference: reference.to_owned(), source, image })
+    }
+
     /// An image without a transport: of this machine or a registry, as the policy says.
     async fn named(&self, reference: &str, platform: &Platform) -> Result<PlannedBase, Error> {
-        let planned = |source: Arc<dyn ImageSource>| async move {
-            let image = source.resolve(platform).await?;
-            Ok(PlannedBase { reference: reference.to_owned(), source, image })
-        };
+        let planned = |source| self.planned(reference, source, platform);
         let local = match self.pull {
             PullPolicy::Always => LocalBase::Unknown,
             _ => self.local_base(reference, platform).await?,
@@ -98,7 +108,8 @@ impl Bases {
                 };
                 match newer {
                     Err(error) => {
-                        tracing::warn!("{reference} is taken from this machine: {error}");
+                        let warning = format!("{reference} is taken from this machine: {error}");
+                        self.ahead.warnings.add(warning);
                         planned(local).await
                     }
                     newer => newer,

@@ -1,23 +1,21 @@
 //! `crossdock build`: Containerfile and context to an image at its destinations.
 
-use std::collections::BTreeSet;
+mod plan;
+mod record;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    Ahead, AssembleOptions, Assembled, Assembly, LayerContent, LayerOptions, Listed, OwnPaths, PlanOptions,
-    PlannedStage, assemble, assemble_index, base_references, describe_index, plan, to_assembly,
+    Ahead, AssembleOptions, Assembled, Assembly, Listed, OwnPaths, assemble, assemble_index, describe_index,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
-    IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
-    blocking, is_spooled, write_file,
+    Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore,
+    Platform, ReadOptions, Result as StorageResult, Warnings, escape_controls, write_file,
 };
-use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
@@ -26,9 +24,12 @@ use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
 use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
-use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
+use crate::session::{leave_stdout_alone, print, print_data, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{context, dry_run, environment, progress, registries, signals};
+use crate::{dry_run, environment, message, progress, registries, signals};
+
+pub(crate) use plan::{PlannedPlatform, plan_images};
+use record::{is_fleeting, recordable, remember, remember_sent};
 
 /// Runs the command.
 ///
@@ -94,6 +95,7 @@ async fn build(
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
+    let warnings = Warnings::default();
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
@@ -105,9 +107,14 @@ async fn build(
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
             cancel: cancel.clone(),
+            warnings: warnings.clone(),
         },
     };
-    let planned = plan_images(options, &bases, &sinks).await;
+    let destinations: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
+    let planned = plan_images(options, &bases, &sinks).await.and_then(|planned| {
+        settle_warnings(options, &planned, &destinations, &warnings)?;
+        Ok(planned)
+    });
     if planned.is_err()
         && let Some(sink) = &bases.ahead.sink
     {
@@ -133,6 +140,7 @@ async fn build(
         memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
         cancel,
+        warnings,
     };
     let mut last = None;
     for (sink, destination) in sinks.iter().zip(&options.destinations) {
@@ -145,6 +153,28 @@ async fn build(
     }
     let (index, assembled) = last.context("there is no destination")?;
     Ok(Built { images, index, assembled })
+}
+
+/// Adds what the destinations make of the images to the warnings of the plan; with `--strict` there may be none of either.
+///
+/// # Errors
+/// [`Strict`]; where a destination is known to refuse an image.
+pub(crate) fn settle_warnings(
+    options: &BuildOptions,
+    planned: &[PlannedPlatform],
+    destinations: &[&dyn ImageSink],
+    warnings: &Warnings,
+) -> Result<()> {
+    for sink in destinations {
+        for image in planned {
+            let of_image = crossdock_builder::warnings(&image.assembly, *sink)?;
+            of_image.into_iter().for_each(|warning| warnings.add(warning));
+        }
+    }
+    match warnings.all() {
+        all if options.strict && !all.is_empty() => Err(Strict::new(all).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Remembers what was built, where that is asked for, and says what came out.
@@ -213,229 +243,6 @@ fn details(platform: &Platform) -> EntryDetails {
     EntryDetails { platform: Some(platform.into()), ..EntryDetails::default() }
 }
 
-/// An image that was given a name must be remembered: where that cannot be, it is said before a file is read.
-fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()> {
-    let writable = match local {
-        Ok(local) => local.store().check_writable().map_err(anyhow::Error::from),
-        Err(error) => Err(anyhow::anyhow!("{error}")),
-    };
-    match writable {
-        Err(error) if options.is_named() => Err(error.context("the image cannot be remembered")),
-        // Its digests are all that comes out.
-        Err(error) => {
-            tracing::warn!("the image is not remembered: {error:#}");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Whether an image has files that nobody can read any more when this process is gone.
-fn is_fleeting(image: &Assembly) -> bool {
-    image.layers.iter().any(|layer| match &layer.content {
-        LayerContent::Files { layer, .. } => layer.files().any(is_spooled),
-        LayerContent::Blob { .. } => false,
-    })
-}
-
-/// Remembers what was built, where that can be; the list, where there is one.
-fn remember(
-    options: &BuildOptions,
-    local: &Result<LocalImages>,
-    images: &[(Platform, Assembly)],
-    assembled: &[Assembled],
-) -> Result<Option<Option<ImageList>>> {
-    let Ok(local) = local else { return Ok(None) };
-    if images.iter().any(|(_, image)| is_fleeting(image)) {
-        return Ok(None);
-    }
-    signals::check()?;
-    match record(options, local, images, assembled) {
-        Ok(list) => Ok(Some(list)),
-        Err(error) if !options.is_named() => {
-            tracing::debug!("the image is not remembered: {error:#}");
-            Ok(None)
-        }
-        Err(error) => Err(error.context("the image cannot be remembered")),
-    }
-}
-
-/// Remembers what was sent under its names, so that they can be listed, inspected and tagged. The image is where it
-/// belongs already: a root directory that cannot be written is no reason to fail.
-fn remember_sent(
-    options: &BuildOptions,
-    local: &Result<LocalImages>,
-    images: &[(Platform, Assembly)],
-    assembled: &[Assembled],
-) {
-    if options.names.is_empty() {
-        return;
-    }
-    let recorded = match local {
-        Ok(_) if images.iter().any(|(_, image)| is_fleeting(image)) => {
-            Err(anyhow::anyhow!("its files came through a pipe, and are gone now"))
-        }
-        Ok(local) => record(options, local, images, assembled).map(drop),
-        Err(error) => Err(anyhow::anyhow!("{error}")),
-    };
-    if let Err(error) = recorded {
-        tracing::warn!("the image was sent, but is not remembered here: {error:#}");
-    }
-}
-
-/// Remembers what was built; the list comes back, where there is one.
-fn record(
-    options: &BuildOptions,
-    local: &LocalImages,
-    images: &[(Platform, Assembly)],
-    assembled: &[Assembled],
-) -> Result<Option<ImageList>> {
-    // The names of a build for one platform are its image's, as buildah has it, and the list's is its own.
-    let one = images.len() == 1 && (options.manifest.is_some() || !options.listed);
-    for ((_, assembly), image) in images.iter().zip(assembled) {
-        local.record(assembly, image, if one { &options.names } else { &[] })?;
-    }
-    if !options.listed {
-        return Ok(None);
-    }
-    let entries = images.iter().zip(assembled).map(|((platform, _), image)| ListEntry {
-        manifest: ManifestEntry::new(&image.manifest, details(platform)),
-        place: ListedPlace::Record,
-    });
-    let store = local.store();
-    let list = match &options.manifest {
-        Some(name) => {
-            let list = store.create_list(name, true)?;
-            store.change_list(&list.id, |list| {
-                entries.for_each(|entry| list.renew(entry));
-                Ok(list.clone())
-            })?
-        }
-        None => store.put_list(entries.collect(), [])?,
-    };
-    if !one {
-        options.names.iter().try_for_each(|name| store.tag(&list.id, name))?;
-    }
-    Ok(Some(list))
-}
-
-/// The plan for one platform.
-pub(crate) struct PlannedPlatform {
-    pub(crate) platform: Platform,
-    pub(crate) stages: Vec<PlannedStage>,
-    pub(crate) assembly: Assembly,
-}
-
-/// Plans the image for each platform; the first question to the destinations is whether they may be written to.
-pub(crate) async fn plan_images(
-    options: &Arc<BuildOptions>,
-    bases: &Bases,
-    sinks: &[Arc<dyn ImageSink>],
-) -> Result<Vec<PlannedPlatform>> {
-    let cancel = signals::cancel();
-    let (asked, stop) = (Arc::clone(options), cancel.clone());
-    let (file, archive) = cancel.or(blocking(move || context::containerfile(&asked, &stop))).await?;
-    let file = Arc::new(file);
-    // What is refused is refused before the context is looked at.
-    let mut wanted = options.platforms.clone();
-    if options.all_platforms {
-        let options = plan_options(options, &Platform::host());
-        wanted = cancel.or(all_platforms(&file, &options, bases)).await?;
-    }
-    let plans: Vec<_> = wanted.iter().map(|platform| plan_options(options, platform)).collect();
-    for plan in &plans {
-        crossdock_builder::check(&file, plan)?;
-    }
-    let (asked, stop) = (Arc::clone(options), cancel.clone());
-    let context = Arc::new(cancel.or(blocking(move || context::open(&asked, archive, &stop))).await?);
-    // A credential that is missing shows before the context and the base's layers are looked through.
-    for sink in sinks {
-        cancel.or(sink.admit()).await?;
-    }
-    let layer_options = LayerOptions {
-        layer_file_size: (!options.squash).then_some(options.layer_file_size),
-        mtime: options.time_of_files(),
-        keep_mtime: options.keep_mtime,
-        latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
-        compression: options.compression,
-        format: options.format,
-        annotations: options.annotations.clone(),
-        omit_history: options.omit_history,
-    };
-    let mut warnings: BTreeSet<String> = BTreeSet::new();
-    let mut planned = Vec::with_capacity(plans.len());
-    for (platform, plan_options) in wanted.into_iter().zip(&plans) {
-        let mut image = plan(&file, &context, plan_options, bases).await?;
-        let of_image = file.warnings.iter().map(ToString::to_string);
-        for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
-            if warnings.insert(warning.clone()) {
-                tracing::warn!("{warning}");
-            }
-        }
-        let stages = std::mem::take(&mut image.stages);
-        let layer_options = layer_options.clone();
-        let mut assembly = blocking(move || to_assembly(image, &layer_options)).await?;
-        cancel.check()?;
-        planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
-        planned.push(PlannedPlatform { platform, stages, assembly });
-    }
-    if options.strict && !warnings.is_empty() {
-        return Err(Strict(warnings.len()).into());
-    }
-    Ok(planned)
-}
-
-/// The platforms that all bases are there for.
-async fn all_platforms(file: &Containerfile, options: &PlanOptions, bases: &Bases) -> Result<Vec<Platform>> {
-    let mut common: Option<Vec<Platform>> = None;
-    for reference in base_references(file, options)? {
-        let Some(offered) = bases.platforms(&reference).await? else {
-            return Err(StorageError::Unusable(format!(
-                "--all-platforms: {reference} is one image and not a list of them; name platforms with --platform"
-            ))
-            .into());
-        };
-        common = Some(match common {
-            None => offered,
-            Some(common) => common.into_iter().filter(|platform| offered.contains(platform)).collect(),
-        });
-    }
-    match common {
-        Some(platforms) if !platforms.is_empty() => Ok(platforms),
-        Some(_) => {
-            let text = "--all-platforms: the base images have no platform in common".to_owned();
-            Err(StorageError::Unusable(text).into())
-        }
-        None => {
-            let text =
-                "--all-platforms: no base image says which there are; name them with --platform".to_owned();
-            Err(StorageError::Unusable(text).into())
-        }
-    }
-}
-
-fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
-    let now = match options.timestamp.or(options.source_date_epoch) {
-        Some(seconds) => i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
-        None => Some(Timestamp::now()),
-    };
-    let mut plan = PlanOptions::new(platform.clone());
-    plan.build_args.clone_from(&options.build_args);
-    plan.build_contexts.clone_from(&options.build_contexts);
-    plan.labels.clone_from(&options.labels);
-    plan.env.clone_from(&options.env);
-    plan.unset_env.clone_from(&options.unset_env);
-    plan.unset_labels.clone_from(&options.unset_labels);
-    plan.inherit_labels = options.inherit_labels;
-    plan.from.clone_from(&options.from);
-    plan.build_platform = Platform::host();
-    plan.target.clone_from(&options.target);
-    plan.created = now.map(|time| time.to_string());
-    plan.squash = options.squash;
-    plan.cancel = signals::cancel();
-    plan
-}
-
 /// What this run writes: no part of the context, wherever that is. With `given`, the whole directory of `--root` is not,
 /// whoever else keeps something there.
 fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
@@ -492,17 +299,18 @@ fn write_id(options: &BuildOptions, id: &Digest) -> Result<()> {
 }
 
 fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
-    let text = if options.quiet {
-        format!("{name}\n")
+    let (text, is_data) = if options.quiet {
+        (format!("{name}\n"), true)
     } else if options.progress == ProgressStyle::Json {
-        format!("{}\n", report.json())
+        (format!("{}\n", message::json_safe(&report.json().to_string())), true)
     } else {
-        report.text()
+        (escape_controls(&report.text()).into_owned(), false)
     };
     match &options.logfile {
         Some(file) => {
             write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
         }
+        None if is_data => print_data(&text),
         None => print(&text),
     }
 }

@@ -1,6 +1,9 @@
 //! Where an image goes: `docker://` names, OCI layouts, archives, or the records of this machine.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +13,7 @@ use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
     ArchiveKind, ArchiveSink, DigestSink, DirSink, ImageSink, LayoutSink, ManifestFormat, Place,
 };
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::local::has_host;
 
@@ -79,7 +83,20 @@ pub(crate) fn takes_stdout(destinations: &[Destination]) -> Result<bool> {
              or name a file"
         );
     }
+    if taking == 1 && is_closed(&std::io::stdout()) {
+        bail!("standard output is closed, and the archive would go nowhere: redirect it, or name a file");
+    }
     Ok(taking == 1)
+}
+
+/// Whether standard output was closed: the standard library opens /dev/null in its place, for reading too. A shell's
+/// `> /dev/null` is for writing alone.
+fn is_closed(stdout: &impl AsFd) -> bool {
+    let both = fcntl(stdout, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDWR);
+    let device = |file: &File| file.metadata().map(|metadata| metadata.rdev()).ok();
+    let out = stdout.as_fd().try_clone_to_owned().map(File::from).ok();
+    both && out.and_then(|out| device(&out)) == File::open("/dev/null").ok().and_then(|null| device(&null))
 }
 
 impl Destination {

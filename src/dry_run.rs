@@ -10,14 +10,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
 use crossdock_registry::Registry;
-use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform};
+use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform, Warnings, escape_line};
 use indicatif::HumanBytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::args::ProgressStyle;
 use crate::bases::Bases;
-use crate::build::plan_images;
+use crate::build::{plan_images, settle_warnings};
 use crate::destination::Destination;
 use crate::local::LocalImages;
 use crate::options::BuildOptions;
@@ -78,10 +78,16 @@ pub(crate) async fn run(
                 options.quiet || options.progress == ProgressStyle::Json,
             ),
             cancel: signals::cancel(),
+            warnings: Warnings::default(),
         },
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
     let planned = plan_images(options, &bases, &[]).await?;
+    // Nobody is asked for what they warn of, so that these are those of the build.
+    let sinks = options.destinations.iter().map(|destination| destination.sink(registry, options.preflight));
+    let sinks: Vec<_> = sinks.collect::<Result<_>>()?;
+    let sinks: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
+    settle_warnings(options, &planned, &sinks, &bases.ahead.warnings)?;
     let memos = options.memos(root).map(MemoStore::read_only);
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let mut destinations = Vec::new();
@@ -154,17 +160,17 @@ impl DryRun {
             // Writing to a String does not fail.
             let _ = writeln!(text, "{kind} {}", image.platform);
             for stage in &image.stages {
-                let _ = writeln!(text, "stage    {}", stage_line(stage));
+                let _ = writeln!(text, "stage    {}", escape_line(&stage_line(stage)));
             }
             let Some(layers) = self.destinations.first().map(|destination| &destination.layers[at]) else {
                 continue;
             };
             for layer in layers {
-                let _ = writeln!(text, "layer    {}", layer.title.trim());
+                let _ = writeln!(text, "layer    {}", escape_line(layer.title.trim()));
                 let _ = writeln!(text, "  {}", layer_line(layer));
                 let entries = entries(layer);
                 for entry in entries.iter().take(PATHS) {
-                    let _ = writeln!(text, "  {}", entry_line(entry));
+                    let _ = writeln!(text, "  {}", escape_line(&entry_line(entry)));
                 }
                 if entries.len() > PATHS {
                     let _ = writeln!(text, "  and {} more", entries.len() - PATHS);
@@ -173,7 +179,7 @@ impl DryRun {
         }
         for destination in &self.destinations {
             let sums = destination.sums();
-            let _ = writeln!(text, "to       {}", destination.name);
+            let _ = writeln!(text, "to       {}", escape_line(&destination.name));
             let _ = writeln!(text, "  read   {} of the context's files", HumanBytes(sums.read));
             for (verb, bytes) in [
                 ("send  ", sums.sent),

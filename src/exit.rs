@@ -6,7 +6,7 @@ use crossdock_builder::Error as BuildError;
 use crossdock_registry::Error as RegistryError;
 use crossdock_storage::Error as StorageError;
 
-use crate::{message, report};
+use crate::{message, report, session};
 
 /// Done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -62,21 +62,33 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// `--strict` was given, and there were so many warnings.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Strict(pub(crate) usize);
+/// `--strict` was given, and there were warnings.
+#[derive(Debug, Clone)]
+pub(crate) struct Strict {
+    warnings: Vec<String>,
+    /// Whether the log has them.
+    logged: bool,
+}
+
+impl Strict {
+    pub(crate) fn new(warnings: Vec<String>) -> Self {
+        Self { warnings, logged: tracing::enabled!(tracing::Level::WARN) }
+    }
+}
 
 impl fmt::Display for Strict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let warnings = if self.0 == 1 {
-            "there is a warning".to_owned()
-        } else {
-            format!("there are {} warnings", self.0)
+        let warnings = match self.warnings.len() {
+            1 => "there is a warning".to_owned(),
+            number => format!("there are {number} warnings"),
         };
         write!(
             f,
             "{warnings}, and --strict takes warnings for errors: nothing was sent; mend what is warned of, or leave --strict out"
-        )
+        )?;
+        // They are the reason, and a log without warnings does not say it.
+        let mut hidden = self.warnings.iter().filter(|_| !self.logged);
+        hidden.try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }
 
@@ -94,11 +106,22 @@ impl fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
+/// Prints the help or the version, which clap gives back as an error.
+///
+/// # Errors
+/// All other errors, and where it cannot be printed.
+pub(crate) fn help(error: anyhow::Error) -> anyhow::Result<()> {
+    match error.downcast_ref::<clap::Error>() {
+        Some(help) if !help.use_stderr() => session::told(help.print()),
+        _ => Err(error),
+    }
+}
+
 /// Shows an error to people. There is nowhere left to say that standard error is closed.
 pub(crate) fn show(error: &anyhow::Error) {
     let _ = match error.downcast_ref::<clap::Error>() {
         // It cites what was typed.
-        Some(error) if error.use_stderr() && error.to_string() != message::clean(&error.to_string()) => {
+        Some(error) if error.to_string() != message::clean(&error.to_string()) => {
             message::to_stderr(&error.to_string())
         }
         Some(error) => error.print(),
@@ -119,7 +142,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(INPUT);
     }
     if let Some(error) = cause.downcast_ref::<clap::Error>() {
-        return Some(if error.use_stderr() { USAGE } else { SUCCESS });
+        return error.use_stderr().then_some(USAGE);
     }
     if let Some(Interrupted { signal, .. }) = cause.downcast_ref() {
         return Some(128 + signal);

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Cli;
-use crate::session::print;
+use crate::exit::UsageError;
+use crate::session::print_data;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
@@ -30,7 +31,7 @@ pub(crate) struct ManArgs {
 pub(crate) fn completion(args: &CompletionArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "crossdock", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_data(&String::from_utf8_lossy(&script))
 }
 
 /// Writes the man pages.
@@ -39,6 +40,9 @@ pub(crate) fn completion(args: &CompletionArgs) -> Result<()> {
 /// Where the directory cannot be written to.
 pub(crate) fn man(args: &ManArgs) -> Result<()> {
     let directory = &args.directory;
+    if directory.exists() && !directory.is_dir() {
+        return Err(UsageError(anyhow!("{}: it is no directory, name another", directory.display())).into());
+    }
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
         .with_context(|| format!("cannot write to {}", directory.display()))

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use crate::exit::UsageError;
 use crate::local::LocalImages;
-use crate::session::{print, root_directory};
+use crate::session::{print_data, print_laid_out, root_directory};
 use crate::template::{Empty, Field, Template, Value};
 use crate::{manifest, table};
 
@@ -109,16 +109,16 @@ pub(crate) fn run(args: &ImagesArgs, root: Option<&Path>) -> Result<()> {
     images.retain(|image| filters.accepts(image));
     let now = Timestamp::now();
     let shown = |image: &Listed| image.shown_id(args.no_trunc);
-    print(&if args.json {
+    if args.json {
         // As buildah has them: in the order in which they were made.
         let images: Vec<_> = images.iter().rev().map(|image| image.json(&shown(image), now)).collect();
-        in_json(&images)
+        print_laid_out(&in_json(&images))
     } else if args.quiet {
-        images.iter().map(|image| shown(image) + "\n").collect()
+        print_data(&images.iter().map(|image| shown(image) + "\n").collect::<String>())
     } else {
         let layout = template.map_or_else(|| Layout::standard(args), Ok)?;
-        layout.print(args, &images, now)?
-    })
+        print_data(&layout.print(args, &images, now)?)
+    }
 }
 
 /// An image, or a list of images, as it is shown.

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use crate::exit::UsageError;
 use crate::images::in_json;
 use crate::local::LocalImages;
-use crate::session::{print, root_directory};
+use crate::session::{print_data, print_laid_out, root_directory};
 use crate::template::{Template, Value};
 
 /// What `info` takes.
@@ -43,10 +43,10 @@ pub(crate) fn run(args: &InfoArgs, root: Option<&Path>) -> Result<()> {
         info["debug"] =
             json!({"crossdock version": env!("CARGO_PKG_VERSION"), "OS/Arch": Platform::host().to_string()});
     }
-    print(&match template {
-        Some(template) => template.render(&Value::from(&info)).map_err(usage)? + "\n",
-        None => in_json(&info),
-    })
+    match template {
+        Some(template) => print_data(&(template.render(&Value::from(&info)).map_err(usage)? + "\n")),
+        None => print_laid_out(&in_json(&info)),
+    }
 }
 
 /// What the kernel says of the machine; what it does not say is empty.

@@ -12,7 +12,7 @@ use crate::exit::UsageError;
 use crate::images::in_json;
 use crate::local::LocalImages;
 use crate::manifest;
-use crate::session::{print, root_directory};
+use crate::session::{print_data, print_laid_out, root_directory};
 use crate::template::{Empty, Field, Shape, Template, Value};
 
 mod shapes;
@@ -96,11 +96,11 @@ pub(crate) fn run(args: &InspectArgs, root: Option<&Path>) -> Result<()> {
             if std::io::stdout().is_terminal() {
                 text.push('\n');
             }
-            print(&text)
+            print_data(&text)
         }
         // As it is: an empty list of it is one, and not null.
-        (None, Kind::Manifest) => print(&in_json(&parse(&image.manifest_bytes, "manifest")?)),
-        (None, _) => print(&in_json(&shown)),
+        (None, Kind::Manifest) => print_laid_out(&in_json(&parse(&image.manifest_bytes, "manifest")?)),
+        (None, _) => print_laid_out(&in_json(&shown)),
     }
 }
 

@@ -1,22 +1,28 @@
 //! The images that are remembered on this machine: built without a push, or pulled. See `crossdock_storage::RecordStore`
 //! for what is remembered of them; their bytes stay where they are.
 
+mod names;
+mod source;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use async_trait::async_trait;
 use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed, Sealed};
-use crossdock_registry::{Reference, Registry};
+use crossdock_registry::Registry;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin,
-    LayerStream, LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore,
-    RecordedLayer, RecordedOrigin, Records, ResolvedImage, blocking,
+    Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin, ListEntry, ListedPlace, Platform,
+    RecordStore, RecordedLayer, RecordedOrigin, Records, blocking, escape_line,
 };
 
-use crate::destination::{split_reference, transport_of};
+use crate::destination::transport_of;
+
+use names::candidates;
+pub(crate) use names::{has_host, local_name};
+use source::RecordSource;
+pub(crate) use source::locate;
 
 /// Names that no registry has.
 pub(crate) const LOCALHOST: &str = "localhost/";
@@ -113,7 +119,7 @@ impl LocalImages {
                 format!("below {root} there are {} names, which `crossdock images` lists", names.len())
             }
         };
-        unusable(format!("{text}: image not known: {known}"))
+        unusable(format!("{}: image not known: {known}", escape_line(text)))
     }
 
     /// The bytes of all files below the root directory, and of each directory in it.
@@ -186,6 +192,9 @@ impl LocalImages {
                 let source = locate(name, registry)?;
                 let platform = entry.manifest.platform().unwrap_or_else(Platform::host);
                 let image = source.resolve(&platform).await?;
+                if let Some(warning) = image.platform_warning(&platform, &source.name()) {
+                    tracing::warn!("{warning}");
+                }
                 let layers = image.layers(&source.name())?.into_iter().map(|layer| AssemblyLayer {
                     from_base: true,
                     title: source.name(),
@@ -386,150 +395,4 @@ fn by_id(text: &str, records: &Records) -> Result<Option<ImageRecord>> {
 
 fn unusable(text: String) -> anyhow::Error {
     Error::Unusable(text).into()
-}
-
-/// How a name is spelled out: without a host it is one of this machine.
-///
-/// # Errors
-/// Where it is no name.
-pub(crate) fn local_name(text: &str) -> Result<Reference> {
-    let text = text.strip_prefix("docker://").unwrap_or(text);
-    if has_host(text) { Ok(text.parse()?) } else { Ok(format!("localhost/{text}").parse()?) }
-}
-
-/// What a name may stand for, as buildah looks for it.
-fn candidates(text: &str) -> Vec<Reference> {
-    let text = text.strip_prefix("containers-storage:").unwrap_or(text);
-    let local = local_name(text).ok();
-    let spelled_out = text.parse().ok();
-    local.into_iter().chain(spelled_out).collect()
-}
-
-/// Whether the first part of a name is a host: it has a dot or a port, or is `localhost`.
-pub(crate) fn has_host(name: &str) -> bool {
-    let name = name.strip_prefix("docker://").unwrap_or(name);
-    // `oci:./layout` is a place.
-    if transport_of(name).is_some_and(|(transport, _)| transport != "docker") {
-        return false;
-    }
-    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
-}
-
-/// The source that a [locator](ImageSource::locator) names.
-pub(crate) fn locate(name: &str, registry: &Registry) -> Result<Arc<dyn ImageSource>> {
-    match transport_of(name) {
-        Some(("oci", rest)) => {
-            let (directory, reference) = split_reference(rest);
-            let layout = LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned));
-            Ok(registry.with_urls(Arc::new(layout)))
-        }
-        Some(("docker", rest)) => {
-            let reference: Reference = rest.trim_start_matches('/').parse()?;
-            // By way of registries.conf, which may say that the host is spoken to without TLS.
-            Ok(registry.with_urls(Arc::new(registry.image(&reference.to_string())?)))
-        }
-        _ => bail!("the record has layers in {name}, which is no place that is known"),
-    }
-}
-
-/// An image that is remembered here, as a base.
-#[derive(Debug)]
-pub(crate) struct RecordSource {
-    /// As the user names it.
-    name: String,
-    /// Its name, where it was meant by it.
-    in_full: Option<String>,
-    record: ImageRecord,
-    origins: Vec<(Descriptor, LayerOrigin)>,
-}
-
-impl RecordSource {
-    /// The platform that the image is for, where that is another one.
-    fn other_platform(&self, wanted: &Platform) -> Result<Option<Platform>, Error> {
-        // An image that does not say is taken for any.
-        Ok(self.record.config()?.platform().filter(|is| !wanted.accepts(is)))
-    }
-}
-
-#[async_trait]
-impl ImageSource for RecordSource {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn image_name(&self) -> Option<String> {
-        self.in_full.clone()
-    }
-
-    fn locator(&self) -> String {
-        // Each of its layers is somewhere else.
-        self.name()
-    }
-
-    fn origin(&self, layer: &Descriptor) -> Option<LayerOrigin> {
-        self.origins
-            .iter()
-            .find(|(descriptor, _)| descriptor.digest() == layer.digest())
-            .map(|(_, o)| o.clone())
-    }
-
-    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
-        let image = ResolvedImage {
-            descriptor: self.record.manifest.clone(),
-            manifest: self.record.manifest()?,
-            config: self.record.config()?,
-            manifest_bytes: self.record.manifest_bytes.clone(),
-            config_bytes: self.record.config_bytes.clone(),
-        };
-        image.warn_of_platform(platform, &self.name());
-        Ok(image)
-    }
-
-    async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        match self.origin(blob) {
-            Some(LayerOrigin::Blob(source)) => source.blob(blob, offset).await,
-            Some(LayerOrigin::Files { layer, compression, .. }) if offset == 0 => {
-                let read = ReadOptions::default();
-                Ok(Box::pin(LayerStream::start(&layer, compression, &read, LayerWatch::silent()).0))
-            }
-            _ => Err(Error::Unusable(format!("{} has no blob {}", self.name(), blob.digest()))),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_told_from_a_repository() {
-        for (name, host) in [
-            ("localhost/x", true),
-            ("a.b/x:1", true),
-            ("host:5000/x", true),
-            ("docker://host:5000/x", true),
-            ("x", false),
-            ("x:1", false),
-            ("team/x", false),
-            ("oci:./x", false),
-            ("docker:5000/x", true),
-            ("oci-archive:a.b/x.tar", false),
-        ] {
-            assert_eq!(has_host(name), host, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_name_without_a_host_is_one_of_this_machine() {
-        for (name, whole) in [
-            ("model", "localhost/model:latest"),
-            ("team/model:1", "localhost/team/model:1"),
-            ("localhost/model:1", "localhost/model:1"),
-            ("quay.io/team/model", "quay.io/team/model:latest"),
-        ] {
-            assert_eq!(local_name(name).unwrap().to_string(), whole);
-        }
-        let meant: Vec<_> = candidates("alpine:3").iter().map(ToString::to_string).collect();
-        assert_eq!(meant, ["localhost/alpine:3", "docker.io/library/alpine:3"]);
-    }
 }

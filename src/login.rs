@@ -11,7 +11,8 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::args::{ConfArgs, RegistryArgs};
 use crate::exit::UsageError;
-use crate::{environment, message, registries, signals};
+use crate::session::print;
+use crate::{environment, registries, signals};
 
 /// What `login` takes.
 #[derive(Debug, Args)]
@@ -184,7 +185,7 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 }
 
 fn say(text: &str) -> Result<()> {
-    message::to_stdout(text).context("cannot write to standard output")
+    print(text)
 }
 
 fn password_of_stdin() -> Result<Secret> {

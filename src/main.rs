@@ -70,6 +70,7 @@ fn command() -> u8 {
         }
         run(&cli)
     });
+    let result = result.or_else(exit::help);
     let code = match result.map_err(signals::outcome) {
         Ok(()) => exit::SUCCESS,
         Err((error, code)) => {

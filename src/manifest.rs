@@ -21,7 +21,7 @@ use crate::exit::{Absent, UsageError};
 use crate::local::{LocalImages, local_name};
 use crate::registries;
 use crate::send::SendArgs;
-use crate::session::{print, root_directory};
+use crate::session::{print, print_laid_out, root_directory};
 use crate::signals::block_on;
 
 pub(crate) use push::{ListPush, push_list};
@@ -356,7 +356,7 @@ pub(crate) fn show<'a>(entries: impl Iterator<Item = &'a ManifestEntry>) -> Resu
     shown
         .serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))
         .context("cannot write the list")?;
-    print(&(String::from_utf8_lossy(&text) + "\n"))
+    print_laid_out(&(String::from_utf8_lossy(&text) + "\n"))
 }
 
 impl DetailArgs {

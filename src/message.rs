@@ -1,12 +1,14 @@
 //! What people read. All of it goes through here to the terminal: control characters are written as escapes, for names,
 //! paths, labels and the words of registries are other people's texts; and what was typed as a secret is covered. What
-//! is for machines, JSON and data on a pipe, is not touched.
+//! is for machines, names, templates and data, goes to a pipe as it is; in JSON the escapes are JSON's.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
+
+use crossdock_storage::escape_controls;
 
 /// What stands in the place of a secret.
 const COVER: &str = "***";
@@ -38,24 +40,60 @@ pub(crate) fn to_stderr(text: &str) -> io::Result<()> {
     io::stderr().lock().write_all(clean(text).as_bytes())
 }
 
-/// Writes to standard output: to a terminal without control characters, to a pipe or file as it is.
+/// Writes what programs read to standard error, as [`data_to_stdout`] does.
+///
+/// # Errors
+/// Where it is closed.
+pub(crate) fn data_to_stderr(text: &str) -> io::Result<()> {
+    if io::stderr().is_terminal() { to_stderr(text) } else { io::stderr().lock().write_all(text.as_bytes()) }
+}
+
+/// Writes a text for people to standard output: a log or a file of it is shown on somebody's terminal later.
 ///
 /// # Errors
 /// Where it is closed.
 pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
+    write_out(&escape_controls(text))
+}
+
+/// Writes what programs read to standard output: to a pipe or file as it is, to a terminal without control characters.
+///
+/// # Errors
+/// Where it is closed.
+pub(crate) fn data_to_stdout(text: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { to_stdout(text) } else { write_out(text) }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let text = if out.is_terminal() { escaped(text, false) } else { Cow::Borrowed(text) };
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// JSON whose strings have no control characters either: JSON itself wants escapes for those of ASCII alone.
+pub(crate) fn json_safe(json: &str) -> Cow<'_, str> {
+    if let Cow::Borrowed(json) = escape_controls(json) {
+        return Cow::Borrowed(json);
+    }
+    let mut result = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match escape_controls(c.encode_utf8(&mut [0; 4])) {
+            Cow::Borrowed(same) => result.push_str(same),
+            // All of them have four digits at most. Writing to a String does not fail.
+            Cow::Owned(_) => drop(write!(result, "\\u{:04x}", u32::from(c))),
+        }
+    }
+    Cow::Owned(result)
 }
 
 /// A message without secrets and control characters.
 pub(crate) fn clean(text: &str) -> String {
-    escaped(&covered(text, typed()), false).into_owned()
+    escape_controls(&covered(text, typed())).into_owned()
 }
 
 /// A line of the log, which may have colours of its own on a terminal.
 pub(crate) fn clean_log(line: &str) -> String {
-    escaped(&covered(line, typed()), io::stderr().is_terminal()).into_owned()
+    let line = covered(line, typed());
+    if io::stderr().is_terminal() { escaped_but_colors(&line) } else { escape_controls(&line).into_owned() }
 }
 
 fn typed() -> &'static [String] {
@@ -162,37 +200,21 @@ fn is_digest(text: &str) -> bool {
     algorithm.chars().all(|c| c.is_ascii_alphanumeric() || "+._-".contains(c)) && hex >= 32
 }
 
-/// `text` with escapes for control characters, and for those that turn the direction of writing; with `colors`, the
-/// sequences that set colours stay.
-fn escaped(text: &str, colors: bool) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut result = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let length = if colors { color(rest) } else { 0 };
-        if length > 0 {
-            result.push_str(&rest[..length]);
-            rest = &rest[length..];
+/// A line of the log with escapes for control characters, but for the sequences that set its own colours.
+fn escaped_but_colors(line: &str) -> String {
+    let mut result = String::with_capacity(line.len() + 16);
+    let (mut rest, mut begin) = (line, 0);
+    while let Some(at) = rest[begin..].find('\x1b').map(|at| begin + at) {
+        let length = color(&rest[at..]);
+        if length == 0 {
+            begin = at + 1;
             continue;
         }
-        match c {
-            '\r' if rest.starts_with("\r\n") => {}
-            '\r' => result.push_str("\\r"),
-            // Writing to a String does not fail.
-            c if is_unsafe(c) && c.is_ascii() => drop(write!(result, "\\x{:02x}", u32::from(c))),
-            c if is_unsafe(c) => drop(write!(result, "\\u{{{:x}}}", u32::from(c))),
-            c => result.push(c),
-        }
-        rest = &rest[c.len_utf8()..];
+        result += &escape_controls(&rest[..at]);
+        result += &rest[at..at + length];
+        (rest, begin) = (&rest[at + length..], 0);
     }
-    Cow::Owned(result)
-}
-
-fn is_unsafe(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    result + &escape_controls(rest)
 }
 
 /// Bytes of a sequence that sets colours and weight at the start of a text: ESC [ 1 ; 31 m.
@@ -207,21 +229,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_written_as_escapes() {
-        for (text, shown) in [
-            ("plain\n\ttext 模型", "plain\n\ttext 模型"),
-            ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
-            ("a\rb\r\nc", "a\\rb\nc"),
-            ("\u{9b}2J\u{7f}", "\\u{9b}2J\\x7f"),
-            ("txt.\u{202e}gpj", "txt.\\u{202e}gpj"),
-            ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
-        ] {
-            assert_eq!(escaped(text, false), shown);
-        }
+    fn a_log_keeps_its_colors_and_nothing_else() {
         assert_eq!(
-            escaped("\x1b[1;31mred\x1b[0m \x1b[2J \x1b[", true),
-            "\x1b[1;31mred\x1b[0m \\x1b[2J \\x1b["
+            escaped_but_colors("\x1b[1;31mred\x1b[0m \x1b[2J \x1b[ \x07"),
+            "\x1b[1;31mred\x1b[0m \\u{1b}[2J \\u{1b}[ \\u{7}"
         );
+    }
+
+    #[test]
+    fn json_says_the_same_with_escapes() {
+        let text = "a\nb\x1b\u{7f}\u{9b}2J \u{202e} 模型";
+        let json = serde_json::to_string(text).unwrap();
+        let safe = json_safe(&json);
+        assert_eq!(safe, "\"a\\nb\\u001b\\u007f\\u009b2J \\u202e 模型\"");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
 
-use crate::args::{BuildArgs, LATEST_TIME, ProgressStyle};
+use crate::args::{BuildArgs, ProgressStyle, parse_seconds};
 use crate::context::{ContextAt, remote, without_secrets};
 use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
@@ -279,11 +279,10 @@ fn source_date_epoch(
             Ok(Some(seconds))
         }
         (None, Some(Some(text))) if !text.is_empty() => {
-            let seconds = text.parse().ok().filter(|seconds| *seconds <= LATEST_TIME);
-            let wrong = || {
-                anyhow!("--build-arg {NAME}={text}: write the seconds since the epoch, up to {LATEST_TIME}")
-            };
-            seconds.ok_or_else(wrong).map(Some)
+            let seconds = parse_seconds(text);
+            seconds
+                .map(Some)
+                .map_err(|form| anyhow!("invalid value '{text}' for '--build-arg {NAME}': {form}"))
         }
         (seconds, _) => Ok(seconds),
     }

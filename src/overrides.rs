@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use crossdock_storage::Platform;
 
-use crate::args::parse_bool;
+use crate::args::BoolArg as _;
 
 /// The flags.
 #[derive(Debug, Args)]
@@ -64,42 +64,15 @@ pub(crate) struct Overrides {
     pub(crate) unset_labels: Vec<String>,
 
     /// Take over the labels of the base
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        value_parser = parse_bool,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, bool_value(), default_value = "true")]
     pub(crate) inherit_labels: bool,
 
     /// Take over the annotations of the base's manifest, and name the base in that of the image
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        value_parser = parse_bool,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, bool_value(), default_value = "true")]
     pub(crate) inherit_annotations: bool,
 
     /// Write the time of the build into the manifest as well, as org.opencontainers.image.created
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        value_parser = parse_bool,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, bool_value(), default_value = "true")]
     pub(crate) created_annotation: bool,
 
     /// Annotation that the image's manifest is not to have; may be given several times, or with commas

@@ -174,6 +174,7 @@ async fn find(
                 let source = registry.image(&name.to_string())?;
                 match source.resolve(platform).await {
                     Ok(image) => {
+                        warn_of_platform(&image, platform, &source);
                         let locator = by_digest(&source.locator(), image.descriptor.digest())?;
                         return Ok(Found { name: name.to_string(), locator, image });
                     }
@@ -189,6 +190,7 @@ async fn layout(text: &str, platform: &Platform) -> Result<Found> {
     let (directory, reference) = split_reference(text);
     let source = LayoutSource::new(PathBuf::from(directory), reference.map(str::to_owned));
     let image = source.resolve(platform).await?;
+    warn_of_platform(&image, platform, &source);
     let directory = std::path::absolute(directory).with_context(|| format!("the layout {directory}"))?;
     // The reference where it is a name by itself, else a tag of the directory's name.
     let name = match reference {
@@ -199,6 +201,12 @@ async fn layout(text: &str, platform: &Platform) -> Result<Found> {
     let name = local_name(&name).with_context(|| format!("oci:{text}: name the image by a reference"))?;
     let locator = LayoutSource::new(directory, Some(image.descriptor.digest().to_string())).name();
     Ok(Found { name: name.to_string(), locator, image })
+}
+
+fn warn_of_platform(image: &ResolvedImage, platform: &Platform, source: &dyn ImageSource) {
+    if let Some(warning) = image.platform_warning(platform, &source.name()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn file_name(directory: &Path) -> String {

@@ -57,6 +57,12 @@ pub(crate) fn registry(
     if let Some(directory) = args.cert_dir.as_ref().filter(|directory| !directory.is_dir()) {
         bail!("--cert-dir {}: there is no such directory", directory.display());
     }
+    if args.sa_dir.is_file() {
+        bail!(
+            "--sa-dir {}: it is a file, name the directory of the ServiceAccount's files",
+            args.sa_dir.display()
+        );
+    }
     let uid = nix::unistd::getuid().as_raw();
     Ok(Registry::new(RegistryOptions {
         tls_verify: args.tls_verify.unwrap_or(true),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crossdock_builder::{AssembledLayer, Error as BuildError};
-use crossdock_storage::{Digest, Outcome};
+use crossdock_storage::{Digest, Outcome, escape_line};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl Told for Report {
         match self.names.as_slice() {
             [] if self.recorded => line(format_args!("image    remembered without a name")),
             [] => line(format_args!("image    not remembered, and sent nowhere")),
-            names => names.iter().for_each(|name| line(format_args!("image    {name}"))),
+            names => names.iter().for_each(|name| line(format_args!("image    {}", escape_line(name)))),
         }
         line(format_args!("digest   {}", self.digest));
         line(format_args!("id       {}", self.image_id));
@@ -89,7 +89,7 @@ fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
         let descriptor = &layer.layer.descriptor;
         let size = HumanBytes(descriptor.size()).to_string();
         let outcome = outcome(&layer.outcome);
-        let title = layer.title.trim();
+        let title = escape_line(layer.title.trim());
         format!("{indent}{}  {size:>11}  {outcome:<width$}  {title}", short(descriptor.digest()))
     };
     layers.iter().map(line).collect()

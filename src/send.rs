@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use crossdock_builder::{AssembleOptions, Conversion};
 use crossdock_registry::{RegistriesConf, Registry};
-use crossdock_storage::{Counters, IoMode, MemoStore, ReadOptions};
+use crossdock_storage::{Counters, IoMode, MemoStore, ReadOptions, Warnings};
 
-use crate::args::{ProgressStyle, RegistryArgs, WorkArgs};
+use crate::args::{ProgressStyle, RegistryArgs, WorkArgs, number};
 use crate::destination::{Destination, pushable, takes_stdout, transport_of};
 use crate::exit::UsageError;
 use crate::options::{compression, writable};
 use crate::report::Told;
-use crate::session::{print, print_aside, write_digest};
+use crate::session::{print, print_aside, print_json, print_json_aside, write_digest};
 use crate::{progress, registries, session, signals};
 
 /// How something is sent.
@@ -33,7 +33,7 @@ pub(crate) struct SendArgs {
     compression_format: Option<String>,
 
     /// Level of the compression: 1 to 22 for zstd (default 3), 0 to 9 for gzip (default 6)
-    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    #[arg(long, value_name = "LEVEL", value_parser = number::<u8>(0..=22), requires = "compression_format")]
     compression_level: Option<u8>,
 
     /// Do not find out first whether the destination takes a push and layers so large
@@ -126,6 +126,7 @@ impl SendArgs {
             memos: root.map(MemoStore::new),
             progress: progress::display(self.work.progress, self.quiet),
             cancel: signals::cancel(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -138,12 +139,12 @@ impl SendArgs {
         if self.quiet {
             return Ok(());
         }
-        let text = if self.work.progress == ProgressStyle::Json {
-            format!("{}\n", report.json())
-        } else {
-            report.text()
-        };
-        if self.report_on_stderr { print_aside(&text) } else { print(&text) }
+        match (self.work.progress == ProgressStyle::Json, self.report_on_stderr) {
+            (true, true) => print_json_aside(&report.json()),
+            (true, false) => print_json(&report.json()),
+            (false, true) => print_aside(&report.text()),
+            (false, false) => print(&report.text()),
+        }
     }
 }
 

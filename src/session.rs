@@ -45,19 +45,54 @@ pub(crate) fn print(text: &str) -> Result<()> {
     told(message::to_stdout(text))
 }
 
-/// Writes what a command has to say to machines, on one line, as it is made; where [`print`] does.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let out: Box<dyn Write> = if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
-        Box::new(std::io::stderr().lock())
-    } else {
-        Box::new(std::io::stdout().lock())
-    };
-    let mut out = std::io::BufWriter::new(out);
-    let written = serde_json::to_writer(&mut out, value).map_err(std::io::Error::from);
-    told(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+/// Writes what programs read; where [`print`] does.
+pub(crate) fn print_data(text: &str) -> Result<()> {
+    if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        return message::data_to_stderr(text).context("cannot write to standard error");
+    }
+    told(message::data_to_stdout(text))
 }
 
-fn told(written: std::io::Result<()>) -> Result<()> {
+/// Writes JSON that is laid out already.
+pub(crate) fn print_laid_out(json: &str) -> Result<()> {
+    print_data(&message::json_safe(json))
+}
+
+/// Writes JSON on one line, as it is made; where [`print`] does.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        return print_json_aside(value);
+    }
+    told(write_json(std::io::stdout().lock(), value))
+}
+
+/// The same to standard error.
+pub(crate) fn print_json_aside(value: &impl serde::Serialize) -> Result<()> {
+    write_json(std::io::stderr().lock(), value).context("cannot write to standard error")
+}
+
+fn write_json(out: impl Write, value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(out);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Safe);
+    let written = value.serialize(&mut serializer).map_err(std::io::Error::from);
+    written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+}
+
+/// JSON on one line, with the escapes of [`message::json_safe`].
+struct Safe;
+
+impl serde_json::ser::Formatter for Safe {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        text: &str,
+    ) -> std::io::Result<()> {
+        writer.write_all(message::json_safe(text).as_bytes())
+    }
+}
+
+/// What became of writing to standard output.
+pub(crate) fn told(written: std::io::Result<()>) -> Result<()> {
     match written {
         // Who closed the pipe has read what it wanted; what was done is done.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -109,7 +109,9 @@ pub(crate) fn told(error: clap::Error, commands: &Command) -> anyhow::Error {
     {
         let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
-        let error = anyhow::anyhow!("the variable {name} is {value:?}, and no value of {option}{reason}");
+        // As clap words it where the value was typed.
+        let error =
+            anyhow::anyhow!("invalid value '{value}' for '{name}' (the variable of '{option}'){reason}");
         return UsageError(error).into();
     }
     error.into()

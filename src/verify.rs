@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use crossdock_registry::{Depth, Reference, Sampling, Verified, VerifyOptions};
-use crossdock_storage::{Against, Counters, LayerPath, Platform};
+use crossdock_storage::{Against, Counters, LayerPath, Platform, escape_line};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -17,9 +16,9 @@ use crate::args::{ConfArgs, Deep, ProgressStyle, VerifyArgs};
 use crate::destination::transport_of;
 use crate::exit::UsageError;
 use crate::local::{LOCALHOST, LocalImages, has_host};
-use crate::session::root_directory;
+use crate::session::{print, print_json, root_directory};
 use crate::signals::block_on;
-use crate::{message, progress, registries};
+use crate::{progress, registries};
 
 /// What was found is not what should be there; the report has named it.
 #[derive(Debug, Clone, Copy)]
@@ -65,16 +64,10 @@ pub(crate) fn run(args: &VerifyArgs, root: Option<&Path>, conf: &ConfArgs) -> Re
         progress: progress::display(args.progress, false),
     };
     let verified = block_on(async { Ok(registry.verify(&reference, &options).await?) })?;
-    let written = if args.json || args.progress == ProgressStyle::Json {
-        let report = in_json(&verified, seed, counters.received(), began.elapsed());
-        writeln!(std::io::stdout().lock(), "{report}")
+    if args.json || args.progress == ProgressStyle::Json {
+        print_json(&in_json(&verified, seed, counters.received(), began.elapsed()))?;
     } else {
-        message::to_stdout(&text(&verified, seed, counters.received(), began.elapsed()))
-    };
-    match written {
-        // Who closed the pipe has the exit code.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        result => result.context("cannot write to standard output")?,
+        print(&text(&verified, seed, counters.received(), began.elapsed()))?;
     }
     match verified.mismatches.len() {
         0 => Ok(()),
@@ -172,7 +165,8 @@ fn text(verified: &Verified, seed: Option<u64>, received: u64, elapsed: Duration
     if verified.mismatches.is_empty() {
         lines.push("ok".to_owned());
     }
-    lines.join("\n") + "\n"
+    // A file's name makes no line, such as `ok`.
+    lines.iter().map(|line| escape_line(line) + "\n").collect()
 }
 
 /// For machines: one object, documented in docs/progress.md.

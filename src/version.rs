@@ -7,7 +7,7 @@ use serde_json::json;
 use crossdock_storage::Platform;
 
 use crate::images::in_json;
-use crate::session::print;
+use crate::session::{print, print_laid_out};
 
 /// The OCI image specification that images are built by.
 const IMAGE_SPEC: &str = "1.1.1";
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &VersionArgs) -> Result<()> {
             shown["runtimeSpec"] = RUNTIME_SPEC.into();
             shown["crossdock"] = own.into();
         }
-        return print(&in_json(&shown));
+        return print_laid_out(&in_json(&shown));
     }
     let mut lines = vec![("Version", version), ("Image Spec", IMAGE_SPEC)];
     if args.as_buildah {

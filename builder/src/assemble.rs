@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{
     Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
-    ManifestFormat, Result, SinkPlan, canonical_json, from_json,
+    ManifestFormat, Result, SinkPlan, Warnings, canonical_json, from_json,
 };
 
 use crate::known::check_known;
@@ -92,6 +92,15 @@ pub async fn assemble(
     options: &AssembleOptions,
 ) -> Result<Assembled> {
     put_one(Job::of_assembly(assembly), sink, options).await
+}
+
+/// What is most likely not as it was meant of an image at `sink`: [`assemble`] warns of it too, but not before an earlier
+/// sink has the image. Nothing is read and nobody is asked.
+///
+/// # Errors
+/// Where the sink is known to refuse the image.
+pub fn warnings(assembly: &Assembly, sink: &dyn ImageSink) -> Result<Vec<String>> {
+    Job::of_assembly(assembly).warnings(sink)
 }
 
 /// An image that has its documents, and layers that are elsewhere: in files that were recorded, or in another place.
@@ -192,9 +201,10 @@ pub async fn send_index_alone(
     cancel: &Cancel,
 ) -> Result<AssembledIndex> {
     let mut manifests = manifests.to_vec();
+    let warnings = Warnings::default();
     for entry in &mut manifests {
         let name = entry.digest.to_string();
-        in_format(format, &mut entry.details, &name);
+        in_format(format, &mut entry.details, &name, &warnings);
     }
     cleanly(sink, cancel, async {
         cancel.or(sink.prepare(&SinkPlan { format, ..SinkPlan::default() })).await?;
@@ -210,6 +220,8 @@ struct Job<'a> {
     layers: Cow<'a, [AssemblyLayer]>,
     format: ManifestFormat,
     annotations: Cow<'a, BTreeMap<String, String>>,
+    /// What the format has no place for.
+    lost: Option<String>,
     documents: Documents<'a>,
 }
 
@@ -225,10 +237,12 @@ enum Documents<'a> {
 
 impl<'a> Job<'a> {
     fn of_assembly(assembly: &'a Assembly) -> Self {
+        let (annotations, lost) = annotations_of(assembly.format, &assembly.annotations, "the image");
         Self {
             layers: Cow::Borrowed(&assembly.layers),
             format: assembly.format,
-            annotations: annotations_of(assembly.format, &assembly.annotations, "the image"),
+            annotations,
+            lost,
             documents: Documents::New(&assembly.config),
         }
     }
@@ -249,11 +263,11 @@ impl<'a> Job<'a> {
         }
         if as_it_is {
             let annotations = Cow::Borrowed(&image.annotations);
-            return Self { layers, format, annotations, documents: Documents::Kept(image) };
+            return Self { layers, format, annotations, lost: None, documents: Documents::Kept(image) };
         }
         let name = format!("the image {}", image.manifest.digest());
-        let annotations = annotations_of(format, &image.annotations, &name);
-        Self { layers, format, annotations, documents: Documents::Converted(image) }
+        let (annotations, lost) = annotations_of(format, &image.annotations, &name);
+        Self { layers, format, annotations, lost, documents: Documents::Converted(image) }
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
@@ -265,6 +279,15 @@ impl<'a> Job<'a> {
             }
         }
         Ok(())
+    }
+
+    fn plan(&self) -> SinkPlan {
+        sink_plan(&self.layers, self.format, length(&self.annotations))
+    }
+
+    /// What is most likely not as it was meant of the image at a sink.
+    fn warnings(&self, sink: &dyn ImageSink) -> Result<Vec<String>> {
+        Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan())?).collect())
     }
 
     /// The image's documents, its layers being there.
@@ -359,7 +382,7 @@ async fn put_index(
             .into_iter()
             .zip(&images)
             .map(|(mut entry, image)| {
-                in_format(format, &mut entry.details, image.manifest.digest().as_ref());
+                in_format(format, &mut entry.details, image.manifest.digest().as_ref(), &options.warnings);
                 ManifestEntry::new(&image.manifest, entry.details)
             })
             .collect();
@@ -377,8 +400,8 @@ async fn put_blobs(
     options: &AssembleOptions,
 ) -> Result<Vec<Assembled>> {
     for job in jobs {
-        let plan = sink_plan(&job.layers, job.format, length(&job.annotations));
-        options.cancel.or(sink.prepare(&plan)).await?;
+        job.warnings(&**sink)?.into_iter().for_each(|warning| options.warnings.add(warning));
+        options.cancel.or(sink.prepare(&job.plan())).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
     }
@@ -394,8 +417,10 @@ async fn put_blobs(
 }
 
 /// Drops what a list of the format has no place for.
-fn in_format(format: ManifestFormat, details: &mut EntryDetails, digest: &str) {
-    let kept = annotations_of(format, &details.annotations, &format!("the list's entry for {digest}"));
+fn in_format(format: ManifestFormat, details: &mut EntryDetails, digest: &str, warnings: &Warnings) {
+    let (kept, lost) =
+        annotations_of(format, &details.annotations, &format!("the list's entry for {digest}"));
+    lost.into_iter().for_each(|warning| warnings.add(warning));
     if let Cow::Owned(kept) = kept {
         details.annotations = kept;
     }
@@ -467,6 +492,7 @@ mod tests {
             memos: None,
             progress: Arc::new(NoProgress),
             cancel: Cancel::default(),
+            warnings: Warnings::default(),
         };
         let sink: Arc<dyn ImageSink> = Arc::new(LayoutSink::new(&layout, None));
         let error = assemble(&assembly, &sink, &options).await.unwrap_err();

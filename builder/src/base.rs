@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crossdock_storage::{
     Cancel, Compression, Detail, Error, FileContent, FileState, ImageSink, ImageSource, IndexEntry,
     IndexKind, IndexStore, IndexedSource, Layer, LayerIndex, LayerOrigin, LayerWatch, NewLayer, NoProgress,
-    Packed, Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, blocking, in_lanes,
-    spread,
+    Packed, Piece, Progress, ReadOptions, ResolvedImage, Result, Segment, VirtualLayer, Warnings, blocking,
+    in_lanes, spread,
 };
 
 use crate::tree::{FileNode, FileTree, Node, NodeKind, draining, own_mtime};
@@ -33,13 +33,21 @@ pub struct Ahead {
     pub progress: Arc<dyn Progress>,
     /// The word to stop.
     pub cancel: Cancel,
+    /// Receives what is most likely not as it was meant of the images.
+    pub warnings: Warnings,
 }
 
 impl Ahead {
     /// The layers are read alone, and nobody is told.
     #[must_use]
     pub fn nowhere() -> Self {
-        Self { sink: None, jobs: 1, progress: Arc::new(NoProgress), cancel: Cancel::default() }
+        Self {
+            sink: None,
+            jobs: 1,
+            progress: Arc::new(NoProgress),
+            cancel: Cancel::default(),
+            warnings: Warnings::default(),
+        }
     }
 }
 
@@ -64,16 +72,17 @@ pub async fn base_tree(
     let layers = image.layers(&source.name())?;
     let indexed = in_lanes(layers, ahead.jobs, &ahead.cancel, |number, layer| {
         let (source, store, ahead) = (Arc::clone(source), store.cloned(), ahead.clone());
+        let warnings = ahead.warnings.clone();
         async move {
             let name = layer.is_foreign().then(|| (layer.descriptor.digest().clone(), source.name()));
             let result = indexed(source, layer, detail, store, ahead, number).await;
             match (name, result) {
                 (Some((digest, image)), Err(error)) if detail == Detail::Names && cannot_be_had(&error) => {
-                    tracing::warn!(
+                    warnings.add(format!(
                         "what {image} holds is not known, for its layer {digest}, which only its URLs have, cannot be \
                          read: {}",
                         chain(&error)
-                    );
+                    ));
                     Ok(None)
                 }
                 (_, result) => result.map(Some),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crossdock_storage::{
     Cancel, Compression, Error, ImageSink, ImageSource, Layer, LayerOrigin, LayerWatch, ManifestFormat,
     MemoStore, NewLayer, Outcome, PlannedLayer, Progress, ReadOptions, Result, SinkPlan, VirtualLayer,
-    blocking, in_lanes, layer_key,
+    Warnings, blocking, in_lanes, layer_key,
 };
 
 use crate::known::recall;
@@ -26,6 +26,8 @@ pub struct AssembleOptions {
     pub progress: Arc<dyn Progress>,
     /// The word to stop.
     pub cancel: Cancel,
+    /// Receives what is most likely not as it was meant of the image at its destination.
+    pub warnings: Warnings,
 }
 
 /// A layer of the image to be.

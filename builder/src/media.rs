@@ -60,20 +60,18 @@ pub(crate) fn annotations_of<'a>(
     format: ManifestFormat,
     annotations: &'a BTreeMap<String, String>,
     what: &str,
-) -> Cow<'a, BTreeMap<String, String>> {
+) -> (Cow<'a, BTreeMap<String, String>>, Option<String>) {
     if format == ManifestFormat::Oci || annotations.is_empty() {
-        return Cow::Borrowed(annotations);
+        return (Cow::Borrowed(annotations), None);
     }
     // Of those that every image has nobody is told.
     let asked = annotations.keys().map(String::as_str);
     let names: Vec<_> = asked.filter(|name| ![BASE_DIGEST, BASE_NAME, CREATED].contains(name)).collect();
-    if !names.is_empty() {
+    let warning = (!names.is_empty()).then(|| {
         let names = names.join(", ");
-        tracing::warn!(
-            "the docker format has no annotations: {what} goes without {names}; --format oci keeps them"
-        );
-    }
-    Cow::Owned(BTreeMap::new())
+        format!("the docker format has no annotations: {what} goes without {names}; --format oci keeps them")
+    });
+    (Cow::Owned(BTreeMap::new()), warning)
 }
 
 /// The same layer's media type in the other family (OCI image-spec, layer.md; Docker's manifest v2 schema 2). A layer that

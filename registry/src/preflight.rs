@@ -361,20 +361,12 @@ impl LayerLimit {
     }
 }
 
-/// Whether the image keeps within what is known of the registry. Limits that whoever runs it may have changed are
-/// warned of.
+/// Whether the image keeps within what is known of the registry: the warnings are of limits that whoever runs it may have
+/// changed.
 ///
 /// # Errors
 /// [`Error::Destination`] for a limit that holds everywhere.
-pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<()> {
-    for warning in beyond(repository, plan)? {
-        tracing::warn!("{warning}");
-    }
-    Ok(())
-}
-
-/// What is to be warned of.
-fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
+pub(crate) fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
     let limit = repository.profile().limit;

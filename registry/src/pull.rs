@@ -55,7 +55,7 @@ impl RegistrySource {
             match fetched.parse(&image)? {
                 Document::Manifest(manifest, media_type) => {
                     let descriptor = Descriptor::new(media_type, fetched.bytes.len() as u64, fetched.digest);
-                    return self.with_config(descriptor, *manifest, fetched.bytes, platform, &image).await;
+                    return self.with_config(descriptor, *manifest, fetched.bytes, &image).await;
                 }
                 Document::Index(entries) => {
                     let entry = ManifestEntry::select(&entries, platform, &image)?;
@@ -83,15 +83,12 @@ impl RegistrySource {
         descriptor: Descriptor,
         manifest: ImageManifest,
         manifest_bytes: Bytes,
-        platform: &Platform,
         image: &str,
     ) -> Result<ResolvedImage> {
         let config_bytes = self.config_bytes(manifest.config(), image).await?;
         let config: ImageConfig = from_json(&config_bytes)
             .map_err(|source| Error::Malformed { what: format!("the config of {image}"), source })?;
-        let resolved = ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes };
-        resolved.warn_of_platform(platform, image);
-        Ok(resolved)
+        Ok(ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes })
     }
 
     async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {

@@ -90,7 +90,7 @@ impl RegistrySink {
         self.planned.get_or_init(|| plan.new_layers.iter().map(|layer| layer.bytes).sum());
         self.admitted().await?;
         if self.preflight {
-            preflight::check_limits(&self.repository, plan)?;
+            preflight::beyond(&self.repository, plan)?;
         }
         if self.began.set(Instant::now()).is_err() {
             // The first image of several has looked.
@@ -234,6 +234,10 @@ impl ImageSink for RegistrySink {
             Some(neighbour) => Outcome::Mounted { from: format!("{}/{neighbour}", self.host().registry()) },
             None => Outcome::Sent,
         })
+    }
+
+    fn warnings(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
+        Ok(if self.preflight { preflight::beyond(&self.repository, plan)? } else { Vec::new() })
     }
 
     #[tracing::instrument(skip_all, fields(destination = self.name()))]

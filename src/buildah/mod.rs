@@ -10,6 +10,7 @@ mod scope;
 mod tests;
 mod words;
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,7 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use clap::builder::StyledStr;
+use clap::builder::{NonEmptyStringValueParser, StyledStr};
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
@@ -135,10 +137,11 @@ pub(crate) fn command_line(
     if called == CalledAs::Buildah && line.command.is_empty() && line.args.is_empty() {
         line.args.push("--help".into());
     }
-    let commands = without_defaults(commands, &line.command, &line.off);
+    let commands = without_empty_names(without_defaults(commands, &line.command, &line.off));
     let words = std::iter::once(program).chain(line.command).chain(line.args);
-    let matches =
-        commands.clone().try_get_matches_from(words).map_err(|error| settings::told(error, &commands))?;
+    let matches = commands.clone().try_get_matches_from(words);
+    let matches = matches
+        .map_err(|error| not_text(&error, args).unwrap_or_else(|| settings::told(error, &commands)))?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.called = called;
     cli.root_typed = matches.value_source("root") == Some(ValueSource::CommandLine);
@@ -161,6 +164,32 @@ pub(crate) fn command_line(
         }
     }
     Ok((cli, line.ignored, warning))
+}
+
+/// A name that is empty is a variable that a script did not set, and is no name of anything.
+fn without_empty_names(command: clap::Command) -> clap::Command {
+    let is_name =
+        |arg: &clap::Arg| arg.is_positional() && arg.get_value_parser().type_id() == TypeId::of::<String>();
+    let names: Vec<_> =
+        command.get_arguments().filter(|arg| is_name(arg)).map(|arg| arg.get_id().clone()).collect();
+    let command = names.into_iter().fold(command, |command, id| {
+        command.mut_arg(id, |arg| arg.value_parser(NonEmptyStringValueParser::new()))
+    });
+    command.mut_subcommands(without_empty_names)
+}
+
+/// clap says only that some argument is not UTF-8.
+fn not_text(error: &clap::Error, args: &[OsString]) -> Option<anyhow::Error> {
+    if error.kind() != ErrorKind::InvalidUtf8 {
+        return None;
+    }
+    let wrong: Vec<_> =
+        args.iter().filter(|arg| arg.to_str().is_none()).map(|arg| format!("{arg:?}")).collect();
+    let error = anyhow!(
+        "{} is not UTF-8, as names and settings are; only paths of files may be anything",
+        wrong.join(", ")
+    );
+    Some(UsageError(error).into())
 }
 
 /// Of `--timestamp` and `--source-date-epoch` the one that is typed holds: the other may come from the environment or the file of

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::phase_name;
 use super::totals::{Sum, Totals};
-use crate::session::print;
+use crate::session::print_json;
 
 /// Positions of one layer, and totals, come no closer than this.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ impl JsonLines {
 /// Writes one object as a line.
 pub(crate) fn line(value: &Value) {
     // Who does not read on is not waited for; the build goes on.
-    let _ = print(&format!("{value}\n"));
+    let _ = print_json(value);
 }
 
 impl Progress for JsonLines {

@@ -1,7 +1,7 @@
 //! One line of a terminal: what fits into its width, the most important first.
 
 use console::{measure_text_width, pad_str, truncate_str};
-use crossdock_storage::Phase;
+use crossdock_storage::{Phase, escape_line};
 use indicatif::HumanBytes;
 
 use super::totals::{Layer, Sum, in_words, percent};
@@ -83,9 +83,9 @@ fn titled(title: &str, width: usize, right: &str) -> String {
 /// The end of a path says more than its beginning.
 fn shortened(title: &str, room: usize) -> String {
     // A title is a user's text, and moves no cursor.
-    let title: String = title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let title = escape_line(title);
     if measure_text_width(&title) <= room {
-        return title;
+        return title.into_owned();
     }
     let starts = title.char_indices().map(|(at, _)| at);
     let fits = |at: &usize| measure_text_width(&title[*at..]) < room;
@@ -177,7 +177,7 @@ mod tests {
     fn the_end_of_a_title_stays() {
         assert_eq!(shortened("models/model-00001.safetensors", 12), "…safetensors");
         assert_eq!(shortened("model", 12), "model");
-        assert_eq!(shortened("a\nb\x1b[2J", 12), "a b [2J");
+        assert_eq!(shortened("a\nb\x1b[2J", 16), "a\\nb\\u{1b}[2J");
         assert_eq!(measure_text_width(&shortened("模型模型模型模型", 7)), 7);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossdock_storage::{LayerEvent, Phase, Progress};
+use crossdock_storage::{LayerEvent, Phase, Progress, escape_line};
 use indicatif::HumanBytes;
 
 use super::totals::{Layer, Sum, Totals, in_words, percent};
@@ -67,7 +67,7 @@ impl Log {
             }
             _ => return None,
         };
-        Some(format!("[{}/{}] {}: {line}\n", index + 1, self.totals.count(), layer.title))
+        Some(format!("[{}/{}] {}: {line}\n", index + 1, self.totals.count(), escape_line(&layer.title)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report of a list of images.
 
 use crossdock_builder::{Assembled, AssembledLayer};
-use crossdock_storage::{Digest, Platform};
+use crossdock_storage::{Digest, Platform, escape_line};
 use serde_json::{Value, json};
 
 use super::{Effort, Told, layer_lines, layers_json};
@@ -46,7 +46,8 @@ impl Told for ListReport {
     }
 
     fn text(&self) -> String {
-        let mut lines: Vec<_> = self.names.iter().map(|name| format!("list     {name}")).collect();
+        let mut lines: Vec<_> =
+            self.names.iter().map(|name| format!("list     {}", escape_line(name))).collect();
         lines.push(match &self.recorded {
             Some(id) => format!("id       {id}"),
             None => format!("digest   {}", self.digest),

@@ -94,14 +94,15 @@ pub struct ResolvedImage {
 }
 
 impl ResolvedImage {
-    /// Warns where the image is for another platform than the one that is wanted, and is taken all the same: it is all
-    /// that there is under its name, and many images say nothing true of it. buildah does so too, in these words.
-    pub fn warn_of_platform(&self, wanted: &Platform, name: &str) {
-        if let Some(is) = self.config.platform().filter(|is| !wanted.accepts(is)) {
-            tracing::warn!(
-                "image platform ({is}) does not match the expected platform ({wanted}): {name} is used as it is"
-            );
-        }
+    /// The warning that the image is for another platform than the one that is wanted, in buildah's words. The image is
+    /// taken all the same, as buildah does: it is all that there is under its name, and many images say nothing true of
+    /// their platform.
+    #[must_use]
+    pub fn platform_warning(&self, wanted: &Platform, name: &str) -> Option<String> {
+        let is = self.config.platform().filter(|is| !wanted.accepts(is))?;
+        Some(format!(
+            "image platform ({is}) does not match the expected platform ({wanted}): {name} is used as it is"
+        ))
     }
 
     /// The layers from the bottom up; `name` stands for the image in errors.

@@ -26,7 +26,7 @@ use crate::image::Layer;
 use crate::json::from_json;
 use crate::layer::VirtualLayer;
 use crate::lock::FileLock;
-use crate::whole::{write_whole, write_whole_by};
+use crate::whole::{without_path, write_whole, write_whole_by};
 
 mod list;
 mod text;
@@ -304,6 +304,7 @@ impl RecordStore {
         for directory in [self.images(), self.names_directory()] {
             let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
             tempfile::NamedTempFile::new_in(there)
+                .map_err(without_path)
                 .and_then(|mut file| io::Write::write_all(&mut file, b"{}"))
                 .map_err(|source| Error::Write { path: directory.clone(), source })?;
         }

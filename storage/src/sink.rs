@@ -130,6 +130,15 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// asked, and nothing is written to it.
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;
 
+    /// What is most likely not as it was meant of an image that comes here, such as a layer beyond what the destination
+    /// is known to take. Nobody is asked for it.
+    ///
+    /// # Errors
+    /// Where the destination is known to refuse the image.
+    fn warnings(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Looks at the destination before any layer byte is read: does it answer, may we write.
     async fn prepare(&self, plan: &SinkPlan) -> Result<()>;
 

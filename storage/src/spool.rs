@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::source::SourceFile;
+use crate::whole::without_path;
 
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
@@ -28,7 +29,8 @@ pub fn spool<'d>(
 ) -> Result<(SourceFile, &'d Path)> {
     let mut opened = Err(Error::Unusable("there is no directory to write to".to_owned()));
     for directory in directories {
-        let made = std::fs::create_dir_all(directory).and_then(|()| tempfile::tempfile_in(directory));
+        let made = std::fs::create_dir_all(directory)
+            .and_then(|()| tempfile::tempfile_in(directory).map_err(without_path));
         opened = made
             .map(|file| (file, *directory))
             .map_err(|source| Error::Write { path: (*directory).to_owned(), source });

@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::lock::FileLock;
 use crate::map::prefers_read;
 use crate::source::IoMode;
+use crate::whole::without_path;
 
 /// What the names of all that is ours begin with, beside what belongs to an image.
 const OURS: &str = ".crossdock";
@@ -49,7 +50,9 @@ impl Staging {
             attempt += 1;
             // Another process may remove the parent, which it made, before there is something in it.
             let made = fs::create_dir_all(parent)
-                .and_then(|()| tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent))
+                .and_then(|()| {
+                    tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(without_path)
+                })
                 .and_then(|directory| Ok((FileLock::try_hold(&directory.path().join(LOCK))?, directory)));
             match made {
                 Ok((Some(lock), directory)) => {

@@ -108,14 +108,24 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn write_whole_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let directory = directory_of(path);
     fs::create_dir_all(directory)?;
-    replace(path, write, NamedTempFile::new_in(directory)?)
+    replace(path, write, NamedTempFile::new_in(directory).map_err(without_path)?)
 }
 
 /// As [`write_whole`], for a file beside an image: with a mode, and a name by which others know it while it is written.
 pub(crate) fn write_whole_as(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let file = tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(path))?;
+    let file = tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(path));
+    let file = file.map_err(without_path)?;
     file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
     replace(path, |file| file.write_all(bytes), file)
+}
+
+/// An error of tempfile's without the random name that it tried, which says nothing to anybody.
+pub(crate) fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((reason, _)) if error.raw_os_error().is_none() => io::Error::new(error.kind(), reason),
+        _ => error,
+    }
 }
 
 fn replace(
@@ -188,7 +198,8 @@ impl LockedFile {
             Place::Into(path) => return Flow::open(path, || Ok(()))?.write_all(bytes, || Ok(())),
         };
         // Made with mode 0600, as all of tempfile's.
-        let mut file = tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(path))?;
+        let file = tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(path));
+        let mut file = file.map_err(without_path)?;
         if let (Ok(old), Ok(new)) = (fs::metadata(path), file.as_file().metadata())
             && (old.uid(), old.gid()) != (new.uid(), new.gid())
         {

@@ -122,6 +122,6 @@ fn what_cannot_be_pulled_is_said() {
     pull(&sandbox, &["--policy", "newer", &name]).failed(2).says(&["--policy newer is not supported"]);
     pull(&sandbox, &["--all-tags", &name]).failed(2).says(&["--all-tags", "pull them by name"]);
     pull(&sandbox, &["docker-archive:x.tar"]).failed(2).says(&["docker-archive: is not supported"]);
-    pull(&sandbox, &["oci:nowhere"]).failed(1).says(&["nowhere"]);
+    pull(&sandbox, &["oci:nowhere"]).failed(3).says(&["there is no directory nowhere"]);
     assert_eq!(sandbox.run(&["images", "-n"]).done().stdout, "");
 }

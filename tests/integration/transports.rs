@@ -90,7 +90,7 @@ fn what_no_image_can_be_had_from_is_refused_by_name() {
         (&["pull", "docker-archive:/tmp/x.tar:a/b"], 2, &["docker-archive: is not supported"]),
         (&["pull", "dir:./lay"], 2, &["dir: is not supported", "skopeo copy dir:./lay oci:DIR"]),
         (&["pull", "docker-daemon:x/y"], 2, &["docker-daemon: is not supported"]),
-        (&["pull", "oci:./nowhere"], 1, &["nowhere"]),
+        (&["pull", "oci:./nowhere"], 3, &["there is no directory ./nowhere"]),
         (&["pull", "oci:./lay:v2"], 3, &["no image \"v2\" in ./lay: it has v1"]),
         (
             &["inspect", "oci:./lay:v1"],

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crossdock_storage::escape_line;
+
 use super::source::{Source, Span};
 
 /// A problem at a place in a Containerfile.
@@ -151,17 +153,9 @@ impl ParseError {
     }
 }
 
-/// Text as a terminal can show it on one line: tabs as four blanks, other control characters replaced.
+/// Text as a terminal can show it on one line: tabs as four blanks, other control characters as escapes.
 fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\t' => shown.push_str("    "),
-            char if char.is_control() => shown.push('\u{fffd}'),
-            char => shown.push(char),
-        }
-    }
-    shown
+    escape_line(&text.replace('\t', "    ")).into_owned()
 }
 
 fn width(text: &str) -> usize {

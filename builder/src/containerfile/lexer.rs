@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crossdock_storage::escape_line;
+
 use super::error::{Diagnostic, ParseError};
 use super::heredoc::{self, Opening};
 use super::instruction::Directives;
@@ -272,8 +274,8 @@ fn directive_parts(comment: &str) -> Option<(String, &str)> {
 /// Keeps what is quoted in an error to one short line.
 pub(super) fn shorten(text: &str) -> String {
     const LIMIT: usize = 40;
-    let mut short: String =
-        text.chars().take(LIMIT).map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect();
+    let part: String = text.chars().take(LIMIT).collect();
+    let mut short = escape_line(&part).into_owned();
     if text.chars().nth(LIMIT).is_some() {
         short.push('…');
     }

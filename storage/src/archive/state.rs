@@ -14,7 +14,7 @@ use super::layer_name;
 use crate::digest::{DiffId, Digest};
 use crate::hash::Hasher;
 use crate::layout::readable;
-use crate::whole::{Flow, Place, directory_of};
+use crate::whole::{Flow, Place, directory_of, without_path};
 
 const BLOCK: u64 = 512;
 
@@ -43,8 +43,10 @@ impl State {
     pub(super) fn open(place: &Place, go_on: impl Fn() -> io::Result<()>) -> io::Result<Self> {
         let out = match place {
             Place::Whole(target) => {
-                let file =
-                    tempfile::Builder::new().prefix(".crossdock-").tempfile_in(directory_of(target))?;
+                let file = tempfile::Builder::new()
+                    .prefix(".crossdock-")
+                    .tempfile_in(directory_of(target))
+                    .map_err(without_path)?;
                 Out::Beside { file, target: target.clone() }
             }
             Place::Into(path) => {

@@ -369,8 +369,8 @@ fn bytes_that_are_no_text() {
       |      ^
     Containerfile:1:7: a NUL byte, a Containerfile is plain text
       |
-    1 | FROM a�b
-      |       ^
+    1 | FROM a\u{0}b
+      |       ^^^^^
     "##);
 }
 
