@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{BuildContext, Context, IgnoreFile};
-use crossdock_storage::{Cancel, Error as StorageError, Fence, SourceFile, is_archive, spool};
+use crossdock_storage::{Cancel, Error as StorageError, Fence, SourceFile, is_archive, redact_urls, spool};
 
 use crate::exit::UsageError;
 use crate::options::{BuildOptions, ContainerfileAt};
@@ -47,10 +47,13 @@ impl ContextAt {
         }
         if let Some((what, instead)) = remote(&text) {
             let pipe = match what {
+                "a file: URL" | "an image" => {
+                    bail!("the build context {}: it is {what} and no path: {instead}", redact_urls(&text))
+                }
                 "a URL" => "pipe it in, as with `curl -fsSL URL | crossdock build -`, or ",
                 _ => "",
             };
-            bail!("the build context {}: {what} is not downloaded: {pipe}{instead}", without_secrets(&text));
+            bail!("the build context {}: {what} is not downloaded: {pipe}{instead}", redact_urls(&text));
         }
         bail!("the build context {text} does not exist: name the directory that holds what COPY copies")
     }
@@ -69,25 +72,42 @@ pub(crate) fn remote(text: &str) -> Option<(&'static str, &'static str)> {
         .split_once('@')
         .and_then(|(user, rest)| rest.split_once(':').map(|(host, _)| (user, host)))
         .is_some_and(|(user, host)| !user.contains(['/', ':']) && !host.is_empty() && !host.contains('/'));
-    let url = begins(&["http://", "https://", "ftp://", "ftps://"]);
+    let scheme = lower.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| is_scheme(scheme));
+    let url = scheme.is_some();
     let forge =
         path.contains("://github.com/") && !path.contains("/archive/") && !path.contains("/releases/");
-    if begins(&["git://", "git@", "ssh://", "git+", "github.com/"])
-        || url && (path.ends_with(".git") || forge)
+    // `HOST/PATH.git`, and what is known to be a host of repositories.
+    let host = path.split_once('/').map_or("", |(host, _)| host);
+    let hosted = host.contains(['.', ':']) && !host.starts_with('.') && path.ends_with(".git");
+    if begins(&[
+        "git://",
+        "git@",
+        "ssh://",
+        "git+",
+        "github.com/",
+        "gitlab.com/",
+        "bitbucket.org/",
+        "codeberg.org/",
+    ]) || url && (path.ends_with(".git") || forge)
         || scp
+        || hosted
     {
         return Some(GIT);
     }
-    url.then_some(URL)
+    match scheme? {
+        "http" | "https" | "ftp" | "ftps" => Some(URL),
+        "file" => Some(("a file: URL", "name the path alone")),
+        "docker" | "docker-image" | "container-image" | "oci" | "oci-layout" => {
+            Some(("an image", "name it with FROM, or with --build-context NAME=docker://IMAGE"))
+        }
+        _ => Some(("a place that is not on this machine", "download it and name the directory")),
+    }
 }
 
-/// A URL without the user name and password in it, and without its query, which may be a signature.
-pub(crate) fn without_secrets(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}{query}", &rest[host..])
+/// RFC 3986, section 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
 /// A context that is no directory.
@@ -129,7 +149,14 @@ pub(crate) fn containerfile(
             let (path, (name, text)) = match at {
                 ContainerfileAt::File(path) => (Some(path), of_path(path)?),
                 ContainerfileAt::StandardInput => {
-                    (None, ("-".to_owned(), standard_input("the Containerfile")?))
+                    let text = standard_input("the Containerfile")?;
+                    if text.is_empty() {
+                        return Err(UsageError(anyhow!(
+                            "--file -: standard input is empty; send a Containerfile into it"
+                        ))
+                        .into());
+                    }
+                    (None, ("-".to_owned(), text))
                 }
                 ContainerfileAt::InContext(_) => bail!("the build context is no archive"),
             };
@@ -255,6 +282,12 @@ fn of_standard_input(options: &BuildOptions, cancel: &Cancel) -> Result<Opened> 
     let open = stdin.as_fd().try_clone_to_owned().context("cannot open standard input")?;
     let mut file = File::from(open);
     let metadata = file.metadata().context("cannot open standard input")?;
+    if metadata.is_dir() {
+        return Err(UsageError(anyhow!(
+            "the build context -: standard input is a directory: name it, as with crossdock build DIR"
+        ))
+        .into());
+    }
     // A file that a shell has redirected is read where it lies, as one that is named.
     if !metadata.is_file() || file.stream_position().is_ok_and(|position| position != 0) {
         return of_pipe(file, "-", options, cancel);
@@ -268,7 +301,7 @@ fn of_standard_input(options: &BuildOptions, cancel: &Cancel) -> Result<Opened> 
     let source = SourceFile::new(named.unwrap_or(by_number), fence);
     match Context::open_archive(&source, "-", cancel)? {
         Some(context) => Ok(Opened::Archive(context)),
-        None => text_of(Vec::new(), file),
+        None => text_of(Vec::new(), file, "-"),
     }
 }
 
@@ -278,7 +311,7 @@ fn of_pipe(mut pipe: File, name: &str, options: &BuildOptions, cancel: &Cancel) 
     let read = pipe.by_ref().take(HEAD).read_to_end(&mut head);
     read.with_context(|| format!("cannot read the build context {name}"))?;
     if !is_archive(&head) {
-        return text_of(head, pipe);
+        return text_of(head, pipe, name);
     }
     let temporary = std::env::temp_dir();
     let directories: Vec<_> = options.spool.iter().chain([&temporary]).map(PathBuf::as_path).collect();
@@ -292,9 +325,16 @@ fn of_pipe(mut pipe: File, name: &str, options: &BuildOptions, cancel: &Cancel) 
     Context::open_archive(&file, name, cancel)?.map(Opened::Archive).ok_or_else(|| no_archive(name))
 }
 
-fn text_of(mut text: Vec<u8>, rest: File) -> Result<Opened> {
+fn text_of(mut text: Vec<u8>, rest: File, name: &str) -> Result<Opened> {
     let read = rest.take(MAX_CONTAINERFILE).read_to_end(&mut text);
-    read.context("cannot read the build context -")?;
+    read.with_context(|| format!("cannot read the build context {name}"))?;
+    if text.is_empty() {
+        let source = if name == "-" { "standard input" } else { "the pipe" };
+        return Err(UsageError(anyhow!(
+            "the build context {name}: {source} is empty; send a tar archive or a Containerfile into it"
+        ))
+        .into());
+    }
     if text.len() as u64 >= MAX_CONTAINERFILE || text.contains(&0) {
         let text =
             "the build context -: standard input is neither a tar archive nor a Containerfile".to_owned();
@@ -333,8 +373,5 @@ mod tests {
         for text in ["model", "./git", "a/b.git", "x@y", "dir/x@y:z", "-"] {
             assert_eq!(remote(text), None, "{text}");
         }
-        assert_eq!(without_secrets("https://me:pw@host/a@b"), "https://host/a@b");
-        assert_eq!(without_secrets("https://host/a@b"), "https://host/a@b");
-        assert_eq!(without_secrets("https://h/x.tgz?X-Amz-Signature=s3cret"), "https://h/x.tgz?***");
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths};
 use crossdock_registry::Reference;
-use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform};
+use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform, redact_urls};
 
 use crate::args::{BuildArgs, ProgressStyle, parse_seconds};
-use crate::context::{ContextAt, remote, without_secrets};
+use crate::context::{ContextAt, remote};
 use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
 use crate::overrides::{Overrides, PullPolicy};
@@ -392,9 +392,19 @@ fn build_arg(text: &str, env: impl Fn(&str) -> Option<String>) -> (String, Optio
 
 /// What buildah and BuildKit take, but for what is downloaded.
 fn build_context(text: &str) -> Result<(String, BuildContext)> {
+    const FORMS: &str = "NAME=DIR, NAME=ARCHIVE.tar, NAME=docker://IMAGE or NAME=oci:DIR";
     let (name, value) = key_value(text, "--build-context")?;
+    if value.is_empty() {
+        bail!("--build-context {text}: there is nothing behind the name: write {FORMS}");
+    }
     let image = |rest: &str| BuildContext::Image(rest.to_owned());
     let context = match value.split_once(':').map(|(scheme, rest)| (scheme, rest.strip_prefix("//"))) {
+        Some(("docker-image" | "container-image" | "oci-layout" | "docker", Some("")))
+        | Some(("oci", None))
+            if value.ends_with([':', '/']) =>
+        {
+            bail!("--build-context {text}: no image is named behind {value}")
+        }
         Some(("docker-image" | "container-image", Some(rest))) => image(rest),
         Some(("oci-layout", Some(rest))) => image(&format!("oci:{rest}")),
         Some(("docker", Some(_)) | ("oci", _)) => image(&value),
@@ -403,14 +413,20 @@ fn build_context(text: &str) -> Result<(String, BuildContext)> {
         }
         _ if remote(&value).is_some() => {
             let (what, instead) = remote(&value).unwrap_or_default();
-            bail!("--build-context {name}={}: {what} is not downloaded: {instead}", without_secrets(&value))
+            bail!("--build-context {name}={}: {what} is not downloaded: {instead}", redact_urls(&value))
         }
         _ if value == "-" => bail!(
             "--build-context {text}: standard input is for the build context alone; name a directory, an archive or an image"
         ),
-        _ => bail!(
-            "--build-context {text}: {value:?} is no directory, no tar archive, and no docker://NAME or oci:DIR"
-        ),
+        _ => {
+            let option = value.rsplit_once(':').filter(|(path, _)| Path::new(path).exists());
+            let hint =
+                option.map(|(path, option)| format!("; {path:?} is there, and takes no option {option:?}"));
+            bail!(
+                "--build-context {text}: {value:?} is no directory, no tar archive, and no docker://NAME or oci:DIR{}",
+                hint.unwrap_or_default()
+            )
+        }
     };
     Ok((name, context))
 }

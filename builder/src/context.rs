@@ -56,6 +56,18 @@ impl Context {
         Ok(archive.map(|archive| Self::of(Kind::Archive(Box::new(archive))).with_cancel(cancel.clone())))
     }
 
+    /// What is most likely not meant to be so with the context itself, in words for people.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Archive(archive) if archive.cut => Some(format!(
+                "{} ends without the blocks of zeros that stand behind the last entry of an archive: there may have been more; compare it with where it came from",
+                archive.name()
+            )),
+            Kind::Archive(_) | Kind::Directory(_) => None,
+        }
+    }
+
     /// A context with nothing in it, which messages call `name`.
     #[must_use]
     pub fn empty(name: &str) -> Self {
@@ -133,6 +145,7 @@ impl Context {
             (Kind::Directory(further), Kind::Directory(first)) => further.follow.clone_from(&first.follow),
             (Kind::Directory(_), Kind::Archive(_)) => return further.following_links(&[]),
         }
+        further.follows = self.follows;
         Ok(further)
     }
 

@@ -9,7 +9,7 @@ use crate::context::Stat;
 use crate::error::Problem;
 use crate::ignore::IgnoreFile;
 use crate::pattern::{Dialect, Pattern, has_meta};
-use crate::tree::{FileNode, Leaf};
+use crate::tree::{FileNode, Leaf, Node, NodeKind};
 
 /// What a source named or matched, its links followed.
 #[derive(Debug, Clone)]
@@ -61,6 +61,20 @@ pub(crate) struct Item<'a> {
     pub(crate) xattrs: Xattrs,
     /// Where it is in another tree.
     pub(crate) leaf: Option<Leaf>,
+}
+
+impl<'a> Item<'a> {
+    /// What a node of a tree is at `path`.
+    pub(crate) fn of(node: &Node, path: &'a [u8], leaf: Option<&Leaf>) -> Self {
+        let kind = match &node.kind {
+            NodeKind::Directory(_) => ItemKind::Directory,
+            NodeKind::File(file) => ItemKind::File(file.clone()),
+            NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
+            NodeKind::Special(special) => ItemKind::Special(**special),
+        };
+        let &Node { mode, uid, gid, mtime, ref xattrs, .. } = node;
+        Self { path, kind, mode, uid, gid, mtime, xattrs: xattrs.clone(), leaf: leaf.cloned() }
+    }
 }
 
 #[derive(Debug)]

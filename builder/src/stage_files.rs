@@ -4,7 +4,7 @@ use crossdock_storage::LayerPath;
 
 use crate::error::Problem;
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Item, ItemKind, Origin, SourcePath, Visit, glob, join, shown};
+use crate::origin::{Found, Item, Origin, SourcePath, Visit, glob, join, shown};
 use crate::tree::{FileNode, FileTree, Leaf, Node, NodeKind, State, layer_path};
 
 /// The files of an earlier stage or an image.
@@ -69,16 +69,10 @@ impl StageFiles<'_> {
         path: &[u8],
         leaf: Option<&Leaf>,
     ) -> Result<(), Problem> {
-        let kind = match &node.kind {
-            NodeKind::Directory(_) => ItemKind::Directory,
-            NodeKind::File(FileNode::InBase) => return Err(self.in_base(path)),
-            NodeKind::File(file) => ItemKind::File(file.clone()),
-            NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
-            NodeKind::Special(special) => ItemKind::Special(**special),
-        };
-        let &Node { mode, uid, gid, mtime, ref xattrs, .. } = node;
-        let (xattrs, leaf) = (xattrs.clone(), leaf.cloned());
-        (walk.visit)(Item { path: &walk.below, kind, mode, uid, gid, mtime, xattrs, leaf })
+        if matches!(node.kind, NodeKind::File(FileNode::InBase)) {
+            return Err(self.in_base(path));
+        }
+        (walk.visit)(Item::of(node, &walk.below, leaf))
     }
 }
 

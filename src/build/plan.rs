@@ -57,6 +57,7 @@ pub(crate) async fn plan_images(
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
     };
+    context.warning().into_iter().for_each(|warning| bases.ahead.warnings.add(warning));
     let mut planned = Vec::with_capacity(plans.len());
     for (platform, plan_options) in wanted.into_iter().zip(&plans) {
         let mut image = plan(&file, &context, plan_options, bases).await?;

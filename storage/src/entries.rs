@@ -220,8 +220,13 @@ fn damaged_behind(what: &str, last: Option<&LayerPath>, error: io::Error) -> Err
         };
         let reason = match error.kind() {
             io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
-            io::ErrorKind::Other => "there is no header of an entry where one should be".to_owned(),
             _ => error.to_string(),
+        };
+        // The tar crate's words for a checksum that is none, or another one.
+        let no_header = ["numeric field was not a number", "archive header checksum mismatch"];
+        let reason = match no_header.iter().any(|words| reason.starts_with(words)) {
+            true => "there is no header of an entry where one should be".to_owned(),
+            false => reason,
         };
         Error::Unusable(format!("{what} is not a tar archive that can be read: {place} {reason}"))
     })
@@ -261,7 +266,8 @@ fn id<R: Read>(
 ) -> Result<u32> {
     let is_empty = field.iter().all(|byte| [0, b' '].contains(byte));
     let id = match value {
-        Ok(id) => u32::try_from(id).ok(),
+        // To Linux the highest number is none: `chown` passes over it.
+        Ok(id) => u32::try_from(id).ok().filter(|id| *id != u32::MAX),
         Err(_) if is_empty => Some(0),
         Err(_) => None,
     };

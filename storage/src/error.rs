@@ -115,7 +115,7 @@ pub enum Error {
     #[error("{0}")]
     Unusable(String),
     /// A layer asks for more than any image needs, as one that means harm does: it was not read to its end.
-    #[error("{what}: {limit} is more than {most} bytes, which no image needs; it is not used as a base")]
+    #[error("{what}: {limit} is more than {most} bytes, which no image needs; it is refused")]
     Limit {
         /// The layer, by its digest, and where it came from.
         what: String,

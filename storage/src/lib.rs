@@ -97,7 +97,7 @@ pub use spool::{is_spooled, spool};
 pub use state::{StateLock, StateStore};
 pub use stream::{LayerStream, PendingLayer};
 pub use tar::encode_entries;
-pub use text::{escape_controls, escape_line};
+pub use text::{escape_controls, escape_line, redact_urls};
 pub use unpack::{SourceArchive, is_archive};
 pub use warnings::Warnings;
 pub use whole::{LockedFile, Place, write_file};

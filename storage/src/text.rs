@@ -37,6 +37,40 @@ pub fn escape_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\t']) { text.replace('\n', "\\n").replace('\t', "\\t").into() } else { text }
 }
 
+/// `text` with every URL in it without the user name and password, and without the query, which may be a signature.
+///
+/// ```
+/// let text = "ADD https://me:pw@host/x.bin?X-Amz-Signature=5ec2e7 /";
+/// assert_eq!(crossdock_storage::redact_urls(text), "ADD https://host/x.bin?*** /");
+/// ```
+#[must_use]
+pub fn redact_urls(text: &str) -> Cow<'_, str> {
+    const MARK: &str = "://";
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+    let Some(mut at) = text.find(MARK) else { return Cow::Borrowed(text) };
+    let (mut redacted, mut rest) = (String::with_capacity(text.len()), text);
+    loop {
+        let (before, url) = rest.split_at(at + MARK.len());
+        let (url, behind) = url.split_at(url.find(ends).unwrap_or(url.len()));
+        let (address, query) = match url.find('?') {
+            Some(query) => (&url[..query], "?***"),
+            None => (url, ""),
+        };
+        let host = address.find(['/', '#']).unwrap_or(address.len());
+        let user = address[..host].rfind('@').map_or(0, |at| at + 1);
+        for part in [before, &address[user..], query] {
+            redacted.push_str(part);
+        }
+        rest = behind;
+        match rest.find(MARK) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    redacted.push_str(rest);
+    Cow::Owned(redacted)
+}
+
 /// Whether a terminal does something for the character other than to show it.
 fn is_obeyed(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
@@ -46,6 +80,25 @@ fn is_obeyed(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_urls_are_left_out() {
+        for (text, shown) in [
+            ("no URL: a?b@c", "no URL: a?b@c"),
+            ("https://me:pw@host/a@b", "https://host/a@b"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("https://host", "https://host"),
+            ("https://p@ss@host?token=1", "https://host?***"),
+            (
+                "RUN curl 'https://h/x?sig=1' \"s3://k@b/y?z\" -o x?",
+                "RUN curl 'https://h/x?***' \"s3://b/y?***\" -o x?",
+            ),
+            ("://", "://"),
+            ("a://b?c://d e", "a://b?*** e"),
+        ] {
+            assert_eq!(redact_urls(text), shown);
+        }
+    }
 
     #[test]
     fn what_a_terminal_obeys_is_written_as_an_escape() {

@@ -237,6 +237,46 @@ fn an_archive_without_a_containerfile_at_its_root_is_told() {
 }
 
 #[test]
+fn standard_input_that_is_no_context_is_told() {
+    let sandbox = Sandbox::small();
+    for (context, file) in [("-", None), ("context", Some("-"))] {
+        let more: &[&str] = if file.is_some() { &["-f", "-"] } else { &[] };
+        let run = build(&sandbox, more, context, Stdio::null()).failed(2);
+        run.says(&["standard input is empty"]);
+    }
+    pipe(&sandbox, &[&TO_LAYOUT[..], &["-"]].concat(), b"").failed(2).says(&["standard input is empty"]);
+    let directory = fs::File::open(sandbox.path("context")).unwrap();
+    build(&sandbox, &[], "-", directory).failed(2).says(&["standard input is a directory: name it"]);
+}
+
+#[test]
+fn an_archive_that_ends_without_its_end_is_built_with_a_warning() {
+    let sandbox = packed(&[]);
+    let whole = fs::read(sandbox.path("ctx.tar")).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512);
+    fs::write(sandbox.path("ctx.tar"), &whole[..end]).unwrap();
+    let run = build(&sandbox, &[], "ctx.tar", Stdio::null()).done();
+    run.says(&["the build context ctx.tar ends without the blocks of zeros"]);
+    build(&sandbox, &["--strict"], "ctx.tar", Stdio::null()).failed(3);
+}
+
+#[test]
+fn a_named_context_without_a_place_is_told_with_the_forms() {
+    let sandbox = Sandbox::small();
+    for (value, says) in [
+        ("m", "there is nothing behind the name: write NAME=DIR"),
+        ("m=", "there is nothing behind the name: write NAME=DIR"),
+        ("m=docker-image://", "no image is named behind docker-image://"),
+        ("m=docker://", "no image is named behind docker://"),
+        ("m=oci:", "no image is named behind oci:"),
+        ("m=context:ro", "\"context\" is there, and takes no option \"ro\""),
+    ] {
+        let run = build(&sandbox, &["--build-context", value], "context", Stdio::null());
+        run.failed(2).says(&["--build-context m", says]);
+    }
+}
+
+#[test]
 fn what_would_be_downloaded_is_refused_by_name_with_the_way_out() {
     let sandbox = Sandbox::small();
     for (context, what, instead) in [
@@ -248,6 +288,10 @@ fn what_would_be_downloaded_is_refused_by_name_with_the_way_out() {
         ("git://host/model", "a git repository", "git clone --depth 1 URL DIR"),
         ("ssh://git@host/model", "a git repository", "git clone --depth 1 URL DIR"),
         ("github.com/org/model", "a git repository", "git clone --depth 1 URL DIR"),
+        ("gitlab.com/org/model", "a git repository", "git clone --depth 1 URL DIR"),
+        ("host:8080/model.git", "a git repository", "git clone --depth 1 URL DIR"),
+        ("s3://bucket/model", "a place that is not on this machine", "download it and name the directory"),
+        ("hf://org/model", "a place that is not on this machine", "download it and name the directory"),
     ] {
         let run = build(&sandbox, &[], context, Stdio::null()).failed(2);
         assert!(!run.stderr.contains("secret"), "{run}");
@@ -257,6 +301,17 @@ fn what_would_be_downloaded_is_refused_by_name_with_the_way_out() {
         let run = build(&sandbox, &["--build-context", &format!("x={context}")], "context", Stdio::null());
         run.failed(2).says(&["--build-context x=", &format!("{what} is not downloaded"), instead]);
     }
+    for (context, says) in [
+        ("file:///context", "it is a file: URL and no path: name the path alone"),
+        ("docker://host/image", "it is an image and no path: name it with FROM"),
+        ("nowhere", "does not exist"),
+        ("sub/nowhere.git", "does not exist"),
+    ] {
+        build(&sandbox, &[], context, Stdio::null()).failed(2).says(&["the build context ", says]);
+    }
+    // What is there is what it is.
+    fs::create_dir_all(sandbox.path("s3:/bucket")).unwrap();
+    build(&sandbox, &["-f", "context/Containerfile"], "s3://bucket", Stdio::null()).failed(3);
     // Called as buildah, too.
     sandbox.buildah(&["bud", "-t", "x", "git@host:org/model.git"]).failed(125).says(&["is not downloaded"]);
 }

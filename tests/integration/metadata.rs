@@ -193,7 +193,7 @@ fn files_keep_their_times_where_that_is_asked_for() {
         ("stage", 0),
         ("stage/a.py", 1_600_000_000),
         ("x", 0),
-        ("x/early", 0),
+        ("x/early", 1),
         ("x/in", 1_111_111_111),
     ]);
     for more in [&[][..], &["--squash"], &["--compression-format", "zstd"]] {
@@ -225,6 +225,23 @@ fn files_keep_their_times_where_that_is_asked_for() {
 
     let args = ["--keep-mtime", "--timestamp=0", "-o", "oci:no:1"];
     sandbox.build(&args).failed(2).says(&["--keep-mtime", "--timestamp"]);
+}
+
+#[test]
+fn a_time_at_or_before_1970_is_no_missing_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("model/early", "e");
+    sandbox.write("model/epoch", "e");
+    tool("touch", &["-d", "@-86400", sandbox.file("model/early").to_str().unwrap()]);
+    set_time(&sandbox.file("model/epoch"), 0);
+    sandbox.containerfile("FROM scratch\nCOPY model /models/\nCOPY <<EOF /note\ntext\nEOF\n");
+    for more in [&["--rewrite-timestamp", "--source-date-epoch=1450000000"][..], &[]] {
+        sandbox.build(&[&["--keep-mtime", "-o", "oci:out:1"], more].concat()).done();
+        let image = Image::read(&format!("oci:{}:1", sandbox.path("out").display()));
+        let times = times(&image);
+        assert_eq!((times["models/early"], times["models/epoch"]), (1, 1), "{more:?}");
+        assert_eq!(times["note"], if more.is_empty() { 0 } else { 1_450_000_000 }, "{more:?}");
+    }
 }
 
 #[test]

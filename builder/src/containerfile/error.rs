@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossdock_storage::escape_line;
+use crossdock_storage::{escape_line, redact_urls};
 
 use super::source::{Source, Span};
 
@@ -21,10 +21,12 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// `message` says what happened and to what; it begins in lower case and has no full stop.
+    /// `message` says what happened and to what; it begins in lower case and has no full stop. URLs lose what may be secret
+    /// in them, as they do in the line that [`render`](Self::render) shows.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
-        Self { source: Arc::clone(source), span, message: message.into(), help: None }
+        let message = redact_urls(&message.into()).into_owned();
+        Self { source: Arc::clone(source), span, message, help: None }
     }
 
     /// Adds what the user can do. It is shown behind the message and a comma.
@@ -74,12 +76,12 @@ impl Diagnostic {
         let line = self.source.line_span(start.line);
         let number = start.line.to_string();
         let margin = " ".repeat(number.len());
-        let before = self.source.slice(Span::new(line.start, self.span.start.min(line.end)));
-        let marked = self.source.slice(Span::new(self.span.start.min(line.end), self.span.end.min(line.end)));
+        let up_to = |end: usize| width(&shown(self.source.slice(Span::new(line.start, end.min(line.end)))));
         let text = shown(self.source.slice(line));
         let text = format!("{number} | {text}");
-        let indent = " ".repeat(width(&shown(before)));
-        let underline = "^".repeat(width(&shown(marked)).max(1));
+        let (start, end) = (up_to(self.span.start), up_to(self.span.end.max(self.span.start)));
+        let indent = " ".repeat(start);
+        let underline = "^".repeat(end.saturating_sub(start).max(1));
         format!("{self}\n{margin} |\n{}\n{margin} | {indent}{underline}", text.trim_end())
     }
 }
@@ -153,9 +155,10 @@ impl ParseError {
     }
 }
 
-/// Text as a terminal can show it on one line: tabs as four blanks, other control characters as escapes.
+/// Text as a terminal can show it on one line: tabs as four blanks, other control characters as escapes, URLs without
+/// secrets.
 fn shown(text: &str) -> String {
-    escape_line(&text.replace('\t', "    ")).into_owned()
+    escape_line(&redact_urls(&text.replace('\t', "    "))).into_owned()
 }
 
 fn width(text: &str) -> usize {

@@ -11,7 +11,7 @@ use crossdock_storage::{
 use crate::error::{Error, Problem};
 use crate::eval::tree_of_archive;
 use crate::ignore::{IgnoreFile, ParentMatch};
-use crate::origin::{Found, Item, ItemKind, Origin, Visit, join, shown};
+use crate::origin::{Found, Item, Origin, Visit, join, shown};
 use crate::stage_files::StageFiles;
 use crate::tree::{FileTree, Leaf, MAX_LINKS, Node, NodeKind, State, layer_path};
 
@@ -27,6 +27,8 @@ pub(super) struct Archive {
     /// As messages call it.
     name: String,
     pub(super) ignore: IgnoreFile,
+    /// Whether the archive ends without the blocks that say so.
+    pub(super) cut: bool,
     /// Whether links are followed.
     pub(super) follow: bool,
 }
@@ -43,13 +45,14 @@ impl Archive {
             }
         })?;
         let Some(archive) = read else { return Ok(None) };
+        let cut = archive.cut;
         let tree = tree_of_archive(archive).map_err(|problem| fail(format!(": {}", problem.text()), None))?;
-        Ok(Some(Self { tree, ..Self::empty(name) }))
+        Ok(Some(Self { tree, cut, ..Self::empty(name) }))
     }
 
     pub(super) fn empty(name: &str) -> Self {
         let (tree, ignore) = (FileTree::empty(), IgnoreFile::none());
-        Self { tree, name: name.to_owned(), ignore, follow: false }
+        Self { tree, name: name.to_owned(), ignore, cut: false, follow: false }
     }
 
     /// The bytes of a file.
@@ -248,15 +251,7 @@ impl Origin for Archive {
 }
 
 fn one(node: &Node, walk: &mut Walk<'_, '_>, leaf: Option<&Leaf>) -> Result<(), Problem> {
-    let kind = match &node.kind {
-        NodeKind::Directory(_) => ItemKind::Directory,
-        NodeKind::File(file) => ItemKind::File(file.clone()),
-        NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
-        NodeKind::Special(special) => ItemKind::Special(**special),
-    };
-    let &Node { mode, uid, gid, mtime, ref xattrs, .. } = node;
-    let (xattrs, leaf) = (xattrs.clone(), leaf.cloned());
-    (walk.visit)(Item { path: &walk.below, kind, mode, uid, gid, mtime, xattrs, leaf })
+    (walk.visit)(Item::of(node, &walk.below, leaf))
 }
 
 /// The first bytes of what lies in `parts`, at most so many.

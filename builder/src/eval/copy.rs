@@ -234,7 +234,7 @@ impl Stage<'_> {
                     (Some(Mode::Octal(_)), text) => Modes::Written(text.unwrap_or_default()),
                     (Some(Mode::Symbolic(_)) | None, text) => Modes::Files(text),
                 },
-                follow: origin.may_follow(),
+                follow: origin.may_follow() && !archives,
                 ignore: if archives { Ignore::No } else { ignore },
             });
         }
@@ -298,10 +298,14 @@ impl Stage<'_> {
         // As with buildah: a pattern may match nothing where another source is there.
         match first_without_match {
             Some(span) if sources.is_empty() => {
-                let matches = if without_match.len() == 1 { "matches" } else { "match" };
-                let without_match = without_match.join(", ");
-                let problem =
-                    Problem::source(format!("{without_match} {matches} nothing in {}", origin.name()));
+                let place = origin.name();
+                let problem = match without_match.as_slice() {
+                    [only] => Problem::source(format!("{only} matches nothing in {place}")),
+                    all => {
+                        let all = all.join(", ");
+                        Problem::new(format!("{} sources {all} match nothing in {place}", request.keyword))
+                    }
+                };
                 Err(problem.at(self.source, span, request.keyword))
             }
             _ => Ok(sources),

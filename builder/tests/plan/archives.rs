@@ -200,6 +200,16 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
         ("cut.tar", whole[..3000].to_vec()),
         ("cut.tgz", gzip(&whole[..3000])),
         ("damaged.tgz", gzip(&whole)[..100].to_vec()),
+        ("garbage.tar", [&whole[..whole.len() - 1024], &[b'x'; 1024]].concat()),
+        ("opaque.tar", of(&[("d/.wh..wh..opq", FILE, 0o644, 0, "")])),
+        ("volume.tar", of(&[("backup", EntryType::new(b'V'), 0o644, 0, "")])),
+        ("more.tar", of(&[("f", FILE, 0o644, 0, "f"), ("rest", EntryType::new(b'M'), 0o644, 0, "f")])),
+        ("vendor.tar", of(&[("f", EntryType::new(b'Z'), 0o644, 0, "f")])),
+        ("owner.tar", of(&[("f", FILE, 0o644, 1 << 32, "f")])),
+        ("size.tar", with_record("size", "-1")),
+        ("long.tar", with_record("size", "99999999999999999999999")),
+        ("uid.tar", with_record("uid", "-7")),
+        ("gid.tar", with_record("gid", "4294967296")),
     ]);
     let errors = [
         "ADD wh.dev.tar /",
@@ -213,6 +223,16 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
         "ADD cut.tar /",
         "ADD cut.tgz /",
         "ADD damaged.tgz /",
+        "ADD garbage.tar /",
+        "ADD opaque.tar /",
+        "ADD volume.tar /",
+        "ADD more.tar /",
+        "ADD vendor.tar /",
+        "ADD owner.tar /",
+        "ADD size.tar /",
+        "ADD long.tar /",
+        "ADD uid.tar /",
+        "ADD gid.tar /",
     ]
     .map(|instructions| setup.error(instructions))
     .join("\n");
@@ -229,6 +249,36 @@ Containerfile:2:5: ADD cannot unpack "cut.tar", use COPY, or ADD --unpack=false,
 Containerfile:2:5: ADD cannot unpack "cut.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tgz is not a tar archive that can be read: unexpected EOF during skip
 Containerfile:2:5: ADD cannot unpack "damaged.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/damaged.tgz is not a tar archive that can be read: incomplete deflate stream
 "##);
+}
+
+/// An archive of one file with a PAX record.
+fn with_record(key: &str, value: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_pax_extensions([(key, value.as_bytes())]).unwrap();
+    let mut header = Header::new_ustar();
+    header.set_path("f").unwrap();
+    header.set_size(1);
+    header.set_mode(0o644);
+    header.set_cksum();
+    builder.append(&header, &b"f"[..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn an_archive_without_its_end_is_unpacked_with_a_warning() {
+    let whole = tar(&[("f", FILE, 0o644, 0, "f"), ("g", FILE, 0o644, 0, "g")]);
+    let cut = &whole[..1024];
+    let setup = setup(&[("x.tar", whole.clone()), ("cut.tar", cut.to_vec()), ("cut.tgz", gzip(cut))]);
+    let warnings = |archive: &str| {
+        let image = setup.plan(&format!("FROM scratch\nADD {archive} /d/"));
+        assert!(image.layers[0].entries.iter().any(|entry| entry.path == path("/d/f")));
+        setup.warnings(&image)
+    };
+    assert_eq!(warnings("x.tar"), "");
+    for archive in ["cut.tar", "cut.tgz"] {
+        let expected = format!("the archive {archive:?} ends without the blocks of zeros");
+        assert!(warnings(archive).contains(&expected), "{}", warnings(archive));
+    }
 }
 
 #[test]

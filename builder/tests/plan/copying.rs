@@ -144,7 +144,7 @@ fn a_pattern_may_match_nothing_where_another_source_is_there() {
     for (instruction, expected) in [
         (
             "COPY *.none no*thing /x/",
-            r#"Containerfile:2:6: COPY source "*.none" matches nothing in the build context ./ctx"#,
+            r#"Containerfile:2:6: COPY sources "*.none", "no*thing" match nothing in the build context ./ctx"#,
         ),
         (
             "COPY *.txt nothing /x/",

@@ -131,6 +131,27 @@ fn nothing_is_followed_to_where_nobody_said() {
     assert!(told.contains("leaves 1 symlink ") && !told.contains("/m/out"), "{told}");
 }
 
+#[test]
+fn links_that_are_followed_already_are_not_told_to_follow() {
+    let mut setup = following();
+    let more = setup.beside("more");
+    fs::create_dir(&more).unwrap();
+    symlink("../nowhere/x", more.join("lost")).unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    (header.set_size(0), header.set_entry_type(tar::EntryType::Symlink));
+    archive.append_link(&mut header, "link", "nowhere").unwrap();
+    fs::write(setup.context().join("x.tar"), archive.into_inner().unwrap()).unwrap();
+    setup.options.build_contexts.insert("more".to_owned(), BuildContext::Directory(more.clone()));
+    setup.follow = Some(vec![more]);
+    let told = warnings(&setup, "FROM scratch\nCOPY --from=more / /m/\nADD x.tar /x/");
+    assert!(told.contains("/m/lost") && told.contains("/x/link"), "{told}");
+    assert!(!told.contains("build with --follow-links"), "{told}");
+    setup.follow = None;
+    let told = warnings(&setup, "FROM scratch\nADD x.tar /x/");
+    assert!(told.contains("tar --dereference") && !told.contains("--follow-links"), "{told}");
+}
+
 /// The layout that `huggingface_hub` makes: see the module `follow`.
 #[test]
 fn a_snapshot_in_the_cache_of_hugging_face_has_its_blobs_beside_it() {

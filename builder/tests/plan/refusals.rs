@@ -40,6 +40,16 @@ fn stages_that_are_not_needed_may_hold_anything() {
     setup.plan("FROM nowhere AS build\nRUN make\nFROM scratch\nCOPY a.txt /a");
     assert!(setup.bases.asked.lock().unwrap().is_empty());
     setup.plan("FROM scratch AS x-arm/v7\nRUN make\nFROM scratch AS $NONE\nFROM scratch AS 2\nFROM scratch\nCOPY a.txt /a");
+    setup.plan(
+        "FROM\nFROM scratch AS one\nNOSUCH x\nUSER\nFROM scratch AS \"a b\"\nFROM scratch\nCOPY a.txt /a",
+    );
+    // Whoever needs such a stage is told of the first line that cannot be read.
+    for needs in ["FROM one", "FROM scratch\nCOPY --from=one /a /b", "FROM scratch\nCOPY --from=0 /a /b"] {
+        let error = setup.file_error(&format!("FROM scratch AS one\nCOPY a.txt /a\nNOSUCH x\nUSER\n{needs}"));
+        assert!(error.starts_with("Containerfile:3:1: unknown instruction NOSUCH"), "{error}");
+    }
+    let error = setup.file_error("FROM scratch AS \"a b\"\nFROM scratch\nCOPY --from=0 /a /b");
+    assert!(error.starts_with("Containerfile:1:"), "{error}");
     let mut setup = Setup::new();
     setup.options.target = Some("first".to_owned());
     setup.plan("FROM scratch AS First\nCOPY a.txt /a\nFROM first\nRUN make");
@@ -123,6 +133,26 @@ fn a_context_that_is_no_directory_is_told() {
         "the build context ./ctx/a.txt is no directory and no tar archive, name the directory that holds what COPY copies"
     );
     assert_eq!(open("none"), "cannot open the build context ./ctx/none");
+}
+
+#[test]
+fn secrets_of_urls_are_not_shown_with_an_error() {
+    let setup = Setup::new();
+    let url = "https://me:s3cret@host/x?sig=s3cret";
+    for instruction in [
+        format!("ADD {url} /"),
+        format!("COPY {url} /"),
+        format!("ADD --checksum=sha256:00 {url} /"),
+        format!("RUN curl -fsSL '{url}' | tar x"),
+        format!("HEALTHCHECK CMD curl \"{url}\" --bogus\nCOPY {url} nothing /x"),
+        format!("FROM {url}"),
+    ] {
+        let error = setup.try_plan(&format!("FROM scratch\n{instruction}")).unwrap_err();
+        let text = error.render();
+        assert!(!text.contains("s3cret") && text.contains("https://host/x?***"), "{text}");
+        let [.., line, underline] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(underline.trim_end().chars().count() <= line.chars().count(), "{text}");
+    }
 }
 
 #[test]

@@ -70,7 +70,8 @@ fn files_that_no_pod_may_read_are_told_with_the_mode_that_mends_it() {
     // enter; one that changes what was there is looked at.
     assert_eq!(warnings("COPY --chmod=0600 m/a /m/"), "");
     assert_eq!(warnings("COPY --chmod=0600 --chown=7 m/a /m/\nUSER 7"), "");
-    assert_snapshot!(warnings("COPY --chmod=0600 m/a /m/\nUSER 7"), @"Containerfile:2:23: USER 7 cannot read what COPY adds: /m/a, write COPY --chmod=a+rX and not --chmod=0600, which is the mode of directories too");
+    assert_snapshot!(warnings("COPY --chmod=0600 m/a /m/\nUSER 7"), @"Containerfile:2:23: USER 7 cannot read what COPY adds: /m/a, write COPY --chmod=a+r and not --chmod=0600");
+    assert_snapshot!(warnings("COPY --chmod=0600 <<EOF /m/\nx\nEOF\nUSER 7"), @"Containerfile:2:25: USER 7 cannot read what COPY adds: /m/EOF, write COPY --chmod=a+r and not --chmod=0600");
     assert_snapshot!(warnings("COPY --chmod=0644 m /m"), @"Containerfile:2:21: a pod's user in group 0, as OpenShift gives one, cannot read what COPY adds: /m/e, write COPY --chmod=a+rX and not --chmod=0644, which is the mode of directories too");
     assert_eq!(warnings("COPY --chmod=0755 m /m\nUSER 7"), "");
     assert_eq!(warnings("COPY --chmod=a+rX m /m"), "");
@@ -154,6 +155,7 @@ fn sources_that_land_on_one_path_are_told_by_their_names() {
         "ADD same x.tar /models/",
         "ADD x.tar y.tar m /models/",
         "COPY m n /models/",
+        "COPY <<a <<a <<b /models/\none\na\ntwo\na\nthree\nb",
         "COPY --parents m/./config.json same/./config.json /models/",
         "COPY m /first/\nCOPY same /second/\nFROM scratch\nCOPY --from=0 /first /second /models/",
     ]
@@ -166,6 +168,7 @@ Containerfile:2:37: several sources of COPY have one path, and the last wins: /m
 Containerfile:2:16: several sources of ADD have one path, and the last wins: /models/config.json is "config.json" in "x.tar" and not "same/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
 Containerfile:2:19: several sources of ADD have one path, and the last wins: /models/config.json is "m/config.json" and not "config.json" in "y.tar", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
 Containerfile:2:10: several sources of COPY have one path, and the last wins: /models/tool is "n/tool" and not "m/tool", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
+Containerfile:2:18: several sources of COPY have one path, and the last wins: /models/a is heredoc 2 of the name a and not heredoc 1 of the name a, copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
 Containerfile:2:51: several sources of COPY have one path, and the last wins: /models/config.json is "same/config.json" and not "m/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
 Containerfile:5:30: several sources of COPY have one path, and the last wins: /models/config.json is "second/config.json" and not "first/config.json", copy them into different directories, leave one out with --exclude, or keep their paths with COPY --parents
 "##);

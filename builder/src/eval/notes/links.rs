@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crossdock_storage::LayerPath;
 
-use super::{Added, MAX_NAMED};
+use super::{Added, MAX_NAMED, Modes};
 use crate::eval::Built;
 use crate::tree::{FileTree, NodeKind, State};
 
@@ -49,7 +49,9 @@ pub(super) fn dangling(built: &Built, added: &Added, files: &FileTree) -> Option
         more => format!(" and {more} more"),
     };
     let message = format!("{links} nowhere in the image: {first}{more}");
-    let help = if added.follow {
+    let help = if added.modes == Modes::Archive {
+        "make the archive with what they point to in it, or in their place, as tar --dereference does"
+    } else if added.follow {
         "build with --follow-links to copy what they point to, or copy the directory that holds both"
     } else {
         "copy the directory that holds both the links and what they point to"

@@ -62,10 +62,14 @@ pub(super) fn unreadable(
     let mut denied: Vec<Paths> = readers.iter().map(|_| Paths::default()).collect();
     let mut closed: Vec<Option<(LayerPath, Paths)>> = readers.iter().map(|_| None).collect();
     let mut last: Option<(LayerPath, Vec<Option<LayerPath>>)> = None;
-    // Of a mode that is written, directories are told only where there are some.
+    let written = match &added.modes {
+        Modes::Written(mode) => u32::from_str_radix(mode, 8).ok(),
+        Modes::Files(_) | Modes::Archive => None,
+    };
+    // Whether the mode that is written is one of directories, too.
     let mut directories = false;
     files.visit(&mut |path, node| {
-        directories |= node.is_entry() && node.is_directory();
+        directories |= node.is_entry() && node.is_directory() && written == Some(node.mode);
         if !matches!(node.kind, NodeKind::File(_) | NodeKind::Directory(_)) || !stays(built, path, node) {
             return;
         }
