@@ -14,9 +14,9 @@ mod origin;
 mod runtime;
 mod service_account;
 mod source;
-#[cfg(test)]
-mod table;
 mod tekton;
+#[cfg(test)]
+mod search_tests;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
