@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed, Sealed};
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin,
-    LayerStream, LayerWatch, LayoutSource, ListEntry, ListedPlace, Platform, ReadOptions, RecordStore,
-    RecordedLayer, RecordedOrigin, Records, ResolvedImage, blocking,
+    BlobStream, Descriptor, Digest, EntryPlatform, Error, ImageList, ImageRecord, ImageSource, Layer,
+    LayerOrigin, LayerStream, LayerWatch, LayoutSource, ListEntry, ListedPlace, ListedSource, Platform,
+    ReadOptions, RecordStore, RecordedLayer, RecordedOrigin, Records, ResolvedImage, blocking,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -183,7 +183,9 @@ impl LocalImages {
                 blocking(move || local.sealed(&local.member(&entry)?, &registry)).await?
             }
             ListedPlace::Image(name) => {
-                let source = locate(name, registry)?;
+                let inner = locate(name, registry)?;
+                let source: Arc<dyn ImageSource> =
+                    Arc::new(ListedSource::new(inner, details.platform.clone()));
                 let platform = entry.manifest.platform().unwrap_or_else(Platform::host);
                 let image = source.resolve(&platform).await?;
                 let layers = image.layers(&source.name())?.into_iter().map(|layer| AssemblyLayer {
@@ -245,12 +247,14 @@ impl LocalImages {
             Ok(entry) => entry,
             Err(error) => return Ok(LocalBase::NotListed { name, error }),
         };
-        Ok(LocalBase::Source(match &entry.place {
+        let source: Arc<dyn ImageSource> = match &entry.place {
             ListedPlace::Image(name) => locate(name, registry)?,
             ListedPlace::Record => {
                 Arc::new(self.named_source(&self.member(entry)?, text, &list.id, registry)?)
             }
-        }))
+        };
+        let said = entry.manifest.details.platform.clone();
+        Ok(LocalBase::Source(Arc::new(ListedSource::new(source, said))))
     }
 
     fn whole_name(&self, text: &str, key: &Digest) -> Result<String> {
@@ -474,13 +478,22 @@ impl ImageSource for RecordSource {
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
+        self.resolve_listed(&EntryPlatform::default(), platform).await
+    }
+
+    async fn resolve_listed(
+        &self,
+        said: &EntryPlatform,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, Error> {
         let image = ResolvedImage {
             descriptor: self.record.manifest.clone(),
             manifest: self.record.manifest()?,
             config: self.record.config()?,
             manifest_bytes: self.record.manifest_bytes.clone(),
             config_bytes: self.record.config_bytes.clone(),
-        };
+        }
+        .listed_as(Some(said));
         image.warn_of_platform(platform, &self.name());
         Ok(image)
     }
