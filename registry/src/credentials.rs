@@ -12,11 +12,11 @@ mod authfile;
 mod helper;
 mod origin;
 mod runtime;
+#[cfg(test)]
+mod search_tests;
 mod service_account;
 mod source;
 mod tekton;
-#[cfg(test)]
-mod search_tests;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
