@@ -494,3 +494,43 @@ const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
     shared::<Error>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_said_once() {
+        for (detail, said) in [
+            ("", "413"),
+            (" 413 Request Entity Too Large nginx", "413 Request Entity Too Large nginx"),
+            (" 4130 bytes", "413 4130 bytes"),
+            (" DENIED: no", "413 DENIED: no"),
+            (": 413", "413: 413"),
+        ] {
+            assert_eq!(stated(413, detail), said);
+        }
+    }
+
+    #[test]
+    fn a_foreign_layer_that_nobody_gives_is_named_once() {
+        let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let what = format!("GET http://a.example/{digest}");
+        let missing = Error::Status {
+            what: what.clone(),
+            status: 404,
+            detail: String::new(),
+            transient: false,
+            retry_after: None,
+        };
+        let place = what.trim_start_matches("GET ").to_owned();
+        let refused =
+            || ("oci:base".to_owned(), crossdock_storage::Error::Unusable("it is not there".to_owned()));
+        let both = vec![refused(), (place, missing.into())];
+        let text = Error::Foreign { digest: digest.clone(), tried: both }.to_string();
+        assert_eq!(text.matches(digest.digest()).count(), 1, "{text}");
+        assert!(text.contains(&format!("\n  oci:base: it is not there\n  {what}: 404\n")), "{text}");
+        let text = Error::Foreign { digest: digest.clone(), tried: vec![refused()] }.to_string();
+        assert_eq!(text.matches(digest.digest()).count(), 1, "{text}");
+    }
+}
