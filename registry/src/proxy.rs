@@ -69,7 +69,7 @@ impl Proxies {
     pub(crate) async fn named_in(&self, error: Error, authority: &str, https: bool, veil: &Veil) -> Error {
         let Error::Connect { host, reason } = error else { return error };
         let Ok(Some(proxy)) = self.before(authority, https) else { return Error::Connect { host, reason } };
-        let name = shown(&proxy);
+        let name = named(&proxy);
         let (reason, transient) = if reason.starts_with("tunnel error") {
             match asked(&proxy, authority).await {
                 Some(refusal) => refusal.told(&proxy, veil),
@@ -86,10 +86,17 @@ const fn variable(https: bool) -> &'static str {
     if https { "https_proxy" } else { "http_proxy" }
 }
 
+/// A proxy in errors: scheme, host and port alone.
+pub(crate) fn named(proxy: &Url) -> String {
+    let mut proxy = proxy.clone();
+    proxy.set_path("");
+    shown(&proxy)
+}
+
 /// The error where a proxy asks, in plain http, who we are.
 pub(crate) fn unauthorized(proxy: &Url, host: &str, detail: &str) -> Error {
     let reason = who_we_are(proxy, &format!("407{detail}"), "http_proxy");
-    Error::Proxy { host: host.to_owned(), proxy: shown(proxy), reason, transient: false }
+    Error::Proxy { host: host.to_owned(), proxy: named(proxy), reason, transient: false }
 }
 
 fn who_we_are(proxy: &Url, said: &str, variable: &str) -> String {
@@ -103,8 +110,12 @@ fn who_we_are(proxy: &Url, said: &str, variable: &str) -> String {
 /// A proxy's URL; without a scheme it is spoken to in http, as Go has it.
 fn proxy_url(text: &Secret) -> Option<Url> {
     let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    let url = Url::parse(text.expose()).ok().filter(is_web);
-    url.or_else(|| Url::parse(&format!("http://{}", text.expose())).ok().filter(is_web))
+    if let Some(url) = Url::parse(text.expose()).ok().filter(is_web) {
+        return Some(url);
+    }
+    // With a scheme it is a URL that is wrong, and a password would stand where nobody looks for it.
+    let bare = Some(text.expose()).filter(|text| !text.contains("://"))?;
+    Url::parse(&format!("http://{bare}")).ok().filter(is_web)
 }
 
 /// A proxy's answer to CONNECT.

@@ -255,8 +255,16 @@ fn trust_file(trusted: &mut Trusted, path: &Path, named: bool) -> Result<()> {
     if certificates.is_empty() {
         return Err(unusable(path, "there is no certificate in PEM form in it (BEGIN CERTIFICATE)"));
     }
+    let unknown = certificates.iter().find_map(|one| Parts::of(one)?.unknown_critical());
     if trusted.add(certificates) == 0 {
-        return Err(unusable(path, "there is no usable certificate in it"));
+        let extension = unknown.map(|id| {
+            format!(
+                ": its critical extension {id} is not known here; make it anew without the extension, or with the extension \
+                 not critical"
+            )
+        });
+        let reason = format!("there is no usable certificate in it{}", extension.unwrap_or_default());
+        return Err(unusable(path, &reason));
     }
     Ok(())
 }

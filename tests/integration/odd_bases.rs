@@ -490,9 +490,9 @@ fn a_foreign_layer_that_nobody_has_is_kept_and_what_is_in_it_cannot_be_copied() 
     sandbox.build(&["-o", "oci:none:1"]).failed(5).says(&[
         &digest,
         &url,
-        "nobody gives it",
+        "no place gives it",
         "cannot be copied",
     ]);
     sandbox.containerfile("FROM oci:base\nCOPY model /models\n");
-    sandbox.build(&["-o", "docker-archive:none.tar:x"]).failed(5).says(&[&digest, "nobody gives it"]);
+    sandbox.build(&["-o", "docker-archive:none.tar:x"]).failed(5).says(&[&digest, "no place gives it"]);
 }

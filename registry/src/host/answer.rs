@@ -11,7 +11,6 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::body_limit::RAISE;
-use crate::endpoint::shown;
 use crate::error::{Error, Result};
 use crate::host::{Access, Host, authority};
 use crate::proxy;
@@ -123,7 +122,7 @@ impl<'a> Answer<'a> {
             if code == 407 {
                 return proxy::unauthorized(&proxy, &authority(self.url()), &detail);
             }
-            detail = format!("{detail} (through the proxy {})", shown(&proxy));
+            detail = format!("{detail} (through the proxy {})", proxy::named(&proxy));
         }
         if matches!(code, 401 | 403) {
             return Error::Denied {

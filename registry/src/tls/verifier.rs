@@ -166,7 +166,7 @@ impl Anchors {
             .filter_map(|certificate| Parts::of(certificate))
             .collect();
         let fault = match certificate {
-            CertificateError::UnhandledCriticalExtension => {
+            error if is_about_an_extension(error) => {
                 shown.iter().find_map(Parts::unknown_critical).map(Fault::CriticalExtension)
             }
             CertificateError::UnknownIssuer
@@ -184,6 +184,15 @@ impl Anchors {
             _ => None,
         };
         fault.map_or(error, Error::from)
+    }
+}
+
+/// Whether a critical extension is not known, in rustls' word or in webpki's.
+fn is_about_an_extension(error: &CertificateError) -> bool {
+    match error {
+        CertificateError::UnhandledCriticalExtension => true,
+        CertificateError::Other(other) => other.to_string() == "UnsupportedCriticalExtension",
+        _ => false,
     }
 }
 
