@@ -268,7 +268,8 @@ pub enum Error {
     /// A layer that is not to be distributed can be had nowhere.
     #[error(
         "a layer of the base cannot be read{}: it is a foreign layer, which only the URLs in its descriptor have to have, and \
-         no place gives it:{}\n  use a base without such layers, or put the layer where the base is",
+         no place gives it:{}\n  what is in it cannot be copied; use a base without such layers, or put the \
+         layer where the base is",
         unless_said(digest, tried),
         asked(tried)
     )]
