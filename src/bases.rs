@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crossdock_builder::{Ahead, BaseResolver, FileTree, PlannedBase, TreeOf, base_tree};
 use crossdock_registry::Registry;
-use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, ManifestEntry, Platform, blocking};
+use crossdock_storage::{Error, ImageSource, IndexStore, LayoutSource, Platform, blocking};
 
 use crate::destination::{split_reference, transport_of};
 use crate::local::{LOCALHOST, LocalBase, LocalImages};
@@ -57,11 +57,17 @@ impl Bases {
             None => self.registry_source(reference)?,
             Some((transport, rest)) => self.transported(transport, rest)?,
         };
-        Ok(source.index().await?.map(|entries| {
-            let platforms = entries.iter().filter_map(ManifestEntry::platform);
+        let Some(entries) = source.index().await? else { return Ok(None) };
+        let mut platforms = Vec::new();
+        for entry in &entries {
+            let platform = match entry.platform() {
+                None => source.platform_of(entry).await?.and_then(|said| said.said()),
+                platform => platform,
+            };
             // Attestations stand beside the images under a platform that is none.
-            platforms.filter(|platform| platform.os != "unknown").collect()
-        }))
+            platforms.extend(platform.filter(|platform| platform.os != "unknown"));
+        }
+        Ok(Some(platforms))
     }
 
     /// An image that is named with its transport.

@@ -13,8 +13,8 @@ use anyhow::{Result, anyhow, bail};
 use crossdock_builder::{Assembled, Assembly, AssemblyLayer, LayerContent, Listed, Sealed};
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin, ListEntry, ListedPlace, Platform,
-    RecordStore, RecordedLayer, RecordedOrigin, Records, blocking, escape_line,
+    Digest, Error, ImageList, ImageRecord, ImageSource, Layer, LayerOrigin, ListEntry, ListedPlace,
+    ListedSource, Platform, RecordStore, RecordedLayer, RecordedOrigin, Records, blocking, escape_line,
 };
 
 use crate::destination::transport_of;
@@ -189,7 +189,9 @@ impl LocalImages {
                 blocking(move || local.sealed(&local.member(&entry)?, &registry)).await?
             }
             ListedPlace::Image(name) => {
-                let source = locate(name, registry)?;
+                let inner = locate(name, registry)?;
+                let source: Arc<dyn ImageSource> =
+                    Arc::new(ListedSource::new(inner, details.platform.clone()));
                 let platform = entry.manifest.platform().unwrap_or_else(Platform::host);
                 let image = source.resolve(&platform).await?;
                 if let Some(warning) = image.platform_warning(&platform, &source.name()) {
@@ -254,12 +256,14 @@ impl LocalImages {
             Ok(entry) => entry,
             Err(error) => return Ok(LocalBase::NotListed { name, error }),
         };
-        Ok(LocalBase::Source(match &entry.place {
+        let source: Arc<dyn ImageSource> = match &entry.place {
             ListedPlace::Image(name) => locate(name, registry)?,
             ListedPlace::Record => {
                 Arc::new(self.named_source(&self.member(entry)?, text, &list.id, registry)?)
             }
-        }))
+        };
+        let said = entry.manifest.details.platform.clone();
+        Ok(LocalBase::Source(Arc::new(ListedSource::new(source, said))))
     }
 
     fn whole_name(&self, text: &str, key: &Digest) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Challenges: what a registry asks for with `WWW-Authenticate` (RFC 9110, section 11.6.1; the distribution
 //! specification's token authentication).
 
+use crossdock_storage::escape_controls;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// One way in that a registry offers.
@@ -17,15 +18,23 @@ pub(crate) enum Challenge {
 
 impl Challenge {
     /// The best of the challenges in an answer: Bearer before Basic, others not at all.
-    pub(crate) fn best(headers: &HeaderMap) -> Option<Self> {
-        let all: Vec<_> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(parse)
-            .filter_map(Self::from_parts)
-            .collect();
-        all.iter().find(|c| matches!(c, Self::Bearer { .. })).or(all.first()).cloned()
+    ///
+    /// # Errors
+    /// The text of one that has control characters, with escapes for them, where there is no other.
+    pub(crate) fn best(headers: &HeaderMap) -> Result<Option<Self>, String> {
+        let (mut all, mut malformed) = (Vec::new(), None);
+        for value in headers.get_all(WWW_AUTHENTICATE) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            if text.contains(|c: char| (c.is_control() && c != '\t') || c == '\u{fffd}') {
+                malformed = malformed.or_else(|| Some(escape_controls(&text).into_owned()));
+            } else {
+                all.extend(parse(&text).into_iter().filter_map(Self::from_parts));
+            }
+        }
+        match (all.iter().find(|c| matches!(c, Self::Bearer { .. })).or(all.first()), malformed) {
+            (None, Some(malformed)) => Err(malformed),
+            (best, _) => Ok(best.cloned()),
+        }
     }
 
     fn from_parts((scheme, parameters): (String, Vec<(String, String)>)) -> Option<Self> {
@@ -130,7 +139,17 @@ mod tests {
         for value in values {
             headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
         }
-        Challenge::best(&headers)
+        Challenge::best(&headers).unwrap()
+    }
+
+    #[test]
+    fn a_challenge_with_control_characters_is_malformed_where_there_is_no_other() {
+        let mut headers = HeaderMap::new();
+        let evil = "Bearer realm=\"https://r/\u{9b}2J\"";
+        headers.append(WWW_AUTHENTICATE, reqwest::header::HeaderValue::from_bytes(evil.as_bytes()).unwrap());
+        assert_eq!(Challenge::best(&headers), Err("Bearer realm=\"https://r/\\u{9b}2J\"".to_owned()));
+        headers.append(WWW_AUTHENTICATE, "Basic".parse().unwrap());
+        assert_eq!(Challenge::best(&headers), Ok(Some(Challenge::Basic)));
     }
 
     fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {

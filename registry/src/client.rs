@@ -11,12 +11,11 @@ use url::Url;
 
 use crate::conf::{Place, RegistriesConf};
 use crate::credentials::{CredentialOptions, Credentials};
-use crate::endpoint::split_port;
 use crate::error::{Error, Result};
-use crate::host::{Host, Manner};
+use crate::host::{Host, Manner, authority};
 use crate::mirrors::MirroredSource;
-use crate::no_proxy::NoProxy;
 use crate::profile::UploadStyle;
+use crate::proxy::{NotAProxy, Proxies};
 use crate::pull::RegistrySource;
 use crate::push::RegistrySink;
 use crate::reference::Reference;
@@ -136,7 +135,7 @@ pub(crate) struct Shared {
     /// What must not be shown of what servers say.
     pub(crate) veil: Veil,
     trusted: OnceLock<Trusted>,
-    no_proxy: NoProxy,
+    pub(crate) proxies: Proxies,
     /// By host and port, whether the host is a registry (to which we may identify ourselves), and whether its
     /// certificate is verified.
     clients: Mutex<HashMap<(String, bool, bool), reqwest::Client>>,
@@ -153,12 +152,8 @@ impl Registry {
         let credentials_elsewhere =
             Credentials::new(CredentialOptions { explicit: None, ..options.credentials.clone() });
         let veil = Veil::default();
-        for url in [&options.proxy.http, &options.proxy.https].into_iter().flatten() {
-            if let Some(url) = proxy_url(url) {
-                veil.hide_password(url.username(), url.password().unwrap_or_default());
-            }
-        }
-        let no_proxy = NoProxy::parse(options.proxy.no_proxy.as_deref().unwrap_or_default());
+        let proxies = Proxies::new(&options.proxy);
+        proxies.hide(&veil);
         Self {
             shared: Arc::new(Shared {
                 options,
@@ -166,7 +161,7 @@ impl Registry {
                 credentials_elsewhere,
                 veil,
                 trusted: OnceLock::new(),
-                no_proxy,
+                proxies,
                 clients: Mutex::default(),
                 hosts: Mutex::default(),
                 plain: Mutex::default(),
@@ -304,32 +299,30 @@ impl Shared {
             .connect_timeout(options.timeouts.connect)
             .user_agent(&options.user_agent);
         // A client is for one host and port: whether a proxy is between is decided here, and not by reqwest's rules.
-        let (host, port) = split_port(authority);
-        let direct = |scheme_port| self.no_proxy.covers(host, port.unwrap_or(scheme_port));
         // Not the error of reqwest: it cites the URL, and with it the password.
-        let unusable = |variable: &str| Error::Setup {
+        let unusable = |NotAProxy(variable)| Error::Setup {
             host: authority.to_owned(),
             source: format!("the value of {variable} is not the URL of a proxy").into(),
         };
-        if let Some(url) = options.proxy.http.as_ref().filter(|_| !direct(80)) {
-            let url = proxy_url(url).ok_or_else(|| unusable("http_proxy"))?;
-            builder = builder.proxy(reqwest::Proxy::http(url).map_err(|_| unusable("http_proxy"))?);
+        if let Some(url) = self.proxies.before(authority, false).map_err(unusable)? {
+            let proxy = reqwest::Proxy::http(url).map_err(|_| unusable(NotAProxy("http_proxy")))?;
+            builder = builder.proxy(proxy);
         }
-        if let Some(url) = options.proxy.https.as_ref().filter(|_| !direct(443)) {
-            let url = proxy_url(url).ok_or_else(|| unusable("https_proxy"))?;
-            builder = builder.proxy(reqwest::Proxy::https(url).map_err(|_| unusable("https_proxy"))?);
+        if let Some(url) = self.proxies.before(authority, true).map_err(unusable)? {
+            let proxy = reqwest::Proxy::https(url).map_err(|_| unusable(NotAProxy("https_proxy")))?;
+            builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(setup)?;
         clients.insert((authority.to_owned(), registry, verify), client.clone());
         Ok(client)
     }
-}
 
-/// The URL of a proxy; without a scheme it is spoken to in http, as Go has it.
-fn proxy_url(text: &Secret) -> Option<Url> {
-    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    let url = Url::parse(text.expose()).ok().filter(is_web);
-    url.or_else(|| Url::parse(&format!("http://{}", text.expose())).ok().filter(is_web))
+    /// Sorts an error of the HTTP client on its way to a URL; `what` names the request.
+    pub(crate) async fn failed(&self, error: reqwest::Error, url: &Url, what: &str) -> Error {
+        let host = authority(url);
+        let error = Error::of_client(error, &host, what);
+        self.proxies.named_in(error, &host, url.scheme() == "https", &self.veil).await
+    }
 }
 
 /// Locks, whatever happened to who held it before: all that is locked here is whole at any time.

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crossdock_storage::from_json;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
@@ -20,6 +21,9 @@ use crate::tls::{CertFile, TlsPlan, Trusted};
 
 /// An API in trouble is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers of more bytes are no reviews.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// The API of the cluster that this is a pod of.
 pub(crate) struct Cluster {
@@ -83,6 +87,7 @@ impl Cluster {
         }
         #[derive(Deserialize)]
         struct Status {
+            #[serde(default)]
             allowed: bool,
         }
         let review = json!({
@@ -96,11 +101,18 @@ impl Cluster {
             }},
         });
         let url = self.api.join("apis/authorization.k8s.io/v1/selfsubjectaccessreviews").ok()?;
-        let answer = self.ask(self.client.post(url).json(&review)).await?;
+        let mut answer = self.ask(self.client.post(url).json(&review)).await?;
         if answer.status() != StatusCode::CREATED {
             return None;
         }
-        let review: Review = answer.json().await.ok()?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.ok()? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER {
+                return None;
+            }
+        }
+        let review: Review = from_json(&bytes).ok()?;
         Some(review.status.allowed)
     }
 

@@ -12,10 +12,10 @@ mod authfile;
 mod helper;
 mod origin;
 mod runtime;
+#[cfg(test)]
+mod search_tests;
 mod service_account;
 mod source;
-#[cfg(test)]
-mod table;
 mod tekton;
 
 use std::collections::HashSet;

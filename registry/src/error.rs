@@ -118,6 +118,18 @@ pub enum Error {
         /// The innermost cause: refused, not found, no route.
         reason: String,
     },
+    /// A proxy lets nothing through.
+    #[error("no connection to {host} through the proxy {proxy}: {reason}")]
+    Proxy {
+        /// Host and port that the connection was to.
+        host: String,
+        /// The proxy's URL, without user and password.
+        proxy: String,
+        /// The proxy's words, or why it was not reached, and the way out.
+        reason: String,
+        /// Whether it may let the same through later.
+        transient: bool,
+    },
     /// The server's certificate is not trusted, or TLS is not agreed upon.
     #[error("no trusted connection to {host}: {reason}")]
     Tls {
@@ -149,7 +161,10 @@ pub enum Error {
         after: Duration,
     },
     /// A proxy before the registry takes no body so large (413).
-    #[error("{what}: 413{detail}: a proxy before {host} takes no request of {bytes} bytes; {next}")]
+    #[error(
+        "{what}: {}: a proxy before {host} takes no request of {bytes} bytes; {next}",
+        stated(413, detail)
+    )]
     BodyLimit {
         /// The request: method and URL.
         what: String,
@@ -165,7 +180,7 @@ pub enum Error {
         smaller: bool,
     },
     /// An answer with a status that says it did not work.
-    #[error("{what}: {status}{detail}")]
+    #[error("{what}: {}", stated(*status, detail))]
     Status {
         /// What was asked of whom.
         what: String,
@@ -179,7 +194,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// The registry does not let us.
-    #[error("registry {host} refused the {action} {repository}: {status}{detail}; tried {tried}")]
+    #[error("registry {host} refused the {action} {repository}: {}; tried {tried}", stated(*status, detail))]
     Denied {
         /// Host and port.
         host: String,
@@ -252,9 +267,11 @@ pub enum Error {
     },
     /// A layer that is not to be distributed can be had nowhere.
     #[error(
-        "the layer {digest} of the base is one that only its URLs have to have, and nobody gives it:{}\n  what is in it \
-         cannot be copied; use a base without such layers, or put the layer where the base is",
-        listed(tried)
+        "a layer of the base cannot be read{}: it is a foreign layer, which only the URLs in its descriptor have to have, and \
+         no place gives it:{}\n  what is in it cannot be copied; use a base without such layers, or put the \
+         layer where the base is",
+        unless_said(digest, tried),
+        asked(tried)
     )]
     Foreign {
         /// The layer.
@@ -307,7 +324,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Transfer { .. } | Self::Stalled { .. } => true,
-            Self::Status { transient, .. } => *transient,
+            Self::Status { transient, .. } | Self::Proxy { transient, .. } => *transient,
             Self::BodyLimit { smaller, .. } => *smaller,
             Self::Storage(crossdock_storage::Error::Backend(inner)) => {
                 inner.downcast_ref::<Self>().is_some_and(Self::is_transient)
@@ -388,6 +405,13 @@ impl Error {
             };
         }
         let reason = innermost(&source);
+        // hyper's words; it keeps nothing of the header.
+        if reason == "invalid HTTP header parsed" {
+            let reason = "its answer has a malformed header, with a control character in it or without a name; look at the \
+                          server, or at a proxy before it"
+                .to_owned();
+            return Self::Answer { what: what.to_owned(), reason };
+        }
         if source.is_connect() {
             Self::Connect { host: host.to_owned(), reason }
         } else {
@@ -405,18 +429,40 @@ impl From<Error> for crossdock_storage::Error {
     }
 }
 
+/// A status and the words that came with it, which may begin with the status themselves.
+fn stated(status: u16, detail: &str) -> String {
+    let status = status.to_string();
+    match detail.trim_start().strip_prefix(&status) {
+        Some(rest) if !rest.starts_with(|c: char| c.is_ascii_alphanumeric()) => format!("{status}{rest}"),
+        _ => format!("{status}{detail}"),
+    }
+}
+
 /// A line for each place, with the causes of its error.
 fn listed(tried: &[(String, crossdock_storage::Error)]) -> String {
-    let mut text = String::new();
-    for (place, error) in tried {
-        text.push_str("\n  ");
-        text.push_str(place);
-        let mut next: Option<&dyn StdError> = Some(error);
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
+    tried.iter().map(|(place, error)| format!("\n  {place}: {}", with_causes(error))).collect()
+}
+
+/// The same, without the place where its error names it.
+fn asked(tried: &[(String, crossdock_storage::Error)]) -> String {
+    let line = |(place, error): &(String, crossdock_storage::Error)| {
+        let error = with_causes(error);
+        if error.contains(place) { format!("\n  {error}") } else { format!("\n  {place}: {error}") }
+    };
+    tried.iter().map(line).collect()
+}
+
+/// The digest, unless one of the errors names it: it is long.
+fn unless_said(digest: &Digest, tried: &[(String, crossdock_storage::Error)]) -> String {
+    if asked(tried).contains(digest.digest()) { String::new() } else { format!(" ({digest})") }
+}
+
+fn with_causes(error: &crossdock_storage::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
     }
     text
 }
@@ -449,3 +495,43 @@ const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
     shared::<Error>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_said_once() {
+        for (detail, said) in [
+            ("", "413"),
+            (" 413 Request Entity Too Large nginx", "413 Request Entity Too Large nginx"),
+            (" 4130 bytes", "413 4130 bytes"),
+            (" DENIED: no", "413 DENIED: no"),
+            (": 413", "413: 413"),
+        ] {
+            assert_eq!(stated(413, detail), said);
+        }
+    }
+
+    #[test]
+    fn a_foreign_layer_that_nobody_gives_is_named_once() {
+        let digest: Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let what = format!("GET http://a.example/{digest}");
+        let missing = Error::Status {
+            what: what.clone(),
+            status: 404,
+            detail: String::new(),
+            transient: false,
+            retry_after: None,
+        };
+        let place = what.trim_start_matches("GET ").to_owned();
+        let refused =
+            || ("oci:base".to_owned(), crossdock_storage::Error::Unusable("it is not there".to_owned()));
+        let both = vec![refused(), (place, missing.into())];
+        let text = Error::Foreign { digest: digest.clone(), tried: both }.to_string();
+        assert_eq!(text.matches(digest.digest()).count(), 1, "{text}");
+        assert!(text.contains(&format!("\n  oci:base: it is not there\n  {what}: 404\n")), "{text}");
+        let text = Error::Foreign { digest: digest.clone(), tried: vec![refused()] }.to_string();
+        assert_eq!(text.matches(digest.digest()).count(), 1, "{text}");
+    }
+}

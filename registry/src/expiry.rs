@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::credentials::{Credential, Found};
+use crate::error::Error;
 use crate::host::{Access, Call, Host};
 
 /// Whether the registry still takes the credential at hand. Where nobody answers, it is as good as dead for now.
@@ -17,6 +18,8 @@ pub(crate) async fn is_taken(host: &Host, access: &Access) -> bool {
     let Ok(endpoint) = host.endpoint().await else { return false };
     match host.call(Call::new(access, Method::GET, endpoint.ping(), &[200])).await {
         Ok(_) => true,
+        // Who is known and may not even look at the root lacks a right: no new credential gives it.
+        Err(Error::Denied { status: 403, .. }) => true,
         // Some registries have no root to speak of.
         Err(error) => !error.is_refusal() && !error.is_transient(),
     }

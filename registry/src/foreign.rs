@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    BlobStream, Descriptor, Error as StorageError, ImageSource, LayerOrigin, ManifestEntry, Platform,
-    RepositoryName, ResolvedImage, Result as StorageResult, is_foreign,
+    BlobStream, Delegate, Descriptor, Error as StorageError, ImageSource, Result as StorageResult, is_foreign,
 };
 use futures_util::stream;
 use reqwest::Response;
@@ -17,7 +16,7 @@ use url::Url;
 use crate::client::{Registry, Shared};
 use crate::endpoint::shown;
 use crate::error::{Error, Result};
-use crate::host::{authority, next_chunk};
+use crate::host::{authority, next_chunk, readable};
 use crate::pull::range_start;
 
 /// Redirects that are followed.
@@ -77,7 +76,10 @@ impl ForeignSource {
             let stall = options.timeouts.stall;
             let answer = tokio::time::timeout(stall, request.send()).await;
             let answer = answer.map_err(|_| Error::Stalled { what: what.to_owned(), after: stall })?;
-            let answer = answer.map_err(|error| Error::of_client(error, &host, what))?;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err(self.shared.failed(error, &url, what).await),
+            };
             let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
             match answer.status().as_u16() {
                 200 => return Ok((answer, offset)),
@@ -85,7 +87,11 @@ impl ForeignSource {
                     return Ok((answer, 0));
                 }
                 301 | 302 | 303 | 307 | 308 => {
-                    let next = header("location").and_then(|to| url.join(to).ok());
+                    let location = readable(answer.headers(), "location").map_err(|text| Error::Answer {
+                        what: what.to_owned(),
+                        reason: format!("its Location header is malformed: {text}"),
+                    })?;
+                    let next = location.and_then(|to| url.join(to).ok());
                     url = next.filter(|next| matches!(next.scheme(), "http" | "https")).ok_or_else(|| {
                         let reason = "it is redirected to what is no web address".to_owned();
                         Error::Answer { what: what.to_owned(), reason }
@@ -107,36 +113,12 @@ impl ForeignSource {
 }
 
 #[async_trait]
-impl ImageSource for ForeignSource {
-    fn name(&self) -> String {
-        self.inner.name()
+impl Delegate for ForeignSource {
+    fn inner(&self) -> &dyn ImageSource {
+        &*self.inner
     }
 
-    fn image_name(&self) -> Option<String> {
-        self.inner.image_name()
-    }
-
-    fn locator(&self) -> String {
-        self.inner.locator()
-    }
-
-    fn origin(&self, layer: &Descriptor) -> Option<LayerOrigin> {
-        self.inner.origin(layer)
-    }
-
-    fn repository(&self) -> Option<RepositoryName> {
-        self.inner.repository()
-    }
-
-    async fn index(&self) -> StorageResult<Option<Vec<ManifestEntry>>> {
-        self.inner.index().await
-    }
-
-    async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
-        self.inner.resolve(platform).await
-    }
-
-    async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {
+    async fn read_blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {
         let lacking = match self.inner.blob(blob, offset).await {
             Err(error) if is_foreign(blob) && !matches!(error, StorageError::Interrupted) => error,
             result => return result,

@@ -25,7 +25,7 @@ use crate::retry::Attempts;
 use crate::token::{Key, authenticate};
 use crate::veil::Veil;
 use answer::is_transient;
-pub(crate) use answer::{Answer, next_chunk};
+pub(crate) use answer::{Answer, next_chunk, readable, words_of};
 use call::Content;
 pub(crate) use call::{Access, Call, READ};
 
@@ -168,7 +168,11 @@ impl Host {
         };
         if !matches!(
             error,
-            Error::PlainHttp { .. } | Error::Connect { .. } | Error::Transfer { .. } | Error::Tls { .. }
+            Error::PlainHttp { .. }
+                | Error::Connect { .. }
+                | Error::Proxy { .. }
+                | Error::Transfer { .. }
+                | Error::Tls { .. }
         ) {
             return Err(error);
         }
@@ -202,7 +206,7 @@ impl Host {
         let answer = self.once(Call::new(&access, Method::GET, endpoint.ping(), &[]), None).await?;
         let status = answer.status();
         if status.is_success() || status == StatusCode::UNAUTHORIZED {
-            self.learn(&answer);
+            self.learn(&answer)?;
             self.shown.get_or_init(|| Profile::of_answer(answer.response.headers()));
             Ok(status)
         } else if is_transient(status) {
@@ -215,12 +219,19 @@ impl Host {
 
     /// Keeps how to authenticate. OpenShift answers an expired token with a Basic challenge though it goes on taking
     /// tokens, so Basic never takes the place of Bearer.
-    fn learn(&self, answer: &Answer<'_>) {
-        let Some(challenge) = Challenge::best(answer.response.headers()) else { return };
+    fn learn(&self, answer: &Answer<'_>) -> Result<()> {
+        let malformed = |text: String| Error::Answer {
+            what: answer.what.clone(),
+            reason: format!("its WWW-Authenticate header is malformed: {}", self.veil().cover(&text)),
+        };
+        let Some(challenge) = Challenge::best(answer.response.headers()).map_err(malformed)? else {
+            return Ok(());
+        };
         let mut known = lock(&self.challenge);
         if challenge != Challenge::Basic || known.is_none() {
             *known = Some(challenge);
         }
+        Ok(())
     }
 
     /// The key for a repository; a new one where the one at hand is the one that was refused.
@@ -272,7 +283,7 @@ impl Host {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return answer.expect(accepted).await;
         }
-        self.learn(&answer);
+        self.learn(&answer)?;
         let fresh = self.key(access, Some(&key)).await?;
         match again {
             Some(again) if fresh.header != key.header => {
@@ -331,10 +342,9 @@ impl Host {
                     *lock(&self.taken) = Some(Timestamp::now());
                 }
                 tracing::debug!(what, status = response.status().as_u16(), "answered");
-                let tried = key.map(Key::tried);
-                Ok(Answer { response, what, access: call.access, host: self, tried, body })
+                Ok(Answer { response, what, access: call.access, host: self, key: key.cloned(), body })
             }
-            Ok(Err(error)) => Err(Error::of_client(error, &authority, &what)),
+            Ok(Err(error)) => Err(self.shared.failed(error, &call.url, &what).await),
             Err(after) => Err(Error::Stalled { what, after }),
         }
     }
@@ -358,9 +368,10 @@ impl Host {
                 reason: reason.to_owned(),
             };
             let location =
-                answer.location().ok_or_else(|| refuse("nowhere".to_owned(), "it has no Location"))?;
-            let next =
-                url.join(location).map_err(|_| refuse("nowhere".to_owned(), "its Location is not a URL"))?;
+                answer.location()?.ok_or_else(|| refuse("nowhere".to_owned(), "it has no Location"))?;
+            // What stands behind a question mark may be a signature.
+            let to = || self.veil().cover(location.split('?').next().unwrap_or_default());
+            let next = url.join(location).map_err(|_| refuse(to(), "its Location is not a URL"))?;
             if !matches!(next.scheme(), "http" | "https") {
                 // What stands behind such a scheme has no query that could be left out.
                 return Err(refuse(format!("a {}: URL", next.scheme()), "that is not a web address"));

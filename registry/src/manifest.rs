@@ -1,7 +1,7 @@
 //! Manifests and indexes: fetched whole, verified, and told apart (OCI image-spec, Docker image manifest version 2).
 
 use bytes::Bytes;
-use crossdock_storage::{Descriptor, Digest, ImageManifest, ManifestEntry, MediaType, from_json};
+use crossdock_storage::{Digest, ImageManifest, ManifestEntry, MediaType, from_json};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -10,9 +10,6 @@ use crate::host::{Access, Call, Host, READ};
 
 /// Manifests and indexes larger than this many bytes are refused (distribution specification).
 const MAX_SIZE: u64 = 4 << 20;
-
-/// Configs larger than this many bytes are not read.
-pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 
 /// How deep indexes may be nested.
 pub(crate) const MAX_DEPTH: usize = 3;
@@ -139,14 +136,6 @@ impl Fetched {
             _ => MediaType::ImageManifest,
         };
         Ok(Document::Manifest(Box::new(manifest), media_type))
-    }
-}
-
-/// Whether a manifest's config is that of an image, and not an artifact's.
-pub(crate) fn is_config(config: &Descriptor) -> bool {
-    match config.media_type() {
-        MediaType::ImageConfig => true,
-        other => other.as_ref() == "application/vnd.docker.container.image.v1+json",
     }
 }
 

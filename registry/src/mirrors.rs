@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use crossdock_storage::{
-    BlobStream, Descriptor, ImageSource, ManifestEntry, Platform, RepositoryName, ResolvedImage,
-    Result as StorageResult,
+    BlobStream, Descriptor, EntryPlatform, ImageSource, ManifestEntry, Platform, RepositoryName,
+    ResolvedImage, Result as StorageResult,
 };
 
 use crate::error::Error;
@@ -103,6 +103,21 @@ impl ImageSource for MirroredSource {
 
     async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
         self.anywhere(|source| source.resolve(platform)).await
+    }
+
+    async fn platform_of(&self, entry: &ManifestEntry) -> StorageResult<Option<EntryPlatform>> {
+        match self.source() {
+            Some(source) => source.platform_of(entry).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn resolve_listed(
+        &self,
+        said: &EntryPlatform,
+        platform: &Platform,
+    ) -> StorageResult<ResolvedImage> {
+        self.anywhere(|source| source.resolve_listed(said, platform)).await
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {

@@ -170,7 +170,7 @@ pub(crate) async fn explain(repository: &Repository, error: Error) -> Error {
             let found = host.credentials().find_for(&registry, &name).await.ok();
             let tried = match &found {
                 Some(found) if is_openshift(host) => openshift(repository, found, status).await,
-                _ => match dead_or_denied(repository, found.as_ref()).await {
+                _ => match dead_or_denied(repository, found.as_ref(), status).await {
                     Some(reason) => reason,
                     None => tried,
                 },
@@ -182,13 +182,14 @@ pub(crate) async fn explain(repository: &Repository, error: Error) -> Error {
 }
 
 /// What is known of a refusal beside where the credential came from: that it has died, or what its token allows.
-async fn dead_or_denied(repository: &Repository, found: Option<&Found>) -> Option<String> {
+async fn dead_or_denied(repository: &Repository, found: Option<&Found>, status: u16) -> Option<String> {
     if let Some(found) = found
         && let Some(died) = expiry::died(&repository.host, &repository.access, found).await
     {
         return Some(format!("{}; {died}", found.origin));
     }
-    let origin = found.map(|found| format!("{}; {}", found.origin, found.origin.way_out()));
+    let origin =
+        found.map(|found| format!("{}; {}", found.origin, found.origin.way_out(status, &repository.access)));
     let granted = granted(repository).await?;
     Some(format!("{} (of pull and push, the token server granted {granted})", origin?))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    BlobStream, Descriptor, Digest, Error as StorageError, Hasher, ImageConfig, ImageManifest, ImageSource,
-    ManifestEntry, Platform, RepositoryName, ResolvedImage, Result as StorageResult, from_json,
+    BlobStream, Descriptor, Digest, EntryPlatform, Error as StorageError, ImageSource, ManifestEntry,
+    Platform, RepositoryName, ResolvedImage, Result as StorageResult,
 };
 use futures_util::stream;
 use reqwest::header::{HeaderValue, RANGE};
@@ -15,7 +15,8 @@ use reqwest::{Method, Response};
 
 use crate::error::{Error, Result};
 use crate::host::{Access, Call, Host, READ, next_chunk};
-use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config};
+use crate::image_config::{fetch_config, platform_of, select};
+use crate::manifest::{Document, MAX_DEPTH, fetch};
 use crate::reference::Reference;
 use crate::retry::Attempts;
 
@@ -48,18 +49,30 @@ impl RegistrySource {
         self.host.endpoint().await.map(drop)
     }
 
-    async fn resolve_image(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let image = self.reference.to_string();
+    /// The image; `said` is what a list elsewhere says that it is for.
+    async fn resolve_image(
+        &self,
+        platform: &Platform,
+        said: Option<&EntryPlatform>,
+    ) -> Result<ResolvedImage> {
+        let (image, mut said) = (self.reference.to_string(), said.cloned());
         let mut fetched = fetch(&self.host, &self.access, self.reference.selector(), &image).await?;
         for _ in 0..=MAX_DEPTH {
             match fetched.parse(&image)? {
                 Document::Manifest(manifest, media_type) => {
                     let descriptor = Descriptor::new(media_type, fetched.bytes.len() as u64, fetched.digest);
-                    return self.with_config(descriptor, *manifest, fetched.bytes, &image).await;
+                    let config = manifest.config();
+                    let (config, config_bytes) =
+                        fetch_config(&self.host, &self.access, config, &image).await?;
+                    let (manifest, manifest_bytes) = (*manifest, fetched.bytes);
+                    let resolved =
+                        ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes };
+                    return Ok(resolved.listed_as(said.as_ref()));
                 }
                 Document::Index(entries) => {
-                    let entry = ManifestEntry::select(&entries, platform, &image)?;
+                    let entry = select(&self.host, &self.access, &entries, platform, &image).await?;
                     fetched = fetch(&self.host, &self.access, entry.digest.as_ref(), &image).await?;
+                    said = entry.details.platform;
                 }
             }
         }
@@ -76,47 +89,6 @@ impl RegistrySource {
             Document::Index(entries) => Ok(Some(entries)),
             Document::Manifest(..) => Ok(None),
         }
-    }
-
-    async fn with_config(
-        &self,
-        descriptor: Descriptor,
-        manifest: ImageManifest,
-        manifest_bytes: Bytes,
-        image: &str,
-    ) -> Result<ResolvedImage> {
-        let config_bytes = self.config_bytes(manifest.config(), image).await?;
-        let config: ImageConfig = from_json(&config_bytes)
-            .map_err(|source| Error::Malformed { what: format!("the config of {image}"), source })?;
-        Ok(ResolvedImage { descriptor, manifest, config, manifest_bytes, config_bytes })
-    }
-
-    async fn config_bytes(&self, config: &Descriptor, image: &str) -> Result<Bytes> {
-        let what = format!("the config of {image}");
-        if !is_config(config) {
-            let media_type = config.media_type();
-            let reason = format!("it is a {media_type}: this is an artifact and not an image to build from");
-            return Err(Error::Answer { what, reason });
-        }
-        if config.size() > MAX_CONFIG {
-            return Err(Error::TooLarge { what, limit: MAX_CONFIG });
-        }
-        let bytes = self.host.attempts().run(|| self.small_blob(config.digest(), &what)).await?;
-        let actual = Hasher::digest(&bytes);
-        if actual != *config.digest() {
-            return Err(Error::Digest {
-                what,
-                expected: config.digest().clone(),
-                actual: actual.to_string(),
-            });
-        }
-        Ok(bytes)
-    }
-
-    async fn small_blob(&self, digest: &Digest, what: &str) -> Result<Bytes> {
-        let url = self.host.endpoint().await?.blob(&self.access.repository, digest);
-        let make = |url| Call::new(&self.access, Method::GET, url, &READ);
-        self.host.get_following(make, url).await?.bytes(MAX_CONFIG, what).await
     }
 }
 
@@ -144,7 +116,19 @@ impl ImageSource for RegistrySource {
 
     #[tracing::instrument(skip_all, fields(image = %self.reference, %platform))]
     async fn resolve(&self, platform: &Platform) -> StorageResult<ResolvedImage> {
-        Ok(self.resolve_image(platform).await?)
+        Ok(self.resolve_image(platform, None).await?)
+    }
+
+    async fn platform_of(&self, entry: &ManifestEntry) -> StorageResult<Option<EntryPlatform>> {
+        Ok(platform_of(&self.host, &self.access, entry, &self.reference.to_string()).await?)
+    }
+
+    async fn resolve_listed(
+        &self,
+        said: &EntryPlatform,
+        platform: &Platform,
+    ) -> StorageResult<ResolvedImage> {
+        Ok(self.resolve_image(platform, Some(said)).await?)
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> StorageResult<BlobStream> {

@@ -91,7 +91,7 @@ impl Repository {
         let call = Call::new(&self.access, Method::GET, upload.clone(), &[200, 202, 204])
             .with_patience(ASK_PATIENCE);
         let answer = self.host.call(call).await?;
-        let next = match answer.location() {
+        let next = match answer.location()? {
             Some(location) => self.host.endpoint().await?.location(answer.url(), location)?,
             None => upload.clone(),
         };
@@ -112,7 +112,7 @@ impl Repository {
 pub(crate) fn received(answer: &Answer<'_>) -> Option<u64> {
     let range = answer.header("range")?;
     // Quay's answer to GET: https://github.com/quay/quay, endpoints/v2/blob.py, "byte ranges are exclusive".
-    next_offset(range, range.starts_with("bytes=") && answer.location().is_none())
+    next_offset(range, range.starts_with("bytes=") && answer.header("location").is_none())
 }
 
 fn next_offset(range: &str, exclusive: bool) -> Option<u64> {

@@ -12,6 +12,7 @@
 
 mod reason;
 mod verifier;
+mod x509;
 
 use std::fs;
 use std::io;
@@ -19,11 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use reason::reason;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use verifier::{Anchored, Unverified};
+use verifier::Verifier;
+use x509::Parts;
 
 use crate::error::{Error, Result};
 
@@ -119,13 +123,22 @@ impl TrustOptions {
             .iter()
             .map(PathBuf::from)
             .find(|path| self.ssl_cert_file.is_none() && path.is_file());
-        let directories = self.ssl_cert_dirs.iter().flat_map(|directory| {
-            files_of(directory).unwrap_or_else(|error| {
-                left_out(directory, &error);
-                Vec::new()
-            })
-        });
-        for path in bundle.into_iter().chain(directories) {
+        let mut files: Vec<_> = bundle.into_iter().collect();
+        for directory in &self.ssl_cert_dirs {
+            match files_of(directory) {
+                Ok(found) => files.extend(found.into_iter().filter_map(|path| match no_file(&path) {
+                    None => Some(path),
+                    Some(problem) => {
+                        if has_extension(&path, &["crt", "pem", "cert"]) {
+                            tracing::warn!("{} is left out: {problem}", path.display());
+                        }
+                        None
+                    }
+                })),
+                Err(error) => left_out(directory, &error),
+            }
+        }
+        for path in files {
             match fs::read(&path) {
                 Ok(bytes) => drop(trusted.add(certificates_in(&bytes))),
                 Err(error) => left_out(&path, &error),
@@ -168,20 +181,21 @@ impl TlsPlan<'_> {
             self.take_in(directory, &mut trusted, &mut identity)?;
         }
         let builder = if !self.verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new(&provider)))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::of_anybody(&provider)))
         } else if trusted.roots.is_empty() {
             builder.with_root_certificates(RootCertStore::empty())
         } else {
             let Trusted { roots, certificates } = trusted;
             let verifier =
-                Anchored::new(roots, certificates, &provider).map_err(|error| setup(error.into()))?;
+                Verifier::trusting(roots, certificates, &provider).map_err(|error| setup(error.into()))?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         };
         let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some((path, chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-                unusable(&path, &format!("certificate and key do not fit together: {error}"))
-            })?,
+            Some((path, chain, key)) => {
+                let identity = certified(chain, key, &provider).map_err(|reason| unusable(&path, &reason))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+            }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
@@ -206,6 +220,14 @@ impl TlsPlan<'_> {
             }
         };
         for path in files {
+            if let Some(problem) = no_file(&path) {
+                match has_extension(&path, &["crt", "cert", "key"]) {
+                    true if named => return Err(unusable(&path, &problem)),
+                    true => tracing::warn!("{} is left out: {problem}", path.display()),
+                    false => {}
+                }
+                continue;
+            }
             match path.extension().and_then(|e| e.to_str()) {
                 Some("crt") => trust_file(trusted, &path, named)?,
                 Some("cert") if self.identity && identity.is_none() => {
@@ -233,8 +255,16 @@ fn trust_file(trusted: &mut Trusted, path: &Path, named: bool) -> Result<()> {
     if certificates.is_empty() {
         return Err(unusable(path, "there is no certificate in PEM form in it (BEGIN CERTIFICATE)"));
     }
+    let unknown = certificates.iter().find_map(|one| Parts::of(one)?.unknown_critical());
     if trusted.add(certificates) == 0 {
-        return Err(unusable(path, "there is no usable certificate in it"));
+        let extension = unknown.map(|id| {
+            format!(
+                ": its critical extension {id} is not known here; make it anew without the extension, or with the extension \
+                 not critical"
+            )
+        });
+        let reason = format!("there is no usable certificate in it{}", extension.unwrap_or_default());
+        return Err(unusable(path, &reason));
     }
     Ok(())
 }
@@ -259,6 +289,26 @@ fn read(path: &Path, named: bool) -> Result<Option<Vec<u8>>> {
 
 type Identity = (PathBuf, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
+/// The client's certificate with its key. It is only sent, and whatever the server takes is good: it need not be of a
+/// version that servers must have.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| format!("the key beside it cannot be used: {error}"))?;
+    let first = chain.first().ok_or("there is no certificate in PEM form in it (BEGIN CERTIFICATE)")?;
+    let parts =
+        Parts::of(first).ok_or("the certificate in it cannot be read: it is not DER as X.509 has it")?;
+    if key.public_key().is_some_and(|public| public.as_ref() != parts.key) {
+        return Err("certificate and key do not fit together: the key beside it is another one".to_owned());
+    }
+    Ok(CertifiedKey::new(chain, key))
+}
+
 /// The client's certificate and key; none, where nobody named their directory and one of them cannot be read.
 fn read_identity(path: &Path, named: bool) -> Result<Option<Identity>> {
     let Some(bytes) = read(path, named)? else { return Ok(None) };
@@ -277,11 +327,25 @@ fn read_identity(path: &Path, named: bool) -> Result<Option<Identity>> {
         }
         Err(error) => return Err(no_key(&error)),
     };
-    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error: pem::Error| no_key(&error))?;
+    // PKCS#8 has it in the label, and the older forms in a header.
+    if ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| bytes.windows(mark.len()).any(|part| part == mark.as_bytes()))
+    {
+        let file = key_path.display();
+        return Err(unusable(
+            &key_path,
+            &format!(
+                "the key is encrypted, and nobody is asked for its password here; put it there decrypted, for its owner \
+                 alone: `openssl pkey -in {file} -out plain.key && mv plain.key {file} && chmod 600 {file}`"
+            ),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| no_key(&error))?;
     Ok(Some((path.to_path_buf(), chain, key)))
 }
 
-/// The files of a directory, by name; Kubernetes mounts them as symlinks. A directory that is not there has none.
+/// What is in a directory, by name. A directory that is not there has nothing.
 fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -289,10 +353,26 @@ fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
         }
         entries => entries?,
     };
-    let mut files: Vec<_> =
-        entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.is_file()).collect();
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     files.sort();
     Ok(files)
+}
+
+/// Why what is at a path is no file that could be read; `None` where it is one. Kubernetes mounts files as symlinks.
+fn no_file(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => None,
+        Ok(found) if found.is_dir() => Some("it is a directory, and not a file".to_owned()),
+        Ok(_) => Some("it is no regular file".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some("it is a symlink that leads nowhere".to_owned())
+        }
+        Err(error) => Some(format!("it cannot be looked at: {error}")),
+    }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().and_then(|is| is.to_str()).is_some_and(|is| extensions.contains(&is))
 }
 
 /// Warns of a place that nobody named and that cannot be read. One that is not there is the usual case.

@@ -59,8 +59,8 @@ impl Key {
         matches!(self.origin, Origin::Nowhere { .. })
     }
 
-    /// Where the credential came from and what else to do, for an error.
-    pub(crate) fn tried(&self) -> String {
+    /// Where the credential came from and what else to do, for an error of this status.
+    pub(crate) fn tried(&self, status: u16, access: &Access) -> String {
         match &self.origin {
             Origin::Nowhere { .. } => {}
             // The registry asks for nothing: no login helps.
@@ -72,7 +72,7 @@ impl Key {
             }
             _ => {}
         }
-        format!("{}; {}", self.origin, self.origin.way_out())
+        format!("{}; {}", self.origin, self.origin.way_out(status, access))
     }
 
     fn new(header: Option<HeaderValue>, life: Duration, origin: Origin) -> Self {

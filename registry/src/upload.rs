@@ -295,7 +295,7 @@ impl Repository {
 
     /// Follows an upload to where it goes on.
     async fn moved(&self, upload: &Mutex<Url>, answer: &Answer<'_>) -> Result<()> {
-        if answer.location().is_some() {
+        if answer.location()?.is_some() {
             let next = self.location(answer).await?;
             self.follow(upload, &next);
         } else {
@@ -445,7 +445,7 @@ impl Repository {
     }
 
     async fn location(&self, answer: &Answer<'_>) -> Result<Url> {
-        let Some(location) = answer.location() else {
+        let Some(location) = answer.location()? else {
             let reason = "the registry does not say where the upload goes on (no Location header)".to_owned();
             return Err(Error::Answer { what: answer.what().to_owned(), reason });
         };

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use async_trait::async_trait;
 use crossdock_registry::{Reference, Registry};
 use crossdock_storage::{
-    BlobStream, Descriptor, Error, ImageRecord, ImageSource, LayerOrigin, LayerStream, LayerWatch,
-    LayoutSource, Platform, ReadOptions, ResolvedImage,
+    BlobStream, Descriptor, EntryPlatform, Error, ImageRecord, ImageSource, LayerOrigin, LayerStream,
+    LayerWatch, LayoutSource, Platform, ReadOptions, ResolvedImage,
 };
 
 use crate::destination::{split_reference, transport_of};
@@ -71,14 +71,23 @@ impl ImageSource for RecordSource {
             .map(|(_, o)| o.clone())
     }
 
-    async fn resolve(&self, _platform: &Platform) -> Result<ResolvedImage, Error> {
-        Ok(ResolvedImage {
+    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, Error> {
+        self.resolve_listed(&EntryPlatform::default(), platform).await
+    }
+
+    async fn resolve_listed(
+        &self,
+        said: &EntryPlatform,
+        _platform: &Platform,
+    ) -> Result<ResolvedImage, Error> {
+        let image = ResolvedImage {
             descriptor: self.record.manifest.clone(),
             manifest: self.record.manifest()?,
             config: self.record.config()?,
             manifest_bytes: self.record.manifest_bytes.clone(),
             config_bytes: self.record.config_bytes.clone(),
-        })
+        };
+        Ok(image.listed_as(Some(said)))
     }
 
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use crossdock_registry::{Reference, RegistriesConf, Registry};
 use crossdock_storage::{
     Digest, EntryDetails, EntryPlatform, Error, ImageConfig, ImageList, ImageRecord, ImageSource,
-    LayoutSource, ListEntry, ListedPlace, ManifestEntry, Platform, is_index,
+    LayoutSource, ListEntry, ListedPlace, ManifestEntry, Platform, Selection, is_index,
 };
 
 use super::{AddArgs, AnnotateArgs, CreateArgs, DetailArgs, not_in, wanted};
@@ -147,7 +147,7 @@ async fn chosen_of(
     all: bool,
     place: impl Fn(&Digest) -> Result<String>,
 ) -> Result<Vec<ListEntry>> {
-    let entry = |manifest: ManifestEntry| {
+    let entry = |manifest: ManifestEntry| -> Result<ListEntry> {
         if is_index(&manifest.media_type) {
             let text = format!("{} has a list within the list: add that one by itself", source.name());
             return Err(Error::Unusable(text).into());
@@ -159,10 +159,26 @@ async fn chosen_of(
         return Ok(vec![entry(ManifestEntry::new(&image.descriptor, details(&image.config)))?]);
     };
     if all {
-        return entries.into_iter().map(entry).collect();
+        let mut listed = Vec::new();
+        for mut manifest in entries {
+            // As buildah does: registries refuse an entry that does not say what it is for.
+            if manifest.platform().is_none() && !is_index(&manifest.media_type) {
+                let said = source.platform_of(&manifest).await?;
+                manifest.details.platform = said.or(manifest.details.platform);
+            }
+            listed.push(entry(manifest)?);
+        }
+        return Ok(listed);
     }
-    let chosen = ManifestEntry::select(&entries, platform, name).context(CHOOSE)?;
-    Ok(vec![entry(chosen.clone())?])
+    let mut selection = Selection::new(&entries, platform);
+    while let Some(unknown) = selection.next_unknown() {
+        selection.learn(source.platform_of(unknown).await?.as_ref());
+    }
+    let mut chosen = selection.chosen(name).context(CHOOSE)?.clone();
+    if chosen.platform().is_none() {
+        chosen.details.platform = source.platform_of(&chosen).await?.or(chosen.details.platform);
+    }
+    Ok(vec![entry(chosen)?])
 }
 
 fn recorded(image: &ImageRecord) -> Result<ListEntry> {

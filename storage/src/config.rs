@@ -49,7 +49,24 @@ impl ImageConfig {
     /// What the image is for; `None` where it does not say.
     #[must_use]
     pub fn platform(&self) -> Option<Platform> {
-        (!self.architecture.is_empty()).then(|| EntryPlatform::of_config(self).plain())
+        EntryPlatform::of_config(self).said()
+    }
+
+    /// Takes over what an index says that the image is for, where the config does not say it. A variant that goes without
+    /// saying, as `v8` of `arm64`, is left out.
+    pub(crate) fn complete(&mut self, said: &EntryPlatform) {
+        let plain = said.plain();
+        if self.os.is_empty() {
+            self.os.clone_from(&said.os);
+        }
+        if self.architecture.is_empty() {
+            self.architecture.clone_from(&said.architecture);
+        }
+        let no_variant = self.variant.as_ref().is_none_or(String::is_empty);
+        if no_variant && said.variant.is_some() && self.platform().is_some_and(|is| is.same_processor(&plain))
+        {
+            self.variant = plain.variant;
+        }
     }
 }
 
@@ -178,15 +195,47 @@ mod tests {
         let text = r#"{"architecture":null,"os":null,"variant":null,"created":null,"config":{"User":null,"Env":null,"Cmd":null,
             "Labels":{"a":null},"OnBuild":null,"Volumes":{"/x":null},"ExposedPorts":{"80/tcp":null},"WorkingDir":null,
             "Healthcheck":{"Test":null,"Interval":null}},"rootfs":{"type":null,"diff_ids":null},
-            "history":[{"created_by":"x","empty_layer":null},null]}"#;
+            "history":[{"created_by":"x","empty_layer":null}]}"#;
         let config: ImageConfig = crate::from_json(text.as_bytes()).unwrap();
         assert_eq!((config.architecture.as_str(), config.config.user.as_str()), ("", ""));
         assert_eq!(config.config.labels["a"], "");
         assert!(config.config.volumes["/x"].is_empty() && config.config.exposed_ports["80/tcp"].is_empty());
         assert_eq!(config.rootfs, RootFs::default());
         assert_eq!(config.history.len(), 1);
+        // In a list it has a place, and Go reads the empty value: of a text, and of a line of the history.
+        let text = r#"{"config":{"Cmd":["a",null,"b"],"Env":[null]},"history":[null,{"created_by":"x"}],"odd":[null,1]}"#;
+        let config: ImageConfig = crate::from_json(text.as_bytes()).unwrap();
+        assert_eq!(config.config.cmd.as_deref(), Some(&["a".to_owned(), String::new(), "b".to_owned()][..]));
+        assert_eq!(config.config.env, [""]);
+        assert_eq!((config.history.len(), &config.history[0]), (2, &HistoryEntry::default()));
+        assert_eq!(config.other["odd"], serde_json::json!([null, 1]));
         for text in ["{\"config\":null,\"rootfs\":null,\"history\":null}", "{}"] {
             assert_eq!(crate::from_json::<ImageConfig>(text.as_bytes()).unwrap(), ImageConfig::default());
+        }
+    }
+    #[test]
+    fn what_an_index_says_counts_where_the_config_does_not() {
+        for (config, said, complete) in [
+            ((Some("linux"), "arm", None), "linux/arm/v6", "linux/arm/v6"),
+            ((Some("linux"), "arm", Some("")), "linux/arm/v5", "linux/arm/v5"),
+            ((Some("linux"), "arm", Some("v7")), "linux/arm/v6", "linux/arm/v7"),
+            ((Some("linux"), "amd64", None), "linux/amd64/v3", "linux/amd64/v3"),
+            ((Some("linux"), "arm64", None), "linux/arm64/v8", "linux/arm64"),
+            ((Some("linux"), "amd64", None), "linux/arm/v6", "linux/amd64"),
+            ((None, "arm", None), "linux/arm/v6", "linux/arm/v6"),
+            ((None, "", None), "linux/arm/v6", "linux/arm/v6"),
+            ((None, "", None), "linux/arm64", "linux/arm64"),
+        ] {
+            let (os, architecture, variant) = config;
+            let mut is = ImageConfig {
+                os: os.unwrap_or_default().to_owned(),
+                architecture: architecture.to_owned(),
+                variant: variant.map(str::to_owned),
+                ..ImageConfig::default()
+            };
+            is.complete(&EntryPlatform::from(&said.parse::<Platform>().unwrap()));
+            assert_eq!(is.platform().unwrap().to_string(), complete, "{config:?} listed as {said}");
+            assert_ne!(is.variant.as_deref(), Some("v8"));
         }
     }
 }

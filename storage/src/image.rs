@@ -17,7 +17,7 @@ use crate::encode::Compression;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layer::VirtualLayer;
-use crate::manifest_entry::ManifestEntry;
+use crate::manifest_entry::{EntryPlatform, ManifestEntry};
 use crate::parallel::blocking;
 use crate::platform::Platform;
 use crate::source::FileState;
@@ -69,6 +69,15 @@ pub fn is_foreign(layer: &Descriptor) -> bool {
     named && layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
+/// Whether a manifest's config is that of an image, and not an artifact's.
+#[must_use]
+pub fn is_config(config: &Descriptor) -> bool {
+    match config.media_type() {
+        MediaType::ImageConfig => true,
+        other => other.as_ref() == "application/vnd.docker.container.image.v1+json",
+    }
+}
+
 /// A repository on a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepositoryName {
@@ -103,6 +112,16 @@ impl ResolvedImage {
         Some(format!(
             "image platform ({is}) does not match the expected platform ({wanted}): {name} is used as it is"
         ))
+    }
+
+    /// The same image, where the entry of an index led to it that says what the image is for: that counts where the config
+    /// does not say it, as many configs have no variant. The bytes of the config stay as they are.
+    #[must_use]
+    pub fn listed_as(mut self, said: Option<&EntryPlatform>) -> Self {
+        if let Some(said) = said {
+            self.config.complete(said);
+        }
+        self
     }
 
     /// The layers from the bottom up; `name` stands for the image in errors.
@@ -172,9 +191,20 @@ pub trait ImageSource: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// What an image of the index is for, by its config; `None` where that does not say it either, or is none of an image.
+    async fn platform_of(&self, entry: &ManifestEntry) -> Result<Option<EntryPlatform>> {
+        let _ = entry;
+        Ok(None)
+    }
+
     /// Reads manifest and config of the image for `platform`, through an index where there is one; checks their
     /// digests.
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage>;
+
+    /// The same of an image that stands in a list elsewhere: what the list says counts where the config does not say it.
+    async fn resolve_listed(&self, said: &EntryPlatform, platform: &Platform) -> Result<ResolvedImage> {
+        Ok(self.resolve(platform).await?.listed_as(Some(said)))
+    }
 
     /// The bytes of a blob from `offset` on, not verified: see [`VerifiedStream`].
     async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream>;

@@ -11,10 +11,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::decode;
+use crate::delegate::Delegate;
 use crate::error::{Error, Result};
-use crate::image::{BlobStream, ImageSource, Layer, RepositoryName, ResolvedImage};
+use crate::image::{BlobStream, ImageSource, Layer};
 use crate::index::{Detail, LayerIndex, read_layer};
-use crate::platform::Platform;
 
 /// Takes a layer's bytes in order. The tar is read, and its diff ID verified, on a blocking thread.
 pub(crate) struct Indexing {
@@ -96,28 +96,12 @@ impl IndexedSource {
 }
 
 #[async_trait]
-impl ImageSource for IndexedSource {
-    fn name(&self) -> String {
-        self.inner.name()
+impl Delegate for IndexedSource {
+    fn inner(&self) -> &dyn ImageSource {
+        &*self.inner
     }
 
-    fn image_name(&self) -> Option<String> {
-        self.inner.image_name()
-    }
-
-    fn locator(&self) -> String {
-        self.inner.locator()
-    }
-
-    fn repository(&self) -> Option<RepositoryName> {
-        self.inner.repository()
-    }
-
-    async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        self.inner.resolve(platform).await
-    }
-
-    async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+    async fn read_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
         let stream = self.inner.blob(blob, offset).await?;
         if blob.digest() != self.layer.descriptor.digest() {
             return Ok(stream);

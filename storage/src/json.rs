@@ -1,8 +1,8 @@
 //! JSON documents. Canonical: the bytes that are hashed are the bytes that are kept and sent. And as others write them:
-//! `null` counts as absent.
+//! `null` counts as absent, and in a list as the empty value.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value, json};
 
 /// Serialises with sorted object keys and without white space, so that equal values give equal bytes whatever
@@ -18,7 +18,8 @@ pub fn canonical_json<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Reads a document that somebody else may have written. A `null` counts as absent, wherever it stands: Go writes one for
-/// a pointer, slice or map that was never made, and reads one as if it were not there.
+/// a pointer, slice or map that was never made, and reads one as if it were not there. In a list a `null` has a place, and is
+/// the empty text or object, as in Go; of a list of digests or descriptors it is an error, for none of them can be empty.
 ///
 /// # Errors
 /// Where the document is no JSON, or none of this kind.
@@ -29,19 +30,29 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     };
     // A document without null is what it is, and the error at hand names the place.
     let Ok(mut value) = serde_json::from_slice(bytes) else { return Err(error) };
-    if remove_nulls("", &mut value) { serde_json::from_value(value) } else { Err(error) }
+    match remove_nulls("", &mut value) {
+        Ok(true) => serde_json::from_value(value),
+        Ok(false) => Err(error),
+        Err(NullEntry(name)) => Err(serde_json::Error::custom(format!("an entry of {name} is null"))),
+    }
 }
 
+/// A list of this name has a null in it that can be nothing.
+#[derive(Debug, PartialEq)]
+struct NullEntry(String);
+
 /// Removes the nulls in the member `name` of a document, and says whether there was one.
-fn remove_nulls(name: &str, value: &mut Value) -> bool {
+fn remove_nulls(name: &str, value: &mut Value) -> Result<bool, NullEntry> {
     let mut found = false;
     match value {
         Value::Array(items) => {
-            let before = items.len();
-            items.retain(|item| !item.is_null());
-            found = items.len() < before;
             for item in items {
-                found |= remove_nulls("", item);
+                if !item.is_null() {
+                    found |= remove_nulls("", item)?;
+                } else if let Some(empty) = empty_entry(name)? {
+                    *item = empty;
+                    found = true;
+                }
             }
         }
         Value::Object(members) => {
@@ -52,7 +63,7 @@ fn remove_nulls(name: &str, value: &mut Value) -> bool {
                         stand_in(name, &member)
                     }
                     mut value => {
-                        found |= remove_nulls(&member, &mut value);
+                        found |= remove_nulls(&member, &mut value)?;
                         Some(value)
                     }
                 };
@@ -61,7 +72,18 @@ fn remove_nulls(name: &str, value: &mut Value) -> bool {
         }
         _ => {}
     }
-    found
+    Ok(found)
+}
+
+/// What a null in a list is; `None` in lists that are not ours to understand.
+fn empty_entry(list: &str) -> Result<Option<Value>, NullEntry> {
+    match list {
+        "history" | "errors" => Ok(Some(json!({}))),
+        "Cmd" | "Entrypoint" | "Env" | "OnBuild" | "Shell" | "Test" | "features" | "os.features" | "tags"
+        | "urls" => Ok(Some(json!(""))),
+        "layers" | "manifests" | "diff_ids" => Err(NullEntry(list.to_owned())),
+        _ => Ok(None),
+    }
 }
 
 /// What takes the place of a null; `None` for nothing. Where the user chose the names of the members, a name says something
@@ -95,11 +117,25 @@ mod tests {
         let text = r#"{"a":null,"b":[null,{"c":null,"d":1}],"layers":null,"Labels":{"x":null},"config":
             {"Volumes":{"/x":null},"ExposedPorts":null}}"#;
         let mut value = serde_json::from_str(text).unwrap();
-        assert!(remove_nulls("", &mut value));
-        let expected =
-            json!({"b": [{"d": 1}], "layers": [], "Labels": {"x": ""}, "config": {"Volumes": {"/x": {}}}});
+        assert_eq!(remove_nulls("", &mut value), Ok(true));
+        let expected = json!({"b": [null, {"d": 1}], "layers": [], "Labels": {"x": ""}, "config": {"Volumes": {"/x": {}}}});
         assert_eq!(value, expected);
-        assert!(!remove_nulls("", &mut value));
+        assert_eq!(remove_nulls("", &mut value), Ok(false));
+    }
+
+    #[test]
+    fn null_in_a_list_is_the_empty_value_or_an_error_and_never_dropped() {
+        let text = r#"{"config": {"Cmd": ["a", null], "Env": [null]}, "history": [null, {"a": null}], "errors": [null]}"#;
+        let mut value = serde_json::from_str(text).unwrap();
+        assert_eq!(remove_nulls("", &mut value), Ok(true));
+        let expected =
+            json!({"config": {"Cmd": ["a", ""], "Env": [""]}, "history": [{}, {}], "errors": [{}]});
+        assert_eq!(value, expected);
+        for list in ["layers", "manifests", "diff_ids"] {
+            let error =
+                from_json::<HashMap<String, Vec<String>>>(format!("{{\"{list}\": [null]}}").as_bytes());
+            assert_eq!(error.unwrap_err().to_string(), format!("an entry of {list} is null"));
+        }
     }
 
     #[test]

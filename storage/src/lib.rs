@@ -12,6 +12,7 @@ mod cancel;
 mod compare;
 mod config;
 mod decode;
+mod delegate;
 mod digest;
 mod dir;
 mod encode;
@@ -39,6 +40,7 @@ mod prune;
 mod reader;
 mod record;
 mod resume;
+mod selection;
 mod sharding;
 mod sink;
 mod source;
@@ -60,6 +62,7 @@ pub use archive::{ArchiveKind, ArchiveSink};
 pub use cancel::Cancel;
 pub use compare::{Compared, ComparedEntry, Difference, compare_ranges, compare_whole};
 pub use config::{HealthConfig, HistoryEntry, ImageConfig, RootFs, RuntimeConfig};
+pub use delegate::{Delegate, ListedSource};
 pub use digest::{DiffId, Digest};
 pub use dir::DirSink;
 pub use encode::{Compression, ManifestFormat};
@@ -67,7 +70,8 @@ pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Specia
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::Hasher;
 pub use image::{
-    BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream, is_foreign,
+    BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream, is_config,
+    is_foreign,
 };
 pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use indexing::IndexedSource;
@@ -89,6 +93,7 @@ pub use record::{
     ImageList, ImageRecord, ListEntry, ListedPlace, RecordStore, RecordedLayer, RecordedOrigin, Records,
 };
 pub use resume::{Checkpoint, Checkpoints};
+pub use selection::Selection;
 pub use sharding::{DEFAULT_LAYER_FILE_SIZE, MAX_LAYERS, shard};
 pub use sink::{Abort, DigestSink, ImageSink, NewLayer, PlannedLayer, SinkPlan};
 pub use source::{Fence, FileState, IoMode, SourceDirectory, SourceFile};

@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 
 use crate::config::ImageConfig;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json::from_json;
 use crate::layout::is_index;
 use crate::platform::Platform;
+use crate::selection::Selection;
 
 /// An image of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,45 +101,20 @@ impl ManifestEntry {
         Descriptor::new(self.media_type.clone(), self.size, self.digest.clone())
     }
 
-    /// The entry for a platform, wherever the index is from: the one that [serves it best](Platform::rank), of equals one
-    /// that asks for no features of the system, and then the first. An entry that does not say what it is for is taken
-    /// where no other serves, as containers/image does.
+    /// The entry for a platform, as far as the index says what its images are for: see [`Selection`].
     ///
     /// # Errors
-    /// [`Error::Platform`], which lists what there is; `image` names the index.
+    /// [`Error::Platform`](crate::Error::Platform), which lists what there is; `image` names the index.
     pub fn select<'a>(
         entries: impl IntoIterator<Item = &'a Self>,
         wanted: &Platform,
         image: &str,
     ) -> Result<&'a Self> {
-        let (mut best, mut unsaid, mut offered) = (None, None, Vec::new());
-        for entry in entries {
-            let Some(platform) = entry.said_platform() else {
-                unsaid = unsaid.or_else(|| Some(entry).filter(|entry| entry.is_image()));
-                continue;
-            };
-            let plain = platform.plain();
-            if let Some(rank) = wanted.rank(&plain) {
-                let rank = (rank, !platform.os_features.is_empty());
-                if best.is_none_or(|(known, _)| rank < known) {
-                    best = Some((rank, entry));
-                }
-            }
-            // Attestations stand beside the images under a platform that is none.
-            let text = plain.to_string();
-            if plain.os != "unknown" && !offered.contains(&text) {
-                offered.push(text);
-            }
-        }
-        best.map(|(_, entry)| entry).or(unsaid).ok_or_else(|| Error::Platform {
-            image: image.to_owned(),
-            wanted: Box::new(wanted.clone()),
-            offered: if offered.is_empty() { "no platform at all".to_owned() } else { offered.join(", ") },
-        })
+        Selection::new(entries, wanted).chosen(image)
     }
 
     /// Whether it is an image or an index of them, as far as its type tells.
-    fn is_image(&self) -> bool {
+    pub(crate) fn is_image(&self) -> bool {
         let known = match &self.media_type {
             MediaType::ImageManifest => true,
             MediaType::Other(name) => name == "application/vnd.docker.distribution.manifest.v2+json",
@@ -150,10 +126,10 @@ impl ManifestEntry {
     /// What the image is for, where the index says so.
     #[must_use]
     pub fn platform(&self) -> Option<Platform> {
-        self.said_platform().map(EntryPlatform::plain)
+        self.details.platform.as_ref().and_then(EntryPlatform::said)
     }
 
-    fn said_platform(&self) -> Option<&EntryPlatform> {
+    pub(crate) fn said_platform(&self) -> Option<&EntryPlatform> {
         self.details.platform.as_ref().filter(|platform| !platform.architecture.is_empty())
     }
 }
@@ -169,6 +145,12 @@ impl EntryPlatform {
             os_version: config.other.get("os.version").and_then(Value::as_str).map(str::to_owned),
             ..Self::default()
         }
+    }
+
+    /// What it says; `None` where that is nothing.
+    #[must_use]
+    pub fn said(&self) -> Option<Platform> {
+        (!self.architecture.is_empty()).then(|| self.plain())
     }
 
     /// System and processor alone. A system that is not said is Linux, as no other is ever left out.
@@ -204,72 +186,6 @@ mod tests {
         let entries = ManifestEntry::of_index(text.as_bytes()).unwrap();
         let again = serde_json::json!({"manifests": entries});
         assert_eq!(String::from_utf8(crate::canonical_json(&again)).unwrap(), text);
-    }
-
-    fn index(platforms: &[&str]) -> Vec<ManifestEntry> {
-        let entry = |(at, platform): (usize, &&str)| {
-            let digest = crate::Hasher::digest(&at.to_le_bytes());
-            let manifest = Descriptor::new(MediaType::ImageManifest, at as u64, digest);
-            let platform = (!platform.is_empty()).then(|| {
-                let (platform, feature) = platform.split_once('+').unwrap_or((platform, ""));
-                let mut entry = EntryPlatform::from(&platform.parse::<Platform>().unwrap());
-                entry.os_features.extend(Some(feature.to_owned()).filter(|feature| !feature.is_empty()));
-                entry
-            });
-            ManifestEntry::new(&manifest, EntryDetails { platform, ..EntryDetails::default() })
-        };
-        platforms.iter().enumerate().map(entry).collect()
-    }
-
-    #[test]
-    fn the_image_that_serves_a_platform_best_is_chosen() {
-        let all = [
-            "unknown/unknown",
-            "linux/amd64/v3",
-            "linux/amd64",
-            "linux/arm/v6",
-            "linux/arm/v7",
-            "linux/arm64/v8",
-        ];
-        for (platforms, wanted, at) in [
-            (&all[..], "linux/amd64", 2),
-            (&all, "linux/amd64/v2", 2),
-            (&all, "linux/amd64/v3", 1),
-            (&all, "linux/amd64/v4", 1),
-            (&all, "linux/arm", 4),
-            (&all, "linux/arm/v6", 3),
-            (&all, "linux/arm/v8", 4),
-            (&all, "linux/arm64", 5),
-            (&["linux/386", "linux/arm/v7"], "linux/amd64", 0),
-            (&["linux/amd64", "linux/arm/v5", "linux/arm/v7"], "linux/arm64", 2),
-            (&["linux/amd64+x", "linux/amd64", "linux/amd64"], "linux/amd64", 1),
-            (&["linux/amd64+x", "linux/386"], "linux/amd64", 0),
-            (&["", "linux/amd64", ""], "linux/amd64", 1),
-            (&["linux/arm64", "", ""], "linux/amd64", 1),
-        ] {
-            let index = index(platforms);
-            let chosen = ManifestEntry::select(&index, &wanted.parse().unwrap(), "x").unwrap();
-            assert_eq!(chosen.size, at, "{wanted} of {platforms:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_platform_is_an_error_that_lists_the_others() {
-        for (platforms, wanted, offered) in [
-            (
-                &["linux/amd64", "linux/arm64", "linux/amd64", "unknown/unknown"][..],
-                "linux/s390x",
-                "linux/amd64, linux/arm64",
-            ),
-            // What needs a newer processor does not run.
-            (&["linux/amd64/v3"], "linux/amd64", "linux/amd64/v3"),
-            (&[], "linux/amd64", "no platform at all"),
-        ] {
-            let index = index(platforms);
-            let error =
-                ManifestEntry::select(&index, &wanted.parse().unwrap(), "a/b:c").unwrap_err().to_string();
-            assert_eq!(error, format!("image a/b:c is not offered for {wanted}; there is: {offered}"));
-        }
     }
 
     #[test]

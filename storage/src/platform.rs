@@ -57,8 +57,12 @@ impl Platform {
     /// where this platform's does. See [`rank`](Self::rank).
     #[must_use]
     pub fn accepts(&self, offered: &Self) -> bool {
-        self.rank(offered).is_some()
-            && self.clone().normalised().architecture == offered.clone().normalised().architecture
+        self.rank(offered).is_some() && self.same_processor(offered)
+    }
+
+    /// Whether both are for one processor, whatever the variants.
+    pub(crate) fn same_processor(&self, other: &Self) -> bool {
+        self.clone().normalised().architecture == other.clone().normalised().architecture
     }
 
     /// How well an image for `offered` serves this platform, 0 being best; `None` where it does not run there. These are

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fault_proxy::FaultProxy;
 use crate::support::architecture;
-use crate::support::base::{Base, alter_layout, push_index, push_layout, write_index_layout};
+use crate::support::base::{Base, alter_layout, push_index_with, push_layout, write_index_layout_with};
 use crate::support::image::{Image, check_layout, is_root};
 use crate::support::registry::Registry;
 use crate::support::sandbox::Sandbox;
@@ -184,8 +184,18 @@ fn null_is_absent_in_a_base() {
 
 /// Bases of a list on a registry, in a layout, and remembered here.
 fn three_places(sandbox: &Sandbox, registry: &Registry, images: &[Base]) -> [String; 3] {
-    write_index_layout(&sandbox.path("index"), images);
-    push_index(images, &registry.name("index:1"));
+    three_places_with(sandbox, registry, images, &|_, _| {})
+}
+
+/// The same; the entries of the list are altered.
+fn three_places_with(
+    sandbox: &Sandbox,
+    registry: &Registry,
+    images: &[Base],
+    alter: &dyn Fn(usize, &mut Value),
+) -> [String; 3] {
+    write_index_layout_with(&sandbox.path("index"), images, alter);
+    push_index_with(images, alter, &registry.name("index:1"));
     let add = ["manifest", "create", "--tls-verify=false", "--all", "list"];
     sandbox.run(&[&add[..], &[&format!("docker://{}", registry.name("index:1"))]].concat()).done();
     ["oci:index".to_owned(), registry.name("index:1"), "localhost/list".to_owned()]
@@ -227,6 +237,102 @@ fn one_rule_chooses_from_a_list_wherever_it_is() {
         let there = "linux/amd64/v3, linux/amd64, linux/arm/v6, linux/arm/v7, linux/arm64";
         let run = sandbox.build(&["--tls-verify=false", "--platform", "linux/riscv64", "-o", "dir:none"]);
         run.failed(3).says(&[&format!("image {name} is not offered for linux/riscv64; there is: {there}")]);
+    }
+}
+
+#[test]
+fn configs_say_what_an_index_does_not() {
+    let registry = Registry::start();
+    let sandbox = Sandbox::small();
+    let images = ["arm64", "s390x", "amd64"].map(|architecture| Base::new().for_architecture(architecture));
+    let places = three_places_with(&sandbox, &registry, &images, &|at, entry| match at {
+        1 => entry["platform"] = json!({"architecture": "", "os": null}),
+        _ => drop(entry.as_object_mut().unwrap().remove("platform")),
+    });
+    for place in &places {
+        sandbox.containerfile(&format!("FROM {place}\nLABEL a=1\n"));
+        for architecture in ["amd64", "arm64", "s390x"] {
+            let platform = format!("linux/{architecture}");
+            let built = sandbox.built(&["--tls-verify=false", "--platform", &platform, "-o", "dir:out"]);
+            assert!(!built.run.stderr.contains("expected platform"), "{}", built.run);
+            let config = Image::of_directory(&sandbox.path("out"), true).config;
+            assert_eq!(config["architecture"], architecture, "{place}");
+            let env = config["config"]["Env"].as_array().unwrap();
+            assert_eq!(env.last().unwrap(), &format!("MADE_FOR={architecture}"), "{place}");
+        }
+        let run = sandbox.build(&["--tls-verify=false", "--platform", "linux/riscv64", "-o", "dir:none"]);
+        run.failed(3)
+            .says(&["not offered for linux/riscv64; there is: linux/arm64, linux/s390x, linux/amd64"]);
+    }
+    // Whoever makes a list of them says what they are for.
+    let shown = sandbox.run(&["manifest", "inspect", "list"]).done().stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let platforms: Vec<_> = shown["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["platform"]["architecture"])
+        .collect();
+    assert_eq!(platforms, ["arm64", "s390x", "amd64"]);
+    let verified = ["verify", "--tls-verify=false", "--platform", "linux/amd64", &places[1]];
+    sandbox.run(&verified).done();
+}
+
+#[test]
+fn a_variant_that_only_the_index_names_is_kept() {
+    let registry = Registry::start();
+    let sandbox = Sandbox::small();
+    let images = ["arm", "s390x"].map(|architecture| Base::new().for_architecture(architecture));
+    let places = three_places_with(&sandbox, &registry, &images, &|at, entry| {
+        if at == 0 {
+            entry["platform"]["variant"] = json!("v6");
+        }
+    });
+    for place in &places {
+        sandbox.containerfile(&format!("FROM {place}\nCOPY model /models\n"));
+        // v7 runs what is for v6.
+        for platform in ["linux/arm/v6", "linux/arm"] {
+            let built = sandbox.built(&["--tls-verify=false", "--platform", platform, "-o", "dir:out"]);
+            assert!(!built.run.stderr.contains("expected platform"), "{}", built.run);
+            let config = Image::of_directory(&sandbox.path("out"), true).config;
+            assert_eq!(
+                (&config["architecture"], &config["variant"]),
+                (&json!("arm"), &json!("v6")),
+                "{place}"
+            );
+        }
+        let both = ["--platform", "linux/arm/v6", "--platform", "linux/s390x", "--manifest", "both"];
+        sandbox.build(&[&["--tls-verify=false"][..], &both].concat()).done();
+        let shown = sandbox.run(&["manifest", "inspect", "both"]).done().stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let arm = &shown["manifests"][0]["platform"];
+        assert_eq!((&arm["architecture"], &arm["variant"]), (&json!("arm"), &json!("v6")), "{place}");
+        sandbox.run(&["manifest", "rm", "both"]).done();
+    }
+}
+
+/// As Go reads them: buildah takes the empty text for a null in a list of texts, and an empty line for one in the history.
+#[test]
+fn null_in_a_list_has_its_place() {
+    let sandbox = on_a_layout(|config, _| {
+        config["config"]["Cmd"] = json!(["a", null, "b"]);
+        config["history"] = json!([null, {"created_by": "second"}]);
+    });
+    sandbox.built(&["-o", "oci:out:1"]);
+    let image = layout(&sandbox, "out");
+    assert_eq!(image.config["config"]["Cmd"], json!(["a", "", "b"]));
+    let lines = image.config["history"].as_array().unwrap();
+    assert_eq!(
+        (lines.len(), &lines[0]["created_by"], &lines[1]["created_by"]),
+        (3, &Value::Null, &json!("second"))
+    );
+    for (list, of_manifest) in [("layers", true), ("diff_ids", false)] {
+        let sandbox = on_a_layout(|config, manifest| {
+            let list = if of_manifest { &mut manifest["layers"] } else { &mut config["rootfs"]["diff_ids"] };
+            list.as_array_mut().unwrap().push(Value::Null);
+        });
+        let run = sandbox.build(&["-o", "oci:out:1"]).failed(3);
+        run.says(&["oci:base", &format!("an entry of {list} is null")]);
     }
 }
 
@@ -384,9 +490,9 @@ fn a_foreign_layer_that_nobody_has_is_kept_and_what_is_in_it_cannot_be_copied() 
     sandbox.build(&["-o", "oci:none:1"]).failed(5).says(&[
         &digest,
         &url,
-        "nobody gives it",
+        "no place gives it",
         "cannot be copied",
     ]);
     sandbox.containerfile("FROM oci:base\nCOPY model /models\n");
-    sandbox.build(&["-o", "docker-archive:none.tar:x"]).failed(5).says(&[&digest, "nobody gives it"]);
+    sandbox.build(&["-o", "docker-archive:none.tar:x"]).failed(5).says(&[&digest, "no place gives it"]);
 }

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossdock_storage::from_json;
+use crossdock_storage::{escape_controls, from_json};
 use serde::Deserialize;
 
 use super::Credential;
@@ -127,7 +127,8 @@ impl Helpers {
         }
         // What looks like an answer may hold a secret.
         let said = if said.starts_with('{') { "" } else { said.lines().next().unwrap_or_default() };
-        let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+        let said: String = said.chars().take(200).collect();
+        let said = escape_controls(&said);
         let gap = if said.is_empty() { "" } else { ": " };
         Err(Failure::Failed(format!("it ended with {status}{gap}{said}")))
     }

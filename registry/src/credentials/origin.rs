@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::host::Access;
+
 /// Where a credential came from: what an error may say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -14,17 +16,27 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// What to do when a registry refuses a credential of this origin.
-    pub(crate) fn way_out(&self) -> &'static str {
+    /// What to do when a registry refuses a credential of this origin with a status: 401 says that it does not know who we
+    /// are, and 403 that who we are is not enough.
+    pub(crate) fn way_out(&self, status: u16, access: &Access) -> String {
         match self {
-            Self::Explicit => "check user name and password, and what the user may do there",
-            Self::Authfile { .. } | Self::Helper { .. } => "log in again, or give a user that may do this",
             Self::ServiceAccount { .. } => {
                 "give the ServiceAccount the role system:image-builder (push) or system:image-puller (pull) in the \
                  project"
             }
             Self::Nowhere { .. } => "log in first, or give --creds or --authfile",
+            _ if status == 403 && !access.repository.is_empty() => {
+                return format!(
+                    "that user lacks the right to {} {}: let the repository's owner give it, or name a user that has it with \
+                     --creds or --authfile",
+                    access.action(),
+                    access.repository
+                );
+            }
+            Self::Explicit => "check user name and password, and what the user may do there",
+            Self::Authfile { .. } | Self::Helper { .. } => "log in again, or give a user that may do this",
         }
+        .to_owned()
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use crossdock_storage::from_json;
+use crossdock_storage::{escape_controls, from_json};
 use jiff::Timestamp;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
@@ -13,7 +13,9 @@ use url::Url;
 use crate::body_limit::RAISE;
 use crate::error::{Error, Result};
 use crate::host::{Access, Host, authority};
+use crate::proxy;
 use crate::retry::parse_retry_after;
+use crate::token::Key;
 use crate::veil::Veil;
 
 /// Error bodies are read up to this many bytes.
@@ -28,7 +30,8 @@ pub(crate) struct Answer<'a> {
     pub(super) what: String,
     pub(super) access: &'a Access,
     pub(super) host: &'a Host,
-    pub(super) tried: Option<String>,
+    /// What the request was made with; nothing where it went to another host than the registry.
+    pub(super) key: Option<Key>,
     /// Bytes of the request's body, where that is known.
     pub(super) body: Option<u64>,
 }
@@ -51,8 +54,12 @@ impl<'a> Answer<'a> {
         self.response.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
-    pub(crate) fn location(&self) -> Option<&str> {
-        self.header("location")
+    /// Where the answer sends to.
+    pub(crate) fn location(&self) -> Result<Option<&str>> {
+        readable(self.response.headers(), "location").map_err(|text| Error::Answer {
+            what: self.what.clone(),
+            reason: format!("its Location header is malformed: {}", self.host.veil().cover(&text)),
+        })
     }
 
     /// Bytes announced.
@@ -105,8 +112,18 @@ impl<'a> Answer<'a> {
                 break;
             }
         }
-        let mut detail = detail(&body, self.host.veil());
+        let mut detail = words_of(&body, self.host.veil());
         let code = status.as_u16();
+        let proxy = match self.url().scheme() {
+            "http" => self.host.shared.proxies.before(&authority(self.url()), false).ok().flatten(),
+            _ => None,
+        };
+        if let Some(proxy) = proxy {
+            if code == 407 {
+                return proxy::unauthorized(&proxy, &authority(self.url()), &detail);
+            }
+            detail = format!("{detail} (through the proxy {})", proxy::named(&proxy));
+        }
         if matches!(code, 401 | 403) {
             return Error::Denied {
                 host: self.host.registry.clone(),
@@ -114,11 +131,14 @@ impl<'a> Answer<'a> {
                 repository: self.access.repository.clone(),
                 status: code,
                 detail,
-                tried: self.tried.unwrap_or_else(|| "no credentials, this being another host".to_owned()),
+                tried: match &self.key {
+                    Some(key) => key.tried(code, self.access),
+                    None => "no credentials, this being another host".to_owned(),
+                },
             };
         }
         // With a body as the specification has it, it is the registry's own word of a layer, and smaller chunks help nothing.
-        if code == 413 && serde_json::from_slice::<ErrorBody>(&body).is_err() {
+        if code == 413 && from_json::<ErrorBody>(&body).is_err() {
             return Error::BodyLimit {
                 what: self.what,
                 host: self.host.registry.clone(),
@@ -161,6 +181,16 @@ pub(crate) async fn next_chunk(
     }
 }
 
+/// A header that names a place; what is no text without control characters is an error, with escapes for them. Some servers
+/// write names in UTF-8 as they are.
+pub(crate) fn readable<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, String> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) if !text.contains(char::is_control) => Ok(Some(text)),
+        _ => Err(escape_controls(&String::from_utf8_lossy(value.as_bytes())).into_owned()),
+    }
+}
+
 pub(super) const fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
@@ -181,23 +211,33 @@ struct ErrorItem {
 }
 
 /// The server's own words for an error: from the body that the distribution specification describes, from text, or from
-/// a page for people to look at, as proxies and firewalls have them.
-fn detail(body: &[u8], veil: &Veil) -> String {
+/// a page for people to look at, as proxies and firewalls have them. They begin with a space where there are any.
+pub(crate) fn words_of(body: &[u8], veil: &Veil) -> String {
     let text = match from_json::<ErrorBody>(body) {
-        Ok(body) => body.errors.iter().map(ErrorItem::text).collect::<Vec<_>>().join("; "),
+        Ok(body) => {
+            let texts: Vec<_> =
+                body.errors.iter().map(ErrorItem::text).filter(|text| !text.is_empty()).collect();
+            texts.join("; ")
+        }
         Err(_) => {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
-            if text.starts_with('<') { words_of_page(text) } else { text.to_owned() }
+            // In the encodings of old pages a letter here and there is none of UTF-8.
+            let odd = text.chars().filter(|c| matches!(c, '\u{fffd}' | '\0')).count();
+            if odd * 10 > text.chars().count() {
+                format!("a body of {} bytes that is no text", body.len())
+            } else if text.starts_with('<') {
+                words_of_page(text)
+            } else {
+                text.to_owned()
+            }
         }
     };
     // Before it is cut: a part of a secret is not known for one.
-    let mut text: String =
-        veil.cover(&text).chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect();
-    if !text.is_empty() {
-        text.insert(0, ' ');
-    }
-    text
+    let text: String =
+        veil.cover(&text).chars().map(|c| if c.is_whitespace() { ' ' } else { c }).take(MAX_WORDS).collect();
+    let gap = if text.is_empty() { "" } else { " " };
+    format!("{gap}{}", escape_controls(&text))
 }
 
 /// What a page of HTML shows: its text, or its title where it has no other.
@@ -234,10 +274,16 @@ impl ErrorItem {
     fn text(&self) -> String {
         let message = self.message.as_deref().unwrap_or_default();
         let detail = match &self.detail {
-            serde_json::Value::String(text) if !text.is_empty() && text != message => format!(" ({text})"),
+            serde_json::Value::String(text) if !text.is_empty() && text != message => format!("({text})"),
             _ => String::new(),
         };
-        format!("{}: {message}{detail}", self.code)
+        let mut words = [message, &detail].map(str::trim).to_vec();
+        words.retain(|part| !part.is_empty());
+        match (self.code.is_empty(), words.is_empty()) {
+            (true, _) => words.join(" "),
+            (false, true) => self.code.clone(),
+            (false, false) => format!("{}: {}", self.code, words.join(" ")),
+        }
     }
 }
 
@@ -248,18 +294,46 @@ mod tests {
     #[test]
     fn an_error_is_in_the_registrys_words() {
         let body = br#"{"errors":[{"code":"DENIED","message":"requested access is denied","detail":"quota"},{"code":"X"}]}"#;
-        assert_eq!(detail(body, &Veil::default()), " DENIED: requested access is denied (quota); X: ");
+        assert_eq!(words_of(body, &Veil::default()), " DENIED: requested access is denied (quota); X");
         let body = br#"{"errors":[{"code":null,"message":"no","detail":null},null]}"#;
-        assert_eq!(detail(body, &Veil::default()), " : no");
-        assert_eq!(detail(b"plain\nwords\n", &Veil::default()), " plain words");
+        assert_eq!(words_of(body, &Veil::default()), " no");
+        assert_eq!(words_of(b"plain\nwords\n", &Veil::default()), " plain words");
         let page = b"<!DOCTYPE html>\n<html><head><title>Blocked</title><style>p { color: red }</style></head>\n\
             <body><!-- <p>id</p> --><h1>Request&nbsp;blocked</h1><script>go(1 < 2)</script><p class=x>by rule &lt;7&gt; \x1b[2J</p>";
-        assert_eq!(detail(page, &Veil::default()), " Request blocked by rule <7>  [2J");
-        assert_eq!(detail(b"<html><title>Forbidden</title></html>", &Veil::default()), " Forbidden");
+        assert_eq!(words_of(page, &Veil::default()), " Request blocked by rule <7> \\u{1b}[2J");
+        assert_eq!(words_of(b"<html><title>Forbidden</title></html>", &Veil::default()), " Forbidden");
         for odd in ["<", "<html", "<!--", "<script>", "<p>&lt;"] {
-            let _ = detail(odd.as_bytes(), &Veil::default());
+            let _ = words_of(odd.as_bytes(), &Veil::default());
         }
-        assert_eq!(detail("x".repeat(10_000).as_bytes(), &Veil::default()).len(), MAX_WORDS + 1);
-        assert_eq!(detail(b"", &Veil::default()), "");
+        assert_eq!(words_of("x".repeat(10_000).as_bytes(), &Veil::default()).len(), MAX_WORDS + 1);
+        assert_eq!(words_of(b"", &Veil::default()), "");
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_counted_and_not_shown() {
+        let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
+        gzip.extend((0..2000_u32).map(|at| u8::try_from(at * 37 % 251).unwrap()));
+        assert_eq!(words_of(&gzip, &Veil::default()), " a body of 2008 bytes that is no text");
+        assert_eq!(words_of(&[0xff; 30], &Veil::default()), " a body of 30 bytes that is no text");
+        // Latin-1.
+        let page = b"<html><body>Zugriff f\xfcr diesen Benutzer verweigert</body></html>";
+        assert_eq!(words_of(page, &Veil::default()), " Zugriff f\u{fffd}r diesen Benutzer verweigert");
+        assert_eq!(words_of(b"no \x1b[2J\x07", &Veil::default()), " no \\u{1b}[2J\\u{7}");
+    }
+
+    #[test]
+    fn a_header_with_control_characters_is_not_read() {
+        let mut headers = HeaderMap::new();
+        for (value, read) in [
+            (&b"/v2/x"[..], Ok(Some("/v2/x"))),
+            ("/v2/\u{fc}".as_bytes(), Ok(Some("/v2/\u{fc}"))),
+            ("/v2/\u{9b}2J".as_bytes(), Err("/v2/\\u{9b}2J".to_owned())),
+            (b"/v2/\x9b", Err("/v2/\u{fffd}".to_owned())),
+            (b"/v2/\tx", Err("/v2/\tx".to_owned())),
+        ] {
+            headers.insert("location", reqwest::header::HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(readable(&headers, "location"), read);
+        }
+        assert_eq!(readable(&headers, "link"), Ok(None));
     }
 }

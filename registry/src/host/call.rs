@@ -48,7 +48,7 @@ impl Access {
         std::iter::once(own).chain(other).collect()
     }
 
-    pub(super) const fn action(&self) -> &'static str {
+    pub(crate) const fn action(&self) -> &'static str {
         if self.push { "push to" } else { "pull from" }
     }
 }

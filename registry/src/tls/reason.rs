@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
-use super::verifier::CA_AS_SERVER;
+use super::verifier::{CA_AS_SERVER, Fault};
+use super::x509::written;
 
 /// What to do where the server's own certificate is trusted, or its authority's.
 const TRUST_IT: &str = "put the authority's certificate or the server's own as NAME.crt into --cert-dir or \
@@ -15,13 +16,40 @@ pub(crate) fn reason(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(certificate) => of_certificate(certificate),
         Error::AlertReceived(alert) => format!(
-            "it broke off the TLS handshake ({alert:?}); does it want a client certificate (--cert-dir)?"
+            "it broke off the TLS handshake ({}); does it want a client certificate (--cert-dir)?",
+            words(&format!("{alert:?}"))
         ),
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => "it speaks no TLS that is still safe: let it offer TLS 1.2 or 1.3".to_owned(),
+        Error::PeerIncompatible(why) => format!("TLS cannot be agreed upon: {}", words(&format!("{why:?}"))),
+        Error::PeerMisbehaved(why) => {
+            format!("TLS failed, for the server breaks its rules: {}", words(&format!("{why:?}")))
+        }
         other => format!("TLS failed: {other}"),
+    }
+}
+
+/// The name of a variant in Rust as words.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 8);
+    let mut before = ' ';
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit()) {
+            words.push(' ');
+        }
+        before = c;
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+/// A name in a certificate, which webpki writes as `DnsName("host")` or `IpAddress(127.0.0.1)`.
+fn plain_name(name: &str) -> &str {
+    match name.split_once('(') {
+        Some(("DnsName" | "IpAddress", rest)) => rest.trim_end_matches(')').trim_matches('"'),
+        _ => name,
     }
 }
 
@@ -40,7 +68,8 @@ fn of_certificate(error: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            format!("its certificate is for another name ({}); use the name it is for", presented.join(", "))
+            let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
+            format!("its certificate is for another name ({}); use the name it is for", names.join(", "))
         }
         CertificateError::Expired => {
             "its certificate, or one between it and the authority, has expired (or this machine's clock is wrong); renew it"
@@ -80,6 +109,7 @@ fn of_certificate(error: &CertificateError) -> String {
             "its certificate cannot be read: it is not DER as X.509 has it; make it anew".to_owned()
         }
         CertificateError::Revoked => "its certificate was revoked by its authority".to_owned(),
+        CertificateError::Other(other) if other.0.is::<Fault>() => other.to_string(),
         CertificateError::Other(other) => match other.to_string().as_str() {
             CA_AS_SERVER => format!(
                 "its certificate is that of an authority (basicConstraints CA:TRUE) and is not itself trusted; {TRUST_IT} (an \
@@ -119,6 +149,31 @@ fn algorithm(id: &[u8]) -> String {
     ];
     match OLD.iter().find(|(known, _)| id.windows(known.len()).any(|part| part == *known)) {
         Some((_, name)) => (*name).to_owned(),
-        None => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        None => written(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_words() {
+        for (name, shown) in [
+            ("DnsName(\"a.example\")", "a.example"),
+            ("IpAddress(127.0.0.1)", "127.0.0.1"),
+            ("IpAddress(::1)", "::1"),
+            ("Unsupported(129)", "Unsupported(129)"),
+        ] {
+            assert_eq!(plain_name(name), shown);
+        }
+        for (name, shown) in [
+            ("CertificateRequired", "certificate required"),
+            ("UnknownCA", "unknown ca"),
+            ("Tls12NotOffered", "tls12 not offered"),
+            ("Unknown(200)", "unknown(200)"),
+        ] {
+            assert_eq!(words(name), shown);
+        }
     }
 }

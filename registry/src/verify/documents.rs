@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Descriptor, Digest, ImageConfig, ImageManifest, ManifestEntry, MediaType, Platform, from_json, is_foreign,
+    Descriptor, Digest, ImageConfig, ImageManifest, ManifestEntry, MediaType, Platform, from_json, is_config,
+    is_foreign,
 };
 
 use super::{Mismatch, Verified, VerifiedBlob, VerifiedManifest, Verifier, Wanted};
 use crate::error::{Error, Result};
-use crate::manifest::{Document, MAX_CONFIG, MAX_DEPTH, fetch, is_config};
+use crate::image_config::{MAX_CONFIG, select};
+use crate::manifest::{Document, MAX_DEPTH, fetch};
 
 impl Verifier {
     /// The manifests that the name leads to.
@@ -71,7 +73,7 @@ impl Verifier {
                 Document::Index(entries) => {
                     let entries = match platform {
                         Some(platform) => {
-                            vec![ManifestEntry::select(&entries, platform, &self.image)?.clone()]
+                            vec![select(&self.host, &self.access, &entries, platform, &self.image).await?]
                         }
                         None => entries,
                     };

@@ -8,7 +8,7 @@ use std::thread;
 use crossdock_registry::{ProxyOptions, RegistryOptions, Secret};
 
 use crate::docker_registry::DockerRegistry;
-use crate::harness::{Files, chain, options, push, reference, sink};
+use crate::harness::{Files, QUICK, chain, options, push, reference, sink};
 
 /// The first line of a request, and the proxy's password in it.
 type Seen = (String, Option<String>);
@@ -165,6 +165,65 @@ async fn no_proxy_names_hosts_domains_and_networks() {
     }
 }
 
+/// A proxy that answers everything with this, and counts.
+fn refusing(answer: &'static str) -> (SocketAddr, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, count) = (listener.local_addr().unwrap(), Arc::<Mutex<usize>>::default());
+    let counted = Arc::clone(&count);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            *counted.lock().unwrap() += 1;
+            // Who asked may have gone.
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    (addr, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_is_named_with_its_words_and_not_asked_again() {
+    let forbidden = "HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\n\r\n<html><body>Blocked by <b>rule 7</b></body></html>";
+    let who = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let busy = "HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n";
+    for (answer, parts, attempts) in [
+        (forbidden, &["403 Forbidden: Blocked by rule 7", "no_proxy"][..], 1),
+        (
+            who,
+            &["407 Proxy Authentication Required", "does not take the user and the password in https_proxy"],
+            1,
+        ),
+        (busy, &["503 Service Unavailable: busy"], 1 + usize::try_from(QUICK.retries).unwrap()),
+    ] {
+        let (addr, count) = refusing(answer);
+        let files = Files::new();
+        let to = "registry.test/m:1".parse().unwrap();
+        let options = RegistryOptions { tls_verify: true, retry: QUICK, ..through(addr, None) };
+        let text = chain(&push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap_err());
+        let proxy = format!("no connection to registry.test through the proxy http://{addr}/: ");
+        assert!(text.contains(&proxy) && !text.contains("hunter2"), "{text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        // Each attempt asks once more for the words.
+        assert_eq!(*count.lock().unwrap(), 2 * attempts, "{text}");
+    }
+    // In plain http the answer may be the registry's: the proxy is named beside it, but for 407.
+    for (answer, parts) in [
+        (forbidden, ["403 Blocked by rule 7", "(through the proxy http://127.0.0.1"]),
+        (who, ["through the proxy http://127.0.0.1", "407"]),
+    ] {
+        let (addr, _) = refusing(answer);
+        let files = Files::new();
+        let to = "registry.test/m:1".parse().unwrap();
+        let text =
+            chain(&push(&sink(through(addr, None), &to), &[files.layer("a", 10, 1)]).await.unwrap_err());
+        assert!(parts.iter().all(|part| text.contains(part)) && !text.contains("hunter2"), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxys_password_is_not_shown() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -174,5 +233,6 @@ async fn the_proxys_password_is_not_shown() {
     let to = "registry.test/m:1".parse().unwrap();
     let error = push(&sink(options, &to), &[files.layer("a", 10, 1)]).await.unwrap_err();
     let text = format!("{} {error:?}", chain(&error));
+    assert!(text.contains(&format!("through the proxy http://{free}/: Connection refused")), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("bWU6aHVudGVyMg"), "{text}");
 }

@@ -73,13 +73,15 @@ async fn pushed(registry: &DockerRegistry, directory: &Path) -> Result<(), Strin
     let to = reference(registry.addr(), "m:1");
     let layers = [files.layer("a", 100_000, 1)];
     let named = RegistryOptions { cert_dir: Some(directory.to_path_buf()), ..verified() };
-    let first = push(&sink(named, &to), &layers).await.map(drop).map_err(|error| chain(&error));
+    let without = |error, directory: &Path| chain(&error).replace(&*directory.to_string_lossy(), "");
+    let first = push(&sink(named, &to), &layers).await.map(drop).map_err(|error| without(error, directory));
     let certs_d = files.path("certs.d");
     fs::create_dir(&certs_d).unwrap();
-    std::os::unix::fs::symlink(directory, certs_d.join(registry.addr().to_string())).unwrap();
+    let for_host = certs_d.join(registry.addr().to_string());
+    std::os::unix::fs::symlink(directory, &for_host).unwrap();
     let mut found = verified();
     found.trust.certs_d = vec![files.path("none.d"), certs_d];
-    let second = push(&sink(found, &to), &layers).await.map(drop).map_err(|error| chain(&error));
+    let second = push(&sink(found, &to), &layers).await.map(drop).map_err(|error| without(error, &for_host));
     assert_eq!(first, second);
     first
 }
@@ -156,10 +158,63 @@ async fn a_client_certificate_may_have_a_key_of_any_curve() {
     let tls = Some((made.path("server.crt"), made.path("server.key")));
     let client_authorities = Some(made.path("ca.crt"));
     let registry = DockerRegistry::start_with(&Setup { tls, client_authorities, ..Setup::default() });
+    // Without extensions, openssl of many a release makes a certificate of version 1.
+    made.openssl("req -nodes -newkey rsa:2048 -keyout old.key -out old.csr -subj /CN=old");
+    made.openssl("x509 -req -in old.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out old.crt");
     let directory = made.trusting("ca");
-    fs::copy(made.path("me.crt"), directory.join("me.cert")).unwrap();
+    for name in ["me", "old"] {
+        fs::copy(made.path(&format!("{name}.crt")), directory.join("me.cert")).unwrap();
+        fs::copy(made.path(&format!("{name}.key")), directory.join("me.key")).unwrap();
+        assert_eq!(pushed(&registry, &directory).await, Ok(()), "{name}");
+    }
+    // The key of another certificate, and keys that want a password.
     fs::copy(made.path("me.key"), directory.join("me.key")).unwrap();
-    assert_eq!(pushed(&registry, &directory).await, Ok(()));
+    let error = pushed(&registry, &directory).await.unwrap_err();
+    assert!(error.contains("do not fit together"), "{error}");
+    for args in [
+        "pkey -in old.key -aes256 -passout pass:secret -out closed.key",
+        "rsa -in old.key -aes256 -passout pass:secret -traditional -out closed.key",
+    ] {
+        made.openssl(args);
+        fs::copy(made.path("closed.key"), directory.join("me.key")).unwrap();
+        let error = pushed(&registry, &directory).await.unwrap_err();
+        assert!(
+            error.contains("me.key: the key is encrypted") && error.contains("openssl pkey -in"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_an_error_where_it_was_named_and_else_left_out() {
+    let made = Workshop::new();
+    made.self_signed("self", P256, &format!("-subj /CN=registry -addext {NAME}"));
+    let registry = made.registry(&["self"]);
+    let files = Files::new();
+    let to = reference(registry.addr(), "m:1");
+    let layers = [files.layer("a", 10, 1)];
+    for (name, problem) in [
+        ("x.crt", "x.crt: it is a directory"),
+        ("loop.crt", "loop.crt: it cannot be looked at"),
+        ("gone.cert", "gone.cert: it is a symlink that leads nowhere"),
+    ] {
+        let directory = made.trusting("self");
+        let path = directory.join(name);
+        match name {
+            "x.crt" => fs::create_dir(&path).unwrap(),
+            "loop.crt" => std::os::unix::fs::symlink("loop.crt", &path).unwrap(),
+            _ => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+        }
+        let named = RegistryOptions { cert_dir: Some(directory.clone()), ..verified() };
+        let error = chain(&push(&sink(named, &to), &layers).await.unwrap_err());
+        assert!(error.contains(problem), "{error}");
+        let certs_d = made.path(&format!("{name}.d"));
+        fs::create_dir(&certs_d).unwrap();
+        std::os::unix::fs::symlink(&directory, certs_d.join(registry.addr().to_string())).unwrap();
+        let mut found = verified();
+        found.trust.certs_d = vec![certs_d];
+        push(&sink(found, &to), &layers).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,12 +231,24 @@ async fn what_stays_refused_names_the_property_at_fault() {
     made.self_signed("ca", "rsa:2048", "-subj /CN=authority");
     made.signed("old", "rsa:2048", "ca", SERVER, " -sha1");
     made.signed("authoritative", P256, "ca", &format!("basicConstraints=CA:TRUE;{NAME}"), "");
+    let for_clients = format!("{whole} -addext extendedKeyUsage=clientAuth");
+    made.self_signed("client-authority", P256, &for_clients);
+    made.signed("short", "rsa:1024", "ca", SERVER, "");
+    made.self_signed("short-self", "rsa:1024", &whole);
+    made.self_signed("short-ca", "rsa:1024", "-subj /CN=short-authority");
+    made.signed("below-short", P256, "short-ca", SERVER, "");
+    made.signed("odd", P256, "ca", &format!("{SERVER};1.2.3.4.5=critical,DER:0500"), "");
     out_of_time(&made, "expired", (2000, 2001));
     out_of_time(&made, "early", (3000, 4000));
     for (shown, trusted, parts, skopeo) in [
         ("expired", "expired", &["has expired", "until 2001-01-01", "renew it"][..], false),
         ("early", "early", &["not valid yet", "from 3000-01-01"], false),
-        ("other", "other", &["for another name", "other.example"], false),
+        ("other", "other", &["for another name (other.example);"], false),
+        ("client-authority", "client-authority", &["extendedKeyUsage lacks serverAuth"], false),
+        ("short", "ca", &["its certificate has an RSA key of 1024 bits", "rsa:2048"], true),
+        ("short-self", "short-self", &["its certificate has an RSA key of 1024 bits", "rsa:2048"], true),
+        ("below-short", "short-ca", &["of an authority", "RSA key of 1024 bits"], true),
+        ("odd", "ca", &["critical extension 1.2.3.4.5", "not critical"], false),
         ("nameless", "nameless", &["no name in its subjectAltName", "-addext subjectAltName"], false),
         ("client", "client", &["extendedKeyUsage lacks serverAuth"], false),
         ("old", "ca", &["SHA-1 with RSA", "sign it anew"], false),

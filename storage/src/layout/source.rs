@@ -15,10 +15,11 @@ use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
-use crate::image::{BlobStream, ImageSource, ResolvedImage};
-use crate::manifest_entry::ManifestEntry;
+use crate::image::{BlobStream, ImageSource, ResolvedImage, is_config};
+use crate::manifest_entry::{EntryPlatform, ManifestEntry};
 use crate::parallel::blocking;
 use crate::platform::Platform;
+use crate::selection::Selection;
 
 /// Manifests, indexes and configs of more bytes are refused: no registry takes them.
 const MAX_DOCUMENT: u64 = 8 << 20;
@@ -121,16 +122,39 @@ impl LayoutSource {
     /// Manifest and config of the image for `platform`.
     fn read_image(&self, platform: &Platform) -> Result<ResolvedImage> {
         let mut entry = self.entry()?;
-        let mut nesting = 0;
+        let (mut nesting, mut said) = (0, None);
         while is_index(&entry.media_type) {
             nesting += 1;
             if nesting > MAX_NESTING {
                 return Err(Error::Unusable(format!("{}: indexes are nested too deeply", self.name())));
             }
             let entries = self.read_index(&entry)?;
-            entry = ManifestEntry::select(&entries, platform, &self.name())?.clone();
+            let mut selection = Selection::new(&entries, platform);
+            while let Some(unknown) = selection.next_unknown() {
+                selection.learn(self.read_platform(unknown)?.as_ref());
+            }
+            entry = selection.chosen(&self.name())?.clone();
+            said.clone_from(&entry.details.platform);
         }
-        let descriptor = entry.descriptor();
+        Ok(self.read_documents(entry.descriptor())?.listed_as(said.as_ref()))
+    }
+
+    /// What an image of an index is for, by its config.
+    fn read_platform(&self, entry: &ManifestEntry) -> Result<Option<EntryPlatform>> {
+        if is_index(&entry.media_type) {
+            return Ok(None);
+        }
+        let manifest_bytes = self.document(&entry.descriptor())?;
+        let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
+        if !is_config(manifest.config()) {
+            return Ok(None);
+        }
+        let config = parse(&self.document(manifest.config())?, || format!("the config of {}", self.name()))?;
+        Ok(Some(EntryPlatform::of_config(&config)).filter(|is| is.said().is_some()))
+    }
+
+    /// Manifest and config of an image.
+    fn read_documents(&self, descriptor: Descriptor) -> Result<ResolvedImage> {
         let manifest_bytes = self.document(&descriptor)?;
         let manifest: ImageManifest = parse(&manifest_bytes, || format!("the manifest of {}", self.name()))?;
         let config_bytes = self.document(manifest.config())?;
@@ -192,6 +216,11 @@ impl ImageSource for LayoutSource {
     async fn index(&self) -> Result<Option<Vec<ManifestEntry>>> {
         let source = self.clone();
         blocking(move || source.read_entries()).await
+    }
+
+    async fn platform_of(&self, entry: &ManifestEntry) -> Result<Option<EntryPlatform>> {
+        let (source, entry) = (self.clone(), entry.clone());
+        blocking(move || source.read_platform(&entry)).await
     }
 
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {

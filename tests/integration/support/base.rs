@@ -176,15 +176,21 @@ impl Base {
 
 /// Pushes an index with these images.
 pub(crate) fn push_index(images: &[Base], name: &str) {
+    push_index_with(images, &|_, _| {}, name);
+}
+
+/// The same; the entries are altered, which are counted from 0.
+pub(crate) fn push_index_with(images: &[Base], alter: &dyn Fn(usize, &mut Value), name: &str) {
     let directory = tempfile::tempdir().unwrap();
-    write_index_layout(directory.path(), images);
+    write_index_layout_with(directory.path(), images, alter);
     let from = format!("oci:{}:latest", directory.path().display());
     skopeo_copy(&["--all"], &from, &format!("docker://{name}"));
 }
 
-/// Writes an OCI layout with an index of these images, called `latest`.
-pub(crate) fn write_index_layout(directory: &Path, images: &[Base]) {
-    let entries: Vec<_> = images.iter().map(|image| image.write_blobs(directory)).collect();
+/// Writes an OCI layout with an index of these images, called `latest`; its entries are altered, which are counted from 0.
+pub(crate) fn write_index_layout_with(directory: &Path, images: &[Base], alter: &dyn Fn(usize, &mut Value)) {
+    let mut entries: Vec<_> = images.iter().map(|image| image.write_blobs(directory)).collect();
+    entries.iter_mut().enumerate().for_each(|(at, entry)| alter(at, entry));
     let media_type = "application/vnd.oci.image.index.v1+json";
     let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}).to_string();
     let mut entry = write_blob(directory, media_type, index.as_bytes());
