@@ -222,10 +222,12 @@ fn damaged_behind(what: &str, last: Option<&LayerPath>, error: io::Error) -> Err
             io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
             _ => error.to_string(),
         };
-        // The tar crate's words for a checksum that is none, or another one.
+        // The tar crate's words for an end too early, and for a checksum that is none, or another one.
+        let cut = ["unexpected EOF during skip", "failed to read entire block"];
         let no_header = ["numeric field was not a number", "archive header checksum mismatch"];
         let reason = match no_header.iter().any(|words| reason.starts_with(words)) {
             true => "there is no header of an entry where one should be".to_owned(),
+            false if cut.iter().any(|words| reason.starts_with(words)) => "it is cut short".to_owned(),
             false => reason,
         };
         Error::Unusable(format!("{what} is not a tar archive that can be read: {place} {reason}"))

@@ -140,7 +140,7 @@ fn is_header(head: &[u8]) -> bool {
     };
     let sum: u32 =
         header[..148].iter().chain([b' '; 8].iter()).chain(&header[156..]).map(|b| u32::from(*b)).sum();
-    header[0] != 0 && sum == stored
+    sum == stored
 }
 
 /// A file in which nothing is passed over that is not there: a seek beyond the end is how a truncated archive would show

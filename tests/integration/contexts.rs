@@ -245,7 +245,7 @@ fn standard_input_that_is_no_context_is_told() {
         run.says(&["standard input is empty"]);
     }
     pipe(&sandbox, &[&TO_LAYOUT[..], &["-"]].concat(), b"").failed(2).says(&["standard input is empty"]);
-    let directory = fs::File::open(sandbox.path("context")).unwrap();
+    let directory = File::open(sandbox.path("context")).unwrap();
     build(&sandbox, &[], "-", directory).failed(2).says(&["standard input is a directory: name it"]);
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("copy-patterns-of-which-one-matches", "FROM scratch\nCOPY *.none *.txt /d/\n"),
         row("copy-pattern-without-a-match-and-a-file", "FROM scratch\nCOPY *.none a.txt /d\n"),
         row("copy-patterns-without-a-match", "FROM scratch\nCOPY *.none no?ne /d/\n")
-            .fails("matches nothing", ""),
+            .fails("match nothing", ""),
         row("copy-pattern-and-a-missing-file", "FROM scratch\nCOPY *.txt none /d/\n")
             .fails("\"none\" is not in", "none"),
         row("copy-pattern-of-what-is-ignored-and-a-file", "FROM scratch\nCOPY *.txt dir/c.txt /d/\n")

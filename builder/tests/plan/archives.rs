@@ -238,16 +238,26 @@ fn what_cannot_be_unpacked_is_refused_by_name() {
     .join("\n");
     assert_snapshot!(errors, @r##"
 Containerfile:2:5: /etc/passwd is the character device 0:0, which takes away what lower layers have there, as overlayfs reads it, leave it out
-Containerfile:2:5: /etc/passwd in the archive is named by what stands behind .wh., which in a layer takes it away, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
+Containerfile:2:5: /etc/.wh.passwd in the archive has a name that begins with .wh., which in a layer takes files away, use COPY to keep it packed, or rename it in an earlier step of the pipeline
 Containerfile:2:5: /h in the archive is a hard link to /nowhere, which is no file in it and none that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
 Containerfile:2:5: /h in the archive is a hard link to /h, which is no file in it and none that ADD or COPY brought there, use COPY to keep it packed, or unpack it in an earlier step of the pipeline
 Containerfile:2:5: the archive has no directory, but a file, for /d itself, pack the file under its name
 Containerfile:2:5: cannot copy into /d/f: it is not a directory
 Containerfile:2:5: cannot copy: /d/l is a loop of symbolic links
 Containerfile:3:13: cannot copy into /d: it is there and not a directory
-Containerfile:2:5: ADD cannot unpack "cut.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tar is not a tar archive that can be read: unexpected end of file
-Containerfile:2:5: ADD cannot unpack "cut.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tgz is not a tar archive that can be read: unexpected EOF during skip
-Containerfile:2:5: ADD cannot unpack "damaged.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/damaged.tgz is not a tar archive that can be read: incomplete deflate stream
+Containerfile:2:5: ADD cannot unpack "cut.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tar is not a tar archive that can be read: behind /f it is cut short
+Containerfile:2:5: ADD cannot unpack "cut.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/cut.tgz is not a tar archive that can be read: behind /f it is cut short
+Containerfile:2:5: ADD cannot unpack "damaged.tgz", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/damaged.tgz is not a tar archive that can be read: behind /f it is cut short
+Containerfile:2:5: ADD cannot unpack "garbage.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/garbage.tar is not a tar archive that can be read: behind /f there is no header of an entry where one should be
+Containerfile:2:5: /d/.wh..wh..opq in the archive has a name that begins with .wh., which in a layer takes files away, use COPY to keep it packed, or rename it in an earlier step of the pipeline
+Containerfile:2:5: ADD cannot unpack "volume.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/volume.tar: backup is an entry of the type 'V', which stands for no file that an image can have
+Containerfile:2:5: ADD cannot unpack "more.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/more.tar: rest is an entry of the type 'M', which stands for no file that an image can have
+Containerfile:2:5: ADD cannot unpack "vendor.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/vendor.tar: f is an entry of the type 'Z', which stands for no file that an image can have
+Containerfile:2:5: ADD cannot unpack "owner.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/owner.tar: f has an owner that no system has
+Containerfile:2:5: ADD cannot unpack "size.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/size.tar: f has the PAX record size="-1", which is no number that an entry can have
+Containerfile:2:5: ADD cannot unpack "long.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/long.tar: f has the PAX record size="99999999999999999999999", which is no number that an entry can have
+Containerfile:2:5: ADD cannot unpack "uid.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/uid.tar: f has the PAX record uid="-7", which is no number that an entry can have
+Containerfile:2:5: ADD cannot unpack "gid.tar", use COPY, or ADD --unpack=false, to keep it as it is: ./ctx/gid.tar: f has a group that no system has
 "##);
 }
 
