@@ -104,7 +104,10 @@ fn walk<'a, R: Read>(
     let mut last: Option<LayerPath> = None;
     for entry in entries.map_err(|error| damaged(what, error))? {
         let mut entry = entry.map_err(|error| damaged_behind(what, last.as_ref(), error))?;
-        check_numbers(&mut entry, what)?;
+        // Of a global header the tar crate would read the content for its records.
+        if entry.header().entry_type() != EntryType::XGlobalHeader {
+            check_numbers(&mut entry, what)?;
+        }
         // The tar crate has read a map behind the header by now, and passes over it.
         let behind = entry.header().entry_type() == EntryType::GNUSparse;
         let behind = if behind { meter.since(entry.raw_file_position()) } else { Vec::new() };
