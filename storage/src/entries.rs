@@ -174,8 +174,8 @@ fn walk<'a, R: Read>(
         };
         let (mode, uid, gid) = (
             header.mode().unwrap_or(0o755) & 0o7777,
-            id("an owner", header.uid(), &header.as_old().uid, what, &entry)?,
-            id("a group", header.gid(), &header.as_old().gid, what, &entry)?,
+            id("an owner", &header.uid(), &header.as_old().uid, what, &entry)?,
+            id("a group", &header.gid(), &header.as_old().gid, what, &entry)?,
         );
         let mtime = u32::try_from(mtime(&mut entry)).unwrap_or(u32::MAX);
         let path = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
@@ -264,7 +264,7 @@ fn check_numbers<R: Read>(entry: &mut Entry<'_, R>, what: &str) -> Result<()> {
 /// An owner or group; a field that is empty is 0.
 fn id<R: Read>(
     name: &str,
-    value: io::Result<u64>,
+    value: &io::Result<u64>,
     field: &[u8],
     what: &str,
     entry: &Entry<'_, R>,
@@ -272,7 +272,7 @@ fn id<R: Read>(
     let is_empty = field.iter().all(|byte| [0, b' '].contains(byte));
     let id = match value {
         // To Linux the highest number is none: `chown` passes over it.
-        Ok(id) => u32::try_from(id).ok().filter(|id| *id != u32::MAX),
+        Ok(id) => u32::try_from(*id).ok().filter(|id| *id != u32::MAX),
         Err(_) if is_empty => Some(0),
         Err(_) => None,
     };
