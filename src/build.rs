@@ -14,8 +14,8 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
-    IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
-    blocking, is_spooled, write_file,
+    IndexStore, ListEntry, ListedPlace, ManifestEntry, MemoStore, Platform, ReadOptions,
+    Result as StorageResult, blocking, is_spooled, write_file,
 };
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{context, dry_run, environment, progress, registries, signals};
+use crate::{context, dry_run, environment, part, progress, registries, signals};
 
 /// Runs the command.
 ///
@@ -60,6 +60,10 @@ pub(crate) fn run(
     signals::moves_tags();
     let began = Instant::now();
     let local = LocalImages::new(root.as_deref());
+    if let Some(part) = options.part {
+        let work = part::send(part, &options, &registry, root.as_deref(), &local, &counters);
+        return part::tell(&options, &block_on_to_end(work)?, &Effort::since(began, &counters));
+    }
     let built = block_on_to_end(build(&options, &registry, root.as_deref(), &local, &counters))?;
     match report(&options, &local, built, Effort::since(began, &counters))? {
         Done::Image(report) => finish(&options, &report),
@@ -81,27 +85,34 @@ struct Built {
     assembled: Vec<Assembled>,
 }
 
-async fn build(
+/// Images that are planned, and the sinks that they go to.
+pub(crate) struct Prepared {
+    pub(crate) sinks: Vec<Arc<dyn ImageSink>>,
+    pub(crate) images: Vec<(Platform, Assembly)>,
+}
+
+/// Does all that comes before the first file is read.
+pub(crate) async fn prepare(
     options: &Arc<BuildOptions>,
     registry: &Registry,
     root: Option<&Path>,
     local: &Result<LocalImages>,
-    counters: &Arc<Counters>,
-) -> Result<Built> {
+) -> Result<Prepared> {
     let sinks = options
         .destinations
         .iter()
         .map(|destination| destination.sink(registry, options.preflight))
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
+    // With --strict nothing goes ahead of the plan, and of a part nothing but its own layers.
+    let ahead = !options.strict && options.part.is_none();
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
         local: local.as_ref().ok().cloned(),
         pull: options.pull,
         ahead: Ahead {
-            // With --strict nothing goes ahead of the plan.
-            sink: sinks.iter().find(|sink| sink.takes_ahead() && !options.strict).cloned(),
+            sink: sinks.iter().find(|sink| sink.takes_ahead() && ahead).cloned(),
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
             cancel: cancel.clone(),
@@ -116,8 +127,34 @@ async fn build(
     }
     let planned = planned?;
     drop(bases);
-    let mut images: Vec<_> =
-        planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    let images = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    Ok(Prepared { sinks, images })
+}
+
+/// How the layers are read and put.
+pub(crate) fn settings(
+    options: &BuildOptions,
+    memos: Option<MemoStore>,
+    counters: &Arc<Counters>,
+) -> AssembleOptions {
+    let cancel = signals::cancel();
+    AssembleOptions {
+        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
+        jobs: options.jobs,
+        memos,
+        progress: progress::display(options.progress, options.quiet),
+        cancel,
+    }
+}
+
+async fn build(
+    options: &Arc<BuildOptions>,
+    registry: &Registry,
+    root: Option<&Path>,
+    local: &Result<LocalImages>,
+    counters: &Arc<Counters>,
+) -> Result<Built> {
+    let Prepared { sinks, mut images } = prepare(options, registry, root, local).await?;
     if options.records() {
         recordable(options, local)?;
         if options.is_named() && images.iter().any(|(_, image)| is_fleeting(image)) {
@@ -127,21 +164,26 @@ async fn build(
             .into());
         }
     }
-    let settings = AssembleOptions {
-        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
-        jobs: options.jobs,
-        memos: options.memos(root),
-        progress: progress::display(options.progress, options.quiet),
-        cancel,
-    };
+    let mut parts = part::find(options, images.iter().map(|(_, image)| image), root)?;
+    let memos = options.memos(root).map(|memos| match &mut parts {
+        Some(parts) => memos.bringing(parts.memos()),
+        None => memos,
+    });
+    let settings = settings(options, memos, counters);
     let mut last = None;
     for (sink, destination) in sinks.iter().zip(&options.destinations) {
         let assembled = put(options, &images, sink, &settings).await?;
         signals::published(destination.names());
+        if let Some(parts) = &parts {
+            parts.tell_lost(images.iter().map(|(_, image)| image).zip(&assembled.1));
+        }
         for ((_, assembly), image) in images.iter_mut().zip(&assembled.1) {
             assembly.learn(image);
         }
         last = Some(assembled);
+    }
+    if let Some(parts) = &parts {
+        parts.done();
     }
     let (index, assembled) = last.context("there is no destination")?;
     Ok(Built { images, index, assembled })
@@ -231,7 +273,7 @@ fn recordable(options: &BuildOptions, local: &Result<LocalImages>) -> Result<()>
 }
 
 /// Whether an image has files that nobody can read any more when this process is gone.
-fn is_fleeting(image: &Assembly) -> bool {
+pub(crate) fn is_fleeting(image: &Assembly) -> bool {
     image.layers.iter().any(|layer| match &layer.content {
         LayerContent::Files { layer, .. } => layer.files().any(is_spooled),
         LayerContent::Blob { .. } => false,
@@ -447,6 +489,7 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
         destination.add_to(&mut own);
     }
     let files = [
+        ("--part-file", &options.part_file),
         ("--digestfile", &options.digestfile),
         ("--iidfile", &options.iidfile),
         ("--iidfile-raw", &options.iidfile_raw),
@@ -499,10 +542,15 @@ fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
     } else {
         report.text()
     };
+    show(options, &text)
+}
+
+/// Writes what a build has to say where that is wanted.
+pub(crate) fn show(options: &BuildOptions, text: &str) -> Result<()> {
     match &options.logfile {
         Some(file) => {
             write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
         }
-        None => print(&text),
+        None => print(text),
     }
 }

@@ -15,7 +15,7 @@ use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent,
 const MAX_PARTS: u32 = 1000;
 
 /// Part I of N.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Part {
     number: u32,
     of: u32,

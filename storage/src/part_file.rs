@@ -147,6 +147,12 @@ impl PartStore {
         Self { directory: root.join("parts"), prefix: format!("{key}-") }
     }
 
+    /// Where the files are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Notes that a part begins. What a part of this very plan left that came to its end stays: it still holds.
     ///
     /// # Errors
