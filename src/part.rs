@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::args::ProgressStyle;
 use crate::build::{Prepared, is_fleeting, prepare, settings, show};
 use crate::destination::Destination;
-use crate::exit::Strict;
+use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
 use crate::options::BuildOptions;
 use crate::report::{Effort, layer_lines, layers_json};
@@ -58,7 +58,7 @@ pub(crate) async fn send(
     counters: &Arc<Counters>,
 ) -> Result<Sent> {
     let store = place(options, root).ok_or_else(|| {
-        anyhow!("--part {part}: what is sent could not be found again: give --root or --part-file a directory that all parts share, or set HOME")
+        UsageError(anyhow!("--part {part}: what is sent could not be found again: give --root or --part-file a directory that all parts share, or set HOME"))
     })?;
     let Prepared { sinks, mut images } = prepare(options, registry, root, local).await?;
     if images.iter().any(|(_, image)| is_fleeting(image)) {
@@ -362,8 +362,8 @@ impl Look<'_> {
         }
         let of = chosen(&ours);
         for (path, file) in &found.files {
-            let is_ours = file.plan == plan && Some(file.of) != of;
-            if let (true, Some(of)) = (is_ours, of) {
+            let is_ours = ours.keys().any(|part| (part.number(), part.of()) == (file.part, file.of));
+            if let Some(of) = of.filter(|of| is_ours && *of != file.of) {
                 warnings.push(format!(
                     "{} is of {} parts, and the others are of {of}: what it sent is used, and the parts of {of} count",
                     path.display(),
