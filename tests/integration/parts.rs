@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::Value;
 
 use crate::fault_proxy::{Fault, Hook};
@@ -428,4 +429,59 @@ fn notes_that_nobody_came_back_for_are_pruned() {
     sandbox.run(&["--root", "root", "prune", "--memos"]).done();
     assert_eq!(sandbox.files_below("root/parts").len(), 0);
     assert!(Path::new(&sandbox.path("root")).exists());
+}
+
+/// The Jobs of docs/kubernetes.md, in the order in which they are run.
+fn documented_jobs(text: &str) -> Vec<Yaml<'_>> {
+    let blocks = text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let documents = blocks.flat_map(|block| Yaml::load_from_str(block).unwrap());
+    documents.filter(|document| document["kind"].as_str() == Some("Job")).collect()
+}
+
+#[test]
+fn the_documented_jobs_send_the_parts_and_make_the_image() {
+    let (sandbox, registry) = (model(), Registry::start());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/kubernetes.md");
+    let text = fs::read_to_string(page).unwrap();
+    let jobs = documented_jobs(&text);
+    assert_eq!(jobs.len(), 2);
+    let conf = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.addr());
+    fs::write(sandbox.path("registries.conf"), conf).unwrap();
+    let crossdock = format!("exec {}", env!("CARGO_BIN_EXE_crossdock"));
+    let mut last = String::new();
+    for job in &jobs {
+        let pod = &job["spec"]["template"]["spec"];
+        // What the pod security standard `restricted` asks for.
+        assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"].as_str(), Some("RuntimeDefault"));
+        let container = &pod["containers"][0];
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"].as_bool(), Some(false));
+        assert_eq!(security["capabilities"]["drop"][0].as_str(), Some("ALL"));
+        assert_eq!(pod["restartPolicy"].as_str(), Some("Never"));
+        let mounts = container["volumeMounts"].as_vec().unwrap();
+        let volumes: BTreeSet<_> =
+            pod["volumes"].as_vec().unwrap().iter().map(|volume| volume["name"].as_str()).collect();
+        assert!(mounts.iter().all(|mount| volumes.contains(&mount["name"].as_str())));
+        let script = container["args"][0].as_str().unwrap();
+        let script = script
+            .replace("exec crossdock", &crossdock)
+            .replace("/cache", &sandbox.path("cache").display().to_string())
+            .replace("/source", &sandbox.context().display().to_string())
+            .replace("--push", "--push --layer-file-size 1MiB");
+        let indexes =
+            job["spec"].as_mapping_get("completions").map_or(1, |number| number.as_integer().unwrap());
+        for index in 0..indexes {
+            let mut command = sandbox.command_of("/bin/sh");
+            command
+                .args(["-c", &script])
+                .env("CONTAINERS_REGISTRIES_CONF", sandbox.path("registries.conf"))
+                .env("IMAGE", registry.name("models/large:1"))
+                .env("JOB_COMPLETION_INDEX", index.to_string());
+            assert_eq!(registry.tag("models/large", "1"), None);
+            last = sandbox.finish(command.output().unwrap(), &[&script]).done().stdout;
+        }
+    }
+    assert!(last.contains("read     0 B of the context's files"), "{last}");
+    assert!(registry.tag("models/large", "1").is_some());
 }
