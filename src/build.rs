@@ -164,7 +164,7 @@ async fn build(
             .into());
         }
     }
-    let mut parts = part::find(options, images.iter().map(|(_, image)| image), root)?;
+    let mut parts = part::find(options, images.iter().map(|(_, image)| image), root).await?;
     let memos = options.memos(root).map(|memos| match &mut parts {
         Some(parts) => memos.bringing(parts.memos()),
         None => memos,

@@ -88,7 +88,7 @@ pub(crate) async fn run(
     let part = options.part.map(|part| (part, Shares::new(&assemblies, part.of())));
     let mut memos = options.memos(root).map(MemoStore::read_only);
     if part.is_none()
-        && let Some(mut parts) = part::find(options, assemblies.iter().copied(), root)?
+        && let Some(mut parts) = part::find(options, assemblies.iter().copied(), root).await?
     {
         memos = memos.map(|memos| memos.bringing(parts.memos()));
     }

@@ -67,7 +67,8 @@ pub(crate) async fn send(
         ))
         .into());
     }
-    let shares = shares(images.iter().map(|(_, image)| image), part.of());
+    let assemblies = images.iter().map(|(_, image)| image.clone()).collect();
+    let shares = shares(assemblies, part.of()).await;
     let share = shares.size(part.number());
     let repositories = repositories(options);
     let file = PartFile::begun(shares.plan(), repositories, (part.number(), part.of()), share);
@@ -84,7 +85,7 @@ pub(crate) async fn send(
         settle(&images_of(&images), &shares, part).await?;
         for sink in &sinks {
             let done = assemble_part(&images_of(&images), &shares, part, sink, &settings).await?;
-            images.iter_mut().for_each(|(_, image)| done.teach(image));
+            done.teach(&shares, images.iter_mut().map(|(_, image)| image));
             sent.get_or_insert(done);
         }
     }
@@ -92,9 +93,9 @@ pub(crate) async fn send(
     let memos = settings.memos.as_ref().map(MemoStore::collected).unwrap_or_default();
     let planned = images_of(&images);
     let planned = layers_of(&planned, &shares, part);
-    for layer in &planned {
-        if let LayerContent::Blob { layer, .. } = &layer.content {
-            blobs.insert(layer.descriptor.digest().to_string());
+    for (name, _) in &planned {
+        if let LayerName::Blob(digest) = name {
+            blobs.insert(digest.clone());
         }
     }
     warn_of_forgotten(part, &planned, &memos);
@@ -194,7 +195,7 @@ async fn settle(images: &[&Assembly], shares: &Shares, part: Part) -> Result<()>
     let since = SystemTime::now();
     let files: Vec<_> = layers_of(images, shares, part)
         .into_iter()
-        .filter_map(|layer| match &layer.content {
+        .filter_map(|(_, layer)| match &layer.content {
             LayerContent::Files { layer, known: None, .. } => Some(layer.clone()),
             _ => None,
         })
@@ -211,16 +212,13 @@ async fn settle(images: &[&Assembly], shares: &Shares, part: Part) -> Result<()>
 }
 
 /// Says which layers the build after the parts will not know.
-fn warn_of_forgotten(part: Part, layers: &[&AssemblyLayer], memos: &Memos) {
+fn warn_of_forgotten(part: Part, layers: &[(&LayerName, &AssemblyLayer)], memos: &Memos) {
     let forgotten: Vec<_> = layers
         .iter()
-        .filter(|layer| match &layer.content {
-            LayerContent::Files { known: Some(_), .. } if layer.from_base => false,
-            LayerContent::Files { layer, compression, .. } => {
-                !memos.contains_key(&crossdock_storage::layer_identity(layer, *compression))
-            }
-            LayerContent::Blob { .. } => false,
-        })
+        // The files of a base that is an image of this machine are known by its record.
+        .filter(|(_, layer)| !layer.from_base)
+        .filter(|(name, _)| matches!(name, LayerName::Files(name) if !memos.contains_key(name)))
+        .map(|(_, layer)| layer)
         .collect();
     if let Some(first) = forgotten.first() {
         let bytes = forgotten.iter().map(|layer| layer.content.stored()).sum();
@@ -242,8 +240,9 @@ fn images_of<T>(images: &[(T, Assembly)]) -> Vec<&Assembly> {
     images.iter().map(|(_, image)| image).collect()
 }
 
-fn shares<'a>(images: impl Iterator<Item = &'a Assembly>, of: u32) -> Shares {
-    Shares::new(&images.collect::<Vec<_>>(), of)
+/// Splits the layers, on a thread that may take its time: the headers of all files are hashed for their names.
+async fn shares(images: Vec<Assembly>, of: u32) -> Shares {
+    blocking(move || Shares::new(&images.iter().collect::<Vec<_>>(), of)).await
 }
 
 /// Where parts of this build leave what they sent.
@@ -283,9 +282,9 @@ pub(crate) struct Parts {
 ///
 /// # Errors
 /// With `--strict`, where there is a warning.
-pub(crate) fn find<'a>(
-    options: &BuildOptions,
-    images: impl Iterator<Item = &'a Assembly>,
+pub(crate) async fn find(
+    options: &Arc<BuildOptions>,
+    images: impl Iterator<Item = &Assembly>,
     root: Option<&Path>,
 ) -> Result<Option<Parts>> {
     let repositories = repositories(options);
@@ -294,14 +293,18 @@ pub(crate) fn find<'a>(
     }
     let Some(store) = place(options, root) else { return Ok(None) };
     let in_root = options.part_file.is_none();
-    if in_root && store.is_empty() {
+    let reading = store.clone();
+    let mut found = blocking(move || reading.read()).await?;
+    if in_root && found.files.is_empty() && found.faults.is_empty() {
         return Ok(None);
     }
-    let mut found = store.read()?;
     let memos = found.memos();
-    let images: Vec<_> = images.collect();
-    let looked = Look { options, repositories, images: &images, in_root };
-    let (warnings, senders) = looked.at(&found);
+    let (asked, images) = (Arc::clone(options), images.cloned().collect::<Vec<_>>());
+    let (warnings, senders) = blocking(move || {
+        let images: Vec<_> = images.iter().collect();
+        Look { options: &asked, repositories, images: &images, in_root }.at(&found)
+    })
+    .await;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -372,7 +375,7 @@ impl Look<'_> {
             }
         }
         match of {
-            Some(of) => self.warn_of_missing(&ours, &shares(self.images.iter().copied(), of), &mut warnings),
+            Some(of) => self.warn_of_missing(&ours, &Shares::new(self.images, of), &mut warnings),
             None if !self.in_root && found.files.is_empty() => {
                 let (layers, bytes) = whole.whole();
                 warnings.push(format!(
@@ -388,6 +391,7 @@ impl Look<'_> {
     }
 
     fn warn_of_missing(&self, ours: &HashMap<Part, bool>, shares: &Shares, warnings: &mut Vec<String>) {
+        let sends = if self.options.strict { "would send" } else { "sends" };
         let all =
             (1..=shares.of()).filter_map(|number| format!("{number}/{}", shares.of()).parse::<Part>().ok());
         for part in all {
@@ -400,7 +404,7 @@ impl Look<'_> {
                 None => "has left no file",
             };
             warnings.push(format!(
-                "part {} of {} {what}: this build sends what the registry lacks of its {}, {}, itself; to have it sent first, run the same command with --part {part}",
+                "part {} of {} {what}: this build {sends} what the registry lacks of its {}, {}, itself; to have it sent first, run the same command with --part {part}",
                 part.number(),
                 part.of(),
                 counted(layers),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crossdock_storage::{Hasher, ImageSink, Layer, Result, layer_identity, layer_key};
+use crossdock_storage::{Hasher, ImageSink, Layer, Result, layer_identity};
 
 use crate::assemble::{Assembly, Job, cleanly, prepare};
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, distinct, put_distinct};
@@ -229,34 +229,50 @@ fn split(groups: &[&[(usize, u64)]], of: u32) -> HashMap<usize, u32> {
 pub struct AssembledPart {
     /// In the order that the images have them.
     pub layers: Vec<AssembledLayer>,
-    /// By the key of the layer, of those that are made of files.
-    digested: HashMap<String, Layer>,
+    /// What came out, by the layer's place among those of all images.
+    digested: HashMap<usize, Layer>,
 }
 
 impl AssembledPart {
-    /// Tells an image what came out, so that the next sink need not read what it has.
-    pub fn teach(&self, assembly: &mut Assembly) {
-        for layer in &mut assembly.layers {
-            if let LayerContent::Files { layer, compression, known } = &mut layer.content
-                && let Some(digested) = self.digested.get(&layer_key(layer, *compression))
-                && digested.is_stored_as(*compression)
-            {
-                *known = Some(digested.clone());
+    /// Tells the images what came out, so that the next sink need not read what it has.
+    pub fn teach<'a>(&self, shares: &Shares, images: impl Iterator<Item = &'a mut Assembly>) {
+        for (image, places) in images.zip(&shares.places) {
+            for (layer, place) in image.layers.iter_mut().zip(places) {
+                if let LayerContent::Files { compression, known, .. } = &mut layer.content
+                    && let Some(digested) = self.digested.get(place)
+                    && digested.is_stored_as(*compression)
+                {
+                    *known = Some(digested.clone());
+                }
             }
         }
     }
 }
 
-/// The layers of one part, as they are put by [`assemble_part`].
-pub fn layers_of<'a>(images: &[&'a Assembly], shares: &Shares, part: Part) -> Vec<&'a AssemblyLayer> {
+/// The layers of one part with their names, in the order in which [`assemble_part`] puts them.
+#[must_use]
+pub fn layers_of<'a>(
+    images: &[&'a Assembly],
+    shares: &'a Shares,
+    part: Part,
+) -> Vec<(&'a LayerName, &'a AssemblyLayer)> {
+    places_of(images, shares, part).into_iter().map(|(_, name, layer)| (name, layer)).collect()
+}
+
+fn places_of<'a>(
+    images: &[&'a Assembly],
+    shares: &'a Shares,
+    part: Part,
+) -> Vec<(usize, &'a LayerName, &'a AssemblyLayer)> {
     let images: Vec<_> = images.iter().map(|image| image.layers.as_slice()).collect();
     let (layers, _) = distinct(&images);
     let mut seen = HashSet::new();
     layers
         .into_iter()
         .zip(&shares.layers)
-        .filter(|(_, share)| share.part == Some(part.number) && seen.insert(&share.name))
-        .map(|(layer, _)| layer)
+        .enumerate()
+        .filter(|(_, (_, share))| share.part == Some(part.number) && seen.insert(&share.name))
+        .map(|(place, (layer, share))| (place, &share.name, layer))
         .collect()
 }
 
@@ -276,19 +292,11 @@ pub async fn assemble_part(
     jobs.iter().try_for_each(Job::check)?;
     cleanly(sink, &options.cancel, async {
         prepare(&jobs, sink, options).await?;
-        let of_part = layers_of(images, shares, part);
-        let layers = put_distinct(&of_part, sink, options).await?;
-        let digested = of_part
-            .iter()
-            .zip(&layers)
-            .filter_map(|(planned, done)| match &planned.content {
-                LayerContent::Files { layer, compression, .. } => {
-                    Some((layer_key(layer, *compression), done.layer.clone()))
-                }
-                LayerContent::Blob { .. } => None,
-            })
-            .collect();
-        Ok(AssembledPart { layers, digested })
+        let of_part = places_of(images, shares, part);
+        let planned: Vec<_> = of_part.iter().map(|(.., layer)| *layer).collect();
+        let layers = put_distinct(&planned, sink, options).await?;
+        let digested = of_part.iter().zip(&layers).map(|((place, ..), done)| (*place, done.layer.clone()));
+        Ok(AssembledPart { digested: digested.collect(), layers })
     })
     .await
 }
