@@ -14,7 +14,7 @@ use crossdock_builder::{
 use crossdock_registry::Registry;
 use crossdock_storage::{
     Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageSink, IndexStore,
-    Platform, ReadOptions, Result as StorageResult, Warnings, escape_controls, write_file,
+    MemoStore, Platform, ReadOptions, Result as StorageResult, Warnings, escape_controls, write_file,
 };
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
@@ -26,10 +26,11 @@ use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, print_data, root_directory, write_digest};
 use crate::signals::{block_on, block_on_to_end};
-use crate::{dry_run, environment, message, progress, registries, signals};
+use crate::{dry_run, environment, message, part, progress, registries, signals};
 
 pub(crate) use plan::{PlannedPlatform, plan_images};
-use record::{is_fleeting, recordable, remember, remember_sent};
+pub(crate) use record::is_fleeting;
+use record::{recordable, remember, remember_sent};
 
 /// Runs the command.
 ///
@@ -61,6 +62,10 @@ pub(crate) fn run(
     signals::moves_tags();
     let began = Instant::now();
     let local = LocalImages::new(root.as_deref());
+    if let Some(part) = options.part {
+        let work = part::send(part, &options, &registry, root.as_deref(), &local, &counters);
+        return part::tell(&options, &block_on_to_end(work)?, &Effort::since(began, &counters));
+    }
     let built = block_on_to_end(build(&options, &registry, root.as_deref(), &local, &counters))?;
     match report(&options, &local, built, Effort::since(began, &counters))? {
         Done::Image(report) => finish(&options, &report),
@@ -82,13 +87,21 @@ struct Built {
     assembled: Vec<Assembled>,
 }
 
-async fn build(
+/// Images that are planned, and the sinks that they go to.
+pub(crate) struct Prepared {
+    pub(crate) sinks: Vec<Arc<dyn ImageSink>>,
+    pub(crate) images: Vec<(Platform, Assembly)>,
+    /// What was warned of so far.
+    pub(crate) warnings: Warnings,
+}
+
+/// Does all that comes before the first file is read.
+pub(crate) async fn prepare(
     options: &Arc<BuildOptions>,
     registry: &Registry,
     root: Option<&Path>,
     local: &Result<LocalImages>,
-    counters: &Arc<Counters>,
-) -> Result<Built> {
+) -> Result<Prepared> {
     let sinks = options
         .destinations
         .iter()
@@ -96,14 +109,15 @@ async fn build(
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
     let warnings = Warnings::default();
+    // With --strict nothing goes ahead of the plan, and of a part nothing but its own layers.
+    let ahead = !options.strict && options.part.is_none();
     let bases = Bases {
         registry: registry.clone(),
         indexes: root.map(IndexStore::new),
         local: local.as_ref().ok().cloned(),
         pull: options.pull,
         ahead: Ahead {
-            // With --strict nothing goes ahead of the plan.
-            sink: sinks.iter().find(|sink| sink.takes_ahead() && !options.strict).cloned(),
+            sink: sinks.iter().find(|sink| sink.takes_ahead() && ahead).cloned(),
             jobs: options.jobs,
             progress: progress::display_of_bases(options.progress, options.quiet),
             cancel: cancel.clone(),
@@ -123,8 +137,36 @@ async fn build(
     }
     let planned = planned?;
     drop(bases);
-    let mut images: Vec<_> =
-        planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    let images = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
+    Ok(Prepared { sinks, images, warnings })
+}
+
+/// How the layers are read and put.
+pub(crate) fn settings(
+    options: &BuildOptions,
+    memos: Option<MemoStore>,
+    counters: &Arc<Counters>,
+    warnings: Warnings,
+) -> AssembleOptions {
+    let cancel = signals::cancel();
+    AssembleOptions {
+        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
+        jobs: options.jobs,
+        memos,
+        progress: progress::display(options.progress, options.quiet),
+        cancel,
+        warnings,
+    }
+}
+
+async fn build(
+    options: &Arc<BuildOptions>,
+    registry: &Registry,
+    root: Option<&Path>,
+    local: &Result<LocalImages>,
+    counters: &Arc<Counters>,
+) -> Result<Built> {
+    let Prepared { sinks, mut images, warnings } = prepare(options, registry, root, local).await?;
     if options.records() {
         recordable(options, local)?;
         if options.is_named() && images.iter().any(|(_, image)| is_fleeting(image)) {
@@ -134,22 +176,26 @@ async fn build(
             .into());
         }
     }
-    let settings = AssembleOptions {
-        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
-        jobs: options.jobs,
-        memos: options.memos(root),
-        progress: progress::display(options.progress, options.quiet),
-        cancel,
-        warnings,
-    };
+    let mut parts = part::find(options, images.iter().map(|(_, image)| image), root, &warnings).await?;
+    let memos = options.memos(root).map(|memos| match &mut parts {
+        Some(parts) => memos.bringing(parts.memos()),
+        None => memos,
+    });
+    let settings = settings(options, memos, counters, warnings);
     let mut last = None;
     for (sink, destination) in sinks.iter().zip(&options.destinations) {
         let assembled = put(options, &images, sink, &settings).await?;
         signals::published(destination.names());
+        if let Some(parts) = &parts {
+            parts.tell_lost(images.iter().map(|(_, image)| image).zip(&assembled.1));
+        }
         for ((_, assembly), image) in images.iter_mut().zip(&assembled.1) {
             assembly.learn(image);
         }
         last = Some(assembled);
+    }
+    if let Some(parts) = &parts {
+        parts.done();
     }
     let (index, assembled) = last.context("there is no destination")?;
     Ok(Built { images, index, assembled })
@@ -254,6 +300,7 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
         destination.add_to(&mut own);
     }
     let files = [
+        ("--part-file", &options.part_file),
         ("--digestfile", &options.digestfile),
         ("--iidfile", &options.iidfile),
         ("--iidfile-raw", &options.iidfile_raw),
@@ -306,11 +353,16 @@ fn tell(options: &BuildOptions, name: &str, report: &impl Told) -> Result<()> {
     } else {
         (escape_controls(&report.text()).into_owned(), false)
     };
+    show(options, &text, is_data)
+}
+
+/// Writes what a build has to say where that is wanted.
+pub(crate) fn show(options: &BuildOptions, text: &str, is_data: bool) -> Result<()> {
     match &options.logfile {
         Some(file) => {
             write_file(file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))
         }
-        None if is_data => print_data(&text),
-        None => print(&text),
+        None if is_data => print_data(text),
+        None => print(text),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
+use crossdock_builder::{Ahead, ForeseenLayer, Part, PlannedStage, Shares, foresee};
 use crossdock_registry::Registry;
 use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform, Warnings, escape_line};
 use indicatif::HumanBytes;
@@ -24,7 +24,7 @@ use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
 use crate::session::{print, print_json};
-use crate::signals;
+use crate::{part, signals};
 use disk::BuildahDisk;
 
 /// Paths of a layer that are shown to people.
@@ -34,6 +34,8 @@ const PATHS: usize = 10;
 #[derive(Debug)]
 struct DryRun {
     listed: bool,
+    /// The part that would be sent, and by image the part of each layer.
+    part: Option<(Part, Shares)>,
     destinations: Vec<ForeseenDestination>,
     images: Vec<ForeseenImage>,
     buildah: BuildahDisk,
@@ -88,8 +90,15 @@ pub(crate) async fn run(
     let sinks: Vec<_> = sinks.collect::<Result<_>>()?;
     let sinks: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
     settle_warnings(options, &planned, &sinks, &bases.ahead.warnings)?;
-    let memos = options.memos(root).map(MemoStore::read_only);
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
+    let part = options.part.map(|part| (part, Shares::new(&assemblies, part.of())));
+    let mut memos = options.memos(root).map(MemoStore::read_only);
+    if part.is_none()
+        && let Some(mut parts) =
+            part::find(options, assemblies.iter().copied(), root, &bases.ahead.warnings).await?
+    {
+        memos = memos.map(|memos| memos.bringing(parts.memos()));
+    }
     let mut destinations = Vec::new();
     for destination in &options.destinations {
         let sink = destination.sink(registry, false)?;
@@ -110,6 +119,7 @@ pub(crate) async fn run(
     let first = destinations.first().map(|destination| destination.layers.as_slice()).unwrap_or_default();
     let dry_run = DryRun {
         listed: options.listed,
+        part,
         buildah: BuildahDisk::of(first),
         destinations,
         images: planned
@@ -133,10 +143,14 @@ struct Sums {
 }
 
 impl ForeseenDestination {
-    fn sums(&self) -> Sums {
+    /// Of the layers that are `sent`, by image.
+    fn sums(&self, sent: impl Fn(usize, usize) -> bool) -> Sums {
         use crossdock_storage::Outcome;
         let mut sums = Sums::default();
-        for layer in self.layers.iter().flatten().filter(|layer| !layer.shared) {
+        let layers = self.layers.iter().enumerate();
+        let layers = layers
+            .flat_map(|(image, layers)| layers.iter().enumerate().map(move |(at, layer)| (image, at, layer)));
+        for (_, _, layer) in layers.filter(|(image, at, layer)| !layer.shared && sent(*image, *at)) {
             sums.read += layer.read;
             sums.received += layer.received;
             match layer.outcome {
@@ -152,9 +166,16 @@ impl ForeseenDestination {
 }
 
 impl DryRun {
+    fn sums(&self, destination: &ForeseenDestination) -> Sums {
+        let Some((part, shares)) = &self.part else { return destination.sums(|_, _| true) };
+        let parts = shares.by_image();
+        destination.sums(|image, at| parts[image][at] == Some(part.number()))
+    }
+
     /// For people.
     fn text(&self) -> String {
         let mut text = String::new();
+        let parts = self.part.as_ref().map(|(_, shares)| shares.by_image());
         for (at, image) in self.images.iter().enumerate() {
             let kind = if self.listed { "image of the list for" } else { "image    for" };
             // Writing to a String does not fail.
@@ -165,9 +186,11 @@ impl DryRun {
             let Some(layers) = self.destinations.first().map(|destination| &destination.layers[at]) else {
                 continue;
             };
-            for layer in layers {
+            for (place, layer) in layers.iter().enumerate() {
                 let _ = writeln!(text, "layer    {}", escape_line(layer.title.trim()));
-                let _ = writeln!(text, "  {}", layer_line(layer));
+                let part = parts.as_ref().and_then(|parts| parts[at][place]);
+                let part = part.map_or_else(String::new, |part| format!(" (part {part})"));
+                let _ = writeln!(text, "  {}{part}", layer_line(layer));
                 let entries = entries(layer);
                 for entry in entries.iter().take(PATHS) {
                     let _ = writeln!(text, "  {}", escape_line(&entry_line(entry)));
@@ -177,8 +200,20 @@ impl DryRun {
                 }
             }
         }
+        if let Some((part, shares)) = &self.part {
+            let ((layers, bytes), whole) = (shares.size(part.number()), shares.whole());
+            let _ = writeln!(
+                text,
+                "part     {} of {}: {layers} of {} layers, {} of {}",
+                part.number(),
+                part.of(),
+                whole.0,
+                HumanBytes(bytes),
+                HumanBytes(whole.1)
+            );
+        }
         for destination in &self.destinations {
-            let sums = destination.sums();
+            let sums = self.sums(destination);
             let _ = writeln!(text, "to       {}", escape_line(&destination.name));
             let _ = writeln!(text, "  read   {} of the context's files", HumanBytes(sums.read));
             for (verb, bytes) in [
@@ -209,6 +244,7 @@ impl DryRun {
 
     /// For machines: one object, documented in docs/progress.md. What it says of each file is made as it is written.
     fn json(&self) -> PlanJson<'_> {
+        let parts = self.part.as_ref().map(|(_, shares)| shares.by_image());
         let images = self.images.iter().map(|image| {
             json!({
                 "platform": image.platform.to_string(),
@@ -216,13 +252,21 @@ impl DryRun {
             })
         });
         let destinations = self.destinations.iter().map(|destination| {
-            let sums = destination.sums();
+            let sums = self.sums(destination);
+            let layer = |image: usize, (at, layer)| {
+                let LayerJson { layer: mut told, entries } = layer_json(layer);
+                if let Some(parts) = &parts {
+                    told["part"] = json!(parts[image][at]);
+                }
+                LayerJson { layer: told, entries }
+            };
             DestinationJson {
                 name: &destination.name,
                 layers: destination
                     .layers
                     .iter()
-                    .map(|image| image.iter().map(layer_json).collect())
+                    .enumerate()
+                    .map(|(image, layers)| layers.iter().enumerate().map(|at| layer(image, at)).collect())
                     .collect(),
                 bytes_read: sums.read,
                 bytes_sent: sums.sent,
@@ -235,6 +279,8 @@ impl DryRun {
         PlanJson {
             event: "plan",
             list: self.listed,
+            part: self.part.as_ref().map(|(part, _)| part.number()),
+            of: self.part.as_ref().map(|(part, _)| part.of()),
             images: images.collect(),
             destinations: destinations.collect(),
             buildah_disk_bytes: self.buildah.peak,
@@ -248,6 +294,10 @@ impl DryRun {
 struct PlanJson<'a> {
     event: &'static str,
     list: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u32>,
     images: Vec<Value>,
     destinations: Vec<DestinationJson<'a>>,
     buildah_disk_bytes: u64,

@@ -23,6 +23,7 @@ mod manifest;
 mod message;
 mod options;
 mod overrides;
+mod part;
 mod progress;
 mod prune;
 mod pull;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths};
+use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths, Part};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform, redact_urls};
 
@@ -37,6 +37,10 @@ pub(crate) struct BuildOptions {
     pub(crate) memo: bool,
     /// Whether they are trusted where the change times of files are others.
     pub(crate) trust_mtime: bool,
+    /// The part of the layers that is sent, where it is not all of them.
+    pub(crate) part: Option<Part>,
+    /// Where part files are.
+    pub(crate) part_file: Option<PathBuf>,
     pub(crate) digestfile: Option<PathBuf>,
     pub(crate) iidfile: Option<PathBuf>,
     /// The same without the algorithm.
@@ -186,6 +190,8 @@ impl BuildOptions {
             names,
             memo: !args.no_memo,
             trust_mtime: args.trust_mtime,
+            part: part(args)?,
+            part_file: part_file(args)?,
             digestfile: writable(args.digestfile.as_deref(), "--digestfile")?,
             iidfile: writable(args.iidfile.as_deref(), "--iidfile")?,
             iidfile_raw: writable(args.iidfile_raw.as_deref(), "--iidfile-raw")?,
@@ -231,8 +237,13 @@ impl BuildOptions {
 
     /// What is remembered of layers, as far as it is trusted.
     pub(crate) fn memos(&self, root: Option<&Path>) -> Option<MemoStore> {
-        let root = root.filter(|_| self.memo)?;
-        Some(MemoStore::new(root).trusting_mtime(self.trust_mtime))
+        let kept = match root.filter(|_| self.memo) {
+            Some(root) => MemoStore::new(root),
+            // What part files say of layers needs no root directory.
+            None if self.part_file.is_some() => MemoStore::nowhere(),
+            None => return None,
+        };
+        Some(kept.trusting_mtime(self.trust_mtime))
     }
 
     /// The time that files in layers have, in seconds since the epoch.
@@ -250,6 +261,62 @@ impl BuildOptions {
     pub(crate) fn records(&self) -> bool {
         self.destinations.iter().any(|destination| matches!(destination, Destination::Record))
     }
+}
+
+/// `--part`, with nothing beside it that a part does not make.
+fn part(args: &BuildArgs) -> Result<Option<Part>> {
+    let Some(text) = &args.part else { return Ok(None) };
+    let part = text.parse().map_err(|error: String| anyhow!("--part {text}: {error}"))?;
+    if !args.push {
+        bail!("--part {text}: parts are sent to a registry, which all of them have in common: add --push");
+    }
+    let iidfile_raw = args.iidfile_raw.is_some();
+    for (option, given, what) in [
+        ("--output", !args.outputs.is_empty(), "makes no image"),
+        ("--digestfile", args.digestfile.is_some(), "makes no manifest, and so no digest"),
+        ("--iidfile", args.iidfile.is_some(), "makes no image, and so no ID"),
+        ("--iidfile-raw", iidfile_raw, "makes no image, and so no ID"),
+    ] {
+        if given {
+            bail!("--part {text} and {option}: a part {what}; give {option} to the build after the parts");
+        }
+    }
+    if args.no_memo {
+        bail!(
+            "--part {text} and --no-memo: the build after the parts knows their layers by what is remembered; leave --no-memo out"
+        );
+    }
+    Ok(Some(part))
+}
+
+/// `--part-file`: parts make the directory, and the build after them must find it.
+fn part_file(args: &BuildArgs) -> Result<Option<PathBuf>> {
+    let Some(directory) = &args.part_file else { return Ok(None) };
+    let named = || format!("--part-file {}", directory.display());
+    if !args.push {
+        bail!("{}: parts are sent to a registry: add --push", named());
+    }
+    if args.no_memo {
+        bail!(
+            "{} and --no-memo: part files are digests that an earlier build remembered; leave one out",
+            named()
+        );
+    }
+    if directory.exists() && !directory.is_dir() {
+        bail!("{}: it is no directory; part files are written into one", named());
+    }
+    if let Ok(at) = directory.canonicalize()
+        && args.context.canonicalize().is_ok_and(|context| context == at)
+    {
+        bail!("{}: it is the build context; part files need a directory of their own", named());
+    }
+    if args.part.is_none() && !directory.exists() {
+        bail!(
+            "{}: there is no such directory; name the one that the parts wrote to, as this machine knows it",
+            named()
+        );
+    }
+    Ok(Some(directory.clone()))
 }
 
 /// What is said of annotations.

@@ -83,7 +83,7 @@ impl Told for Report {
 }
 
 /// A line for each layer.
-fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
+pub(crate) fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
     let width = layers.iter().map(|l| outcome(&l.outcome).chars().count()).max().unwrap_or(0);
     let line = |layer: &AssembledLayer| {
         let descriptor = &layer.layer.descriptor;
@@ -95,7 +95,7 @@ fn layer_lines(layers: &[AssembledLayer], indent: &str) -> Vec<String> {
     layers.iter().map(line).collect()
 }
 
-fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
+pub(crate) fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
     let layer = |layer: &AssembledLayer| {
         json!({
             "title": layer.title.trim(),

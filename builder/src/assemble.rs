@@ -216,7 +216,7 @@ pub async fn send_index_alone(
 }
 
 /// An image on its way.
-struct Job<'a> {
+pub(crate) struct Job<'a> {
     layers: Cow<'a, [AssemblyLayer]>,
     format: ManifestFormat,
     annotations: Cow<'a, BTreeMap<String, String>>,
@@ -236,7 +236,7 @@ enum Documents<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn of_assembly(assembly: &'a Assembly) -> Self {
+    pub(crate) fn of_assembly(assembly: &'a Assembly) -> Self {
         let (annotations, lost) = annotations_of(assembly.format, &assembly.annotations, "the image");
         Self {
             layers: Cow::Borrowed(&assembly.layers),
@@ -271,7 +271,7 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_format(self.format, compressions(&self.layers))?;
         for layer in &*self.layers {
             if let LayerContent::Blob { layer, .. } = &layer.content {
@@ -393,18 +393,28 @@ async fn put_index(
     .await
 }
 
-/// Layers and configs of some images; their manifests are not put yet.
-async fn put_blobs(
+/// Shows the sink what is to come, and finds files that are not those that they were, before anything is sent.
+pub(crate) async fn prepare(
     jobs: &[Job<'_>],
     sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
-) -> Result<Vec<Assembled>> {
+) -> Result<()> {
     for job in jobs {
         job.warnings(&**sink)?.into_iter().for_each(|warning| options.warnings.add(warning));
         options.cancel.or(sink.prepare(&job.plan())).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
     }
+    Ok(())
+}
+
+/// Layers and configs of some images; their manifests are not put yet.
+async fn put_blobs(
+    jobs: &[Job<'_>],
+    sink: &Arc<dyn ImageSink>,
+    options: &AssembleOptions,
+) -> Result<Vec<Assembled>> {
+    prepare(jobs, sink, options).await?;
     let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
     let put = put_layers(&layers, sink, options).await?;
     let mut images = Vec::with_capacity(jobs.len());
@@ -427,7 +437,7 @@ fn in_format(format: ManifestFormat, details: &mut EntryDetails, digest: &str, w
 }
 
 /// Tells the sink to clean up where `work` fails.
-async fn cleanly<T>(
+pub(crate) async fn cleanly<T>(
     sink: &Arc<dyn ImageSink>,
     cancel: &Cancel,
     work: impl Future<Output = Result<T>>,

@@ -123,18 +123,7 @@ pub(crate) async fn put_layers(
     options: &AssembleOptions,
 ) -> Result<Vec<Vec<AssembledLayer>>> {
     let (layers, places) = distinct(images);
-    for (index, layer) in layers.iter().enumerate() {
-        options.progress.announce(index, &layer.title, layer.content.stored());
-    }
-    let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
-    let done = in_lanes(layers, jobs, &options.cancel, |index, layer| {
-        let (layer, sink, options) = (layer.clone(), Arc::clone(sink), options.clone());
-        async move {
-            let watch = LayerWatch::new(index, Arc::clone(&options.progress));
-            put_layer(layer, &*sink, &options, &watch).await
-        }
-    });
-    let done = done.await?;
+    let done = put_distinct(&layers, sink, options).await?;
     let mut taken = vec![false; done.len()];
     let mut take = |(place, layer): (usize, &AssemblyLayer)| {
         let put = &done[place];
@@ -150,6 +139,26 @@ pub(crate) async fn put_layers(
         .zip(places)
         .map(|(image, places)| places.into_iter().zip(*image).map(&mut take).collect())
         .collect())
+}
+
+/// Puts some layers into `sink`; the results come back in their order.
+pub(crate) async fn put_distinct(
+    layers: &[&AssemblyLayer],
+    sink: &Arc<dyn ImageSink>,
+    options: &AssembleOptions,
+) -> Result<Vec<AssembledLayer>> {
+    for (index, layer) in layers.iter().enumerate() {
+        options.progress.announce(index, &layer.title, layer.content.stored());
+    }
+    let jobs = options.jobs.max(1).min(sink.max_parallel().unwrap_or(usize::MAX));
+    let done = in_lanes(layers.to_vec(), jobs, &options.cancel, |index, layer| {
+        let (layer, sink, options) = (layer.clone(), Arc::clone(sink), options.clone());
+        async move {
+            let watch = LayerWatch::new(index, Arc::clone(&options.progress));
+            put_layer(layer, &*sink, &options, &watch).await
+        }
+    });
+    done.await
 }
 
 /// The layers of all images, those that an earlier image has left out; and for each image the places of its layers.

@@ -21,6 +21,7 @@ mod lanes;
 mod layers;
 mod media;
 mod origin;
+mod part;
 mod pattern;
 mod plan;
 mod run_hints;
@@ -43,6 +44,7 @@ pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
+pub use part::{AssembledPart, LayerName, Part, Shares, assemble_part, layers_of};
 pub use plan::{
     BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage,
     PlannedStep, TreeOf, Warning, base_references, check, plan,

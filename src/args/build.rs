@@ -30,6 +30,11 @@ Examples:
   For two kinds of machine, the model read, hashed and sent once:
       crossdock build --push --platform linux/amd64,linux/arm64 -t registry.example.com/models/llama:1 .
 
+  On two machines that see the same files and the same --root, then on one of them; parts may run at the same time:
+      crossdock build --push --part 1/2 -t registry.example.com/models/llama:1 .
+      crossdock build --push --part 2/2 -t registry.example.com/models/llama:1 .
+      crossdock build --push -t registry.example.com/models/llama:1 .
+
   A Containerfile for a model car is as short as this:
       FROM registry.access.redhat.com/ubi9/ubi-micro
       COPY model /models
@@ -50,6 +55,18 @@ pub(crate) struct BuildArgs {
     /// Push the image to every name given with --tag
     #[arg(long)]
     pub(crate) push: bool,
+
+    /// Send only part I of N of the image's layers, as 2/4, and no manifest: for several machines that share the work. The
+    /// layers are split by bytes, the same on every machine. When all parts are sent, the same command without --part
+    /// finds them at the registry and makes the image, in seconds. It knows them by what the parts remembered in a --root
+    /// that all of them share, or by --part-file
+    #[arg(long, value_name = "I/N")]
+    pub(crate) part: Option<String>,
+
+    /// Directory for what each part sent, as part-I-of-N.json, where parts and the build after them have no --root in
+    /// common. That build takes it too, and warns of parts that are missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) part_file: Option<PathBuf>,
 
     /// Do not trust the layer digests that earlier builds remembered: read and hash every file again
     #[arg(long)]

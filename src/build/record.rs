@@ -27,7 +27,7 @@ pub(super) fn recordable(options: &BuildOptions, local: &Result<LocalImages>) ->
 }
 
 /// Whether an image has files that nobody can read any more when this process is gone.
-pub(super) fn is_fleeting(image: &Assembly) -> bool {
+pub(crate) fn is_fleeting(image: &Assembly) -> bool {
     image.layers.iter().any(|layer| match &layer.content {
         LayerContent::Files { layer, .. } => layer.files().any(is_spooled),
         LayerContent::Blob { .. } => false,

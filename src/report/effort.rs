@@ -35,7 +35,7 @@ impl Effort {
     }
 
     /// For people; `layers` are those that were to be put somewhere.
-    pub(super) fn lines<'a>(&self, layers: impl Iterator<Item = &'a AssembledLayer>) -> Vec<String> {
+    pub(crate) fn lines<'a>(&self, layers: impl Iterator<Item = &'a AssembledLayer>) -> Vec<String> {
         let mut lines = vec![
             format!("read     {} of the context's files", HumanBytes(self.read)),
             format!("sent     {}", HumanBytes(self.sent)),
@@ -55,7 +55,7 @@ impl Effort {
     }
 
     /// For machines: the fields of a report.
-    pub(super) fn add_to(&self, report: &mut Map<String, Value>) {
+    pub(crate) fn add_to(&self, report: &mut Map<String, Value>) {
         let fields = [
             ("bytes_read", json!(self.read)),
             ("bytes_sent", json!(self.sent)),

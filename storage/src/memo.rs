@@ -5,9 +5,11 @@
 //! it, so that memos survive another mount of the same volume; nor is the change time, which chown, chmod and ln move. The
 //! change times are in the memo: where they are others now, the memo says what the digest most likely is, and no more.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -30,15 +32,24 @@ const RACY: Duration = Duration::from_secs(2);
 /// The memos below one root directory. Several processes may use it at once: memos are written whole or not at all.
 #[derive(Debug, Clone)]
 pub struct MemoStore {
-    directory: PathBuf,
+    /// `None` where nothing is kept on disk.
+    directory: Option<PathBuf>,
     writes: bool,
     trusts_mtime: bool,
+    /// Memos that came from elsewhere, in part files.
+    brought: Arc<Memos>,
+    /// Every memo that was made or used, where somebody wants to pass them on.
+    collected: Option<Arc<Mutex<Memos>>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Memo {
+/// Memos by the [`layer_identity`] of their layer, as part files carry them.
+pub type Memos = BTreeMap<String, Memo>;
+
+/// What is kept of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
     version: u32,
-    layer: Layer,
+    pub(crate) layer: Layer,
     /// The [`change_times`] of its files.
     change_times: Option<String>,
 }
@@ -60,7 +71,40 @@ impl MemoStore {
     /// The memos below `root`; nothing is created before the first one is written.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { directory: root.join("memo"), writes: true, trusts_mtime: false }
+        Self { directory: Some(root.join("memo")), ..Self::nowhere() }
+    }
+
+    /// Memos that are gone with this process.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self { directory: None, writes: true, trusts_mtime: false, brought: Arc::default(), collected: None }
+    }
+
+    /// Memos that another build made and that count here by the same rules.
+    #[must_use]
+    pub fn bringing(self, memos: Memos) -> Self {
+        Self { brought: Arc::new(memos), ..self }
+    }
+
+    /// Keeps a copy of every memo that is made or used, for [`collected`](Self::collected).
+    #[must_use]
+    pub fn collecting(self) -> Self {
+        Self { collected: Some(Arc::default()), ..self }
+    }
+
+    /// The memos of all layers that were remembered or recalled since [`collecting`](Self::collecting).
+    #[must_use]
+    pub fn collected(&self) -> Memos {
+        let collected = self.collected.as_ref();
+        collected
+            .map(|memos| memos.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .unwrap_or_default()
+    }
+
+    fn collect(&self, change: impl FnOnce(&mut Memos)) {
+        if let Some(memos) = &self.collected {
+            change(&mut memos.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// What is remembered, and nothing more: not even that it was needed.
@@ -85,7 +129,38 @@ impl MemoStore {
     /// The digested layer, where this very layer was digested before. A memo that cannot be read is none.
     #[must_use]
     pub fn recall(&self, layer: &VirtualLayer, compression: Compression) -> Option<Recalled> {
-        let path = self.path(layer, compression);
+        let name = layer_identity(layer, compression);
+        let usable = |memo: &Memo| {
+            memo.version == VERSION
+                && memo.layer.is_stored_as(compression)
+                && (compression != Compression::None || memo.layer.descriptor.size() == layer.len())
+        };
+        let now = hash_of_change_times(layer);
+        let is_same = |memo: &Memo| memo.change_times.as_ref() == Some(&now);
+        let kept = self.read(&name).filter(usable);
+        let brought = self.brought.get(&name).filter(|memo| usable(memo)).cloned();
+        // The one whose files were not even touched since says more.
+        let memo = match (kept, brought) {
+            (Some(kept), Some(brought)) if !is_same(&kept) && is_same(&brought) => brought,
+            (Some(kept), _) => {
+                if self.writes
+                    && let Some(path) = self.path(&name)
+                {
+                    used(&path);
+                }
+                kept
+            }
+            (None, Some(brought)) => brought,
+            (None, None) => return None,
+        };
+        let state = if is_same(&memo) { FileState::Same } else { FileState::Touched };
+        self.collect(|memos| drop(memos.insert(name, memo.clone())));
+        Some(Recalled { layer: memo.layer, state })
+    }
+
+    /// The memo of this name in the root directory.
+    fn read(&self, name: &str) -> Option<Memo> {
+        let path = self.path(name)?;
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -96,17 +171,7 @@ impl MemoStore {
             }
         };
         match from_json::<Memo>(&bytes) {
-            Ok(memo) if memo.version == VERSION => {
-                let plausible = memo.layer.is_stored_as(compression)
-                    && (compression != Compression::None || memo.layer.descriptor.size() == layer.len());
-                if plausible && self.writes {
-                    used(&path);
-                }
-                let same = memo.change_times.is_some_and(|then| then == hash_of_change_times(layer));
-                let state = if same { FileState::Same } else { FileState::Touched };
-                plausible.then_some(Recalled { layer: memo.layer, state })
-            }
-            Ok(_) => None,
+            Ok(memo) => Some(memo),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a damaged layer memo is not used");
                 None
@@ -128,12 +193,16 @@ impl MemoStore {
         digested: &Layer,
         since: SystemTime,
     ) -> Result<bool> {
+        let name = layer_identity(layer, compression);
         if !self.writes || !digested.is_stored_as(compression) || !is_settled(layer, since) {
+            self.collect(|memos| drop(memos.remove(&name)));
             return Ok(false);
         }
-        let path = self.path(layer, compression);
         let change_times = change_times(layer, since);
         let memo = Memo { version: VERSION, layer: digested.clone(), change_times };
+        let path = self.path(&name);
+        self.collect(|memos| drop(memos.insert(name, memo.clone())));
+        let Some(path) = path else { return Ok(true) };
         write_whole(&path, &crate::canonical_json(&memo))
             .map_err(|source| Error::Write { path, source })
             .map(|()| true)
@@ -141,13 +210,16 @@ impl MemoStore {
 
     /// Forgets a layer whose memo was found wrong.
     pub fn forget(&self, layer: &VirtualLayer, compression: Compression) {
-        // A memo that is gone already is as good.
-        let _ = fs::remove_file(self.path(layer, compression));
+        let name = layer_identity(layer, compression);
+        if let Some(path) = self.path(&name) {
+            // A memo that is gone already is as good.
+            let _ = fs::remove_file(path);
+        }
+        self.collect(|memos| drop(memos.remove(&name)));
     }
 
-    fn path(&self, layer: &VirtualLayer, compression: Compression) -> PathBuf {
-        let name = layer_identity(layer, compression);
-        self.directory.join(&name[..2]).join(format!("{}.json", &name[2..]))
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join(&name[..2]).join(format!("{}.json", &name[2..])))
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Pruned {
     pub memos: (u64, u64),
     /// Remembered contents of base layers.
     pub indexes: (u64, u64),
-    /// Notes of uploads.
+    /// Notes of uploads, and of the parts of builds that were sent in parts.
     pub uploads: (u64, u64),
     /// Files that were not written to their end.
     pub leftovers: (u64, u64),
@@ -49,9 +49,11 @@ pub fn prune(root: &Path, unused_for: Duration) -> Result<Pruned> {
             if !is_being_written(path) && age >= unused_for { remove(path, sum) } else { Ok(()) }
         })?;
     }
-    for len in StateStore::new(root, "uploads").prune(unused_for) {
-        pruned.uploads.0 += 1;
-        pruned.uploads.1 += len;
+    for kind in ["uploads", "parts"] {
+        for len in StateStore::new(root, kind).prune(unused_for) {
+            pruned.uploads.0 += 1;
+            pruned.uploads.1 += len;
+        }
     }
     walk(root, &mut |path, age| {
         if is_being_written(path) && age >= ABANDONED { remove(path, &mut pruned.leftovers) } else { Ok(()) }

@@ -40,6 +40,7 @@ mod network;
 mod odd_bases;
 mod openshift;
 mod outputs;
+mod parts;
 mod places;
 mod preflight;
 mod progress;

@@ -227,3 +227,34 @@ fn the_step_action_pushes_and_the_other_task_verifies() {
     verify.set("params.IMAGE", &format!("{image}@{other}"));
     verify.run().failed(5);
 }
+
+#[test]
+fn the_task_sends_parts_and_then_makes_the_image() {
+    let registry = Registry::start();
+    let mut task = Task::new("task.yaml");
+    write_model(&task.sandbox);
+    let image = registry.name("team/model:1");
+    task.set("params.IMAGE", &image);
+    task.set("params.TLSVERIFY", "false");
+    task.set("params.BUILD_EXTRA_ARGS", "--layer-file-size=1MiB");
+    let cache = task.sandbox.path("tmp").display().to_string();
+    task.bind("cache", &cache);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tekton/parts-pipeline.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let pipeline = &Yaml::load_from_str(&text).unwrap()[0];
+    let params = list(pipeline, &["spec", "params"]);
+    let parts = params.iter().find(|param| string(&param["name"]) == "PARTS").unwrap();
+    let parts: Vec<_> = list(parts, &["default"]).into_iter().map(string).collect();
+    assert_eq!(parts, ["1/4", "2/4", "3/4", "4/4"]);
+    for part in parts {
+        task.set("params.PART", &part);
+        task.run().done();
+        assert_eq!(registry.tag("team/model", "1"), None);
+        assert!(!task.sandbox.path("results/IMAGE_URL").exists(), "a part has no results");
+    }
+    task.set("params.PART", "");
+    let run = task.run().done();
+    assert!(run.stdout.contains("read     0 B of the context's files"), "{run}");
+    assert_eq!(Some(task.result("IMAGE_DIGEST")), registry.tag("team/model", "1"));
+    assert_eq!(task.result("IMAGE_URL"), image);
+}
