@@ -139,7 +139,8 @@ fn links_that_are_followed_already_are_not_told_to_follow() {
     symlink("../nowhere/x", more.join("lost")).unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
-    (header.set_size(0), header.set_entry_type(tar::EntryType::Symlink));
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Symlink);
     archive.append_link(&mut header, "link", "nowhere").unwrap();
     fs::write(setup.context().join("x.tar"), archive.into_inner().unwrap()).unwrap();
     setup.options.build_contexts.insert("more".to_owned(), BuildContext::Directory(more.clone()));
