@@ -14,6 +14,7 @@ use crate::info::InfoArgs;
 use crate::inspect::InspectArgs;
 use crate::login::{LoginArgs, LogoutArgs};
 use crate::manifest::ManifestArgs;
+use crate::model::ModelCheck;
 use crate::overrides::Overrides;
 use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
@@ -78,8 +79,8 @@ Exit codes:
   0  done
   1  failed for a reason that none of the others names
   2  the command line cannot be understood, or names what registries.conf forbids
-  3  the Containerfile, the context or an image cannot be used, or not at the destination, or --strict had warnings;
-     no file was read
+  3  the Containerfile, the context, its model or an image cannot be used, or not at the destination, or --strict had
+     warnings; no layer was read
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved
   6  the registry refused the credentials, or asked for some; no tag moved
@@ -265,6 +266,21 @@ pub(crate) struct BuildArgs {
     /// that leads elsewhere stays a link, with a warning
     #[arg(long)]
     pub(crate) follow_links: bool,
+
+    /// What becomes of what is wrong with weights: off, warn, or error. Their headers are looked at before anything is sent,
+    /// at most 1 MiB of a file [default: error, which refuses a model that cannot be loaded and warns of the rest; called as
+    /// buildah, warn]
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    pub(crate) model_check: Option<ModelCheck>,
+
+    /// Copy what a download has left in a directory, too: .cache/huggingface, *.incomplete and *.part. It is left out
+    /// otherwise where a COPY or ADD names what is above it, with a warning; called as buildah, nothing is left out
+    #[arg(long)]
+    pub(crate) keep_download_cache: bool,
+
+    /// Whether the image shall be the one that buildah makes.
+    #[arg(skip)]
+    pub(crate) as_buildah: bool,
 
     /// Take warnings about the Containerfile and about what the image would hold for errors: all of them are printed, and
     /// the build ends with exit code 3 before a layer is sent

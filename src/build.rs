@@ -24,6 +24,7 @@ use crate::bases::Bases;
 use crate::destination::Destination;
 use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
+use crate::model::{ModelCheck, Models};
 use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, root_directory, write_digest};
@@ -75,6 +76,7 @@ enum Done {
 
 /// Images that are where they belong.
 struct Built {
+    models: Models,
     images: Vec<(Platform, Assembly)>,
     /// The index, where there is one.
     index: Option<Descriptor>,
@@ -114,7 +116,7 @@ async fn build(
         let why = if cancel.is_cancelled() { Abort::Interrupted } else { Abort::Failed };
         cancel.cleaning(sink.abort(why)).await;
     }
-    let planned = planned?;
+    let (planned, models) = planned?;
     drop(bases);
     let mut images: Vec<_> =
         planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
@@ -144,12 +146,12 @@ async fn build(
         last = Some(assembled);
     }
     let (index, assembled) = last.context("there is no destination")?;
-    Ok(Built { images, index, assembled })
+    Ok(Built { models, images, index, assembled })
 }
 
 /// Remembers what was built, where that is asked for, and says what came out.
 fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, effort: Effort) -> Result<Done> {
-    let Built { images, index, assembled } = built;
+    let Built { models, images, index, assembled } = built;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
     let recorded = if options.records() {
         remember(options, local, &images, &assembled)?
@@ -177,6 +179,7 @@ fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, eff
                 .zip(assembled)
                 .map(|((platform, _), image)| ListedReport::new(Some(&platform), image))
                 .collect(),
+            models: Some(models),
             effort,
         }),
         None => {
@@ -187,6 +190,7 @@ fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, eff
                 digest: image.manifest.digest().clone(),
                 image_id: image.config.digest().clone(),
                 layers: image.layers,
+                models: Some(models),
                 effort,
             })
         }
@@ -326,12 +330,12 @@ pub(crate) struct PlannedPlatform {
     pub(crate) assembly: Assembly,
 }
 
-/// Plans the image for each platform; the first question to the destinations is whether they may be written to.
+/// Plans the image for each platform, and looks at its models; the first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
     options: &Arc<BuildOptions>,
     bases: &Bases,
     sinks: &[Arc<dyn ImageSink>],
-) -> Result<Vec<PlannedPlatform>> {
+) -> Result<(Vec<PlannedPlatform>, Models)> {
     let cancel = signals::cancel();
     let (asked, stop) = (Arc::clone(options), cancel.clone());
     let (file, archive) = cancel.or(blocking(move || context::containerfile(&asked, &stop))).await?;
@@ -363,26 +367,33 @@ pub(crate) async fn plan_images(
         omit_history: options.omit_history,
     };
     let mut warnings: BTreeSet<String> = BTreeSet::new();
+    let mut models = Models::new(options.model_check);
     let mut planned = Vec::with_capacity(plans.len());
     for (platform, plan_options) in wanted.into_iter().zip(&plans) {
         let mut image = plan(&file, &context, plan_options, bases).await?;
+        let of_model = models.add(std::mem::take(&mut image.model));
         let of_image = file.warnings.iter().map(ToString::to_string);
-        for warning in of_image.chain(image.warnings.iter().map(ToString::to_string)) {
+        let of_image = of_image.chain(image.warnings.iter().map(ToString::to_string));
+        for warning in of_image.chain(of_model) {
             if warnings.insert(warning.clone()) {
                 tracing::warn!("{warning}");
             }
         }
         let stages = std::mem::take(&mut image.stages);
-        let layer_options = layer_options.clone();
-        let mut assembly = blocking(move || to_assembly(image, &layer_options)).await?;
+        let own_options = layer_options.clone();
+        let mut assembly = blocking(move || to_assembly(image, &own_options)).await?;
         cancel.check()?;
+        models.add_layers(&assembly, layer_options.layer_file_size);
         planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
         planned.push(PlannedPlatform { platform, stages, assembly });
+    }
+    if let Some(broken) = models.broken() {
+        return Err(broken.into());
     }
     if options.strict && !warnings.is_empty() {
         return Err(Strict(warnings.len()).into());
     }
-    Ok(planned)
+    Ok((planned, models))
 }
 
 /// The platforms that all bases are there for.
@@ -432,6 +443,8 @@ fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     plan.target.clone_from(&options.target);
     plan.created = now.map(|time| time.to_string());
     plan.squash = options.squash;
+    plan.check_models = options.model_check != ModelCheck::Off;
+    plan.downloads = options.downloads;
     plan.cancel = signals::cancel();
     plan
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, foresee};
+use crossdock_builder::{Ahead, ForeseenLayer, PlannedStage, beyond_limits, foresee};
 use crossdock_registry::Registry;
 use crossdock_storage::{Counters, Entry, EntryKind, IndexStore, MemoStore, Platform};
 use indicatif::HumanBytes;
@@ -20,6 +20,7 @@ use crate::bases::Bases;
 use crate::build::plan_images;
 use crate::destination::Destination;
 use crate::local::LocalImages;
+use crate::model::Models;
 use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
@@ -36,6 +37,7 @@ struct DryRun {
     listed: bool,
     destinations: Vec<ForeseenDestination>,
     images: Vec<ForeseenImage>,
+    models: Models,
     buildah: BuildahDisk,
     /// Bytes of base layers that were fetched to see what they hold.
     received: u64,
@@ -81,7 +83,7 @@ pub(crate) async fn run(
         },
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
-    let planned = plan_images(options, &bases, &[]).await?;
+    let (planned, models) = plan_images(options, &bases, &[]).await?;
     let memos = options.memos(root).map(MemoStore::read_only);
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let mut destinations = Vec::new();
@@ -99,6 +101,11 @@ pub(crate) async fn run(
             other => other.names().join(", "),
         };
         let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref()).await?;
+        if options.preflight {
+            for warning in beyond_limits(&assemblies, sink.as_ref())? {
+                tracing::warn!("{warning}");
+            }
+        }
         destinations.push(ForeseenDestination { name, layers });
     }
     let first = destinations.first().map(|destination| destination.layers.as_slice()).unwrap_or_default();
@@ -110,6 +117,7 @@ pub(crate) async fn run(
             .into_iter()
             .map(|planned| ForeseenImage { platform: planned.platform, stages: planned.stages })
             .collect(),
+        models,
         received: counters.received(),
     };
     if options.progress == ProgressStyle::Json { print_json(&dry_run.json()) } else { print(&dry_run.text()) }
@@ -197,7 +205,13 @@ impl DryRun {
             let _ =
                 writeln!(text, "received {} of the base, to see what it holds", HumanBytes(self.received));
         }
-        text += "nothing was read of the files, and nothing was written\n";
+        for line in self.models.lines() {
+            let _ = writeln!(text, "{line}");
+        }
+        text += match self.models.bytes_read() {
+            0 => "nothing was read of the files, and nothing was written\n",
+            _ => "nothing else was read of the files, and nothing was written\n",
+        };
         text
     }
 
@@ -234,6 +248,7 @@ impl DryRun {
             buildah_disk_bytes: self.buildah.peak,
             buildah_written_bytes: self.buildah.written,
             bytes_received: self.received,
+            model: self.models.json(),
         }
     }
 }
@@ -247,6 +262,7 @@ struct PlanJson<'a> {
     buildah_disk_bytes: u64,
     buildah_written_bytes: u64,
     bytes_received: u64,
+    model: Value,
 }
 
 #[derive(Serialize)]

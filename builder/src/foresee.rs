@@ -5,7 +5,7 @@ use crossdock_storage::{
 };
 
 use crate::assemble::Assembly;
-use crate::lanes::{AssemblyLayer, LayerContent, distinct};
+use crate::lanes::{AssemblyLayer, LayerContent, distinct, sink_plan};
 use crate::media::layer_media_type;
 
 /// What would happen to a layer.
@@ -71,6 +71,22 @@ pub async fn foresee(
         result.push(of_image);
     }
     Ok(result)
+}
+
+/// What of the images is beyond the limits that `sink` is known to have, and may be refused there.
+///
+/// # Errors
+/// Where something is known to be refused.
+pub fn beyond_limits(images: &[&Assembly], sink: &dyn ImageSink) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for image in images {
+        for warning in sink.beyond_limits(&sink_plan(&image.layers, image.format, 0))? {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 async fn foresee_layer(

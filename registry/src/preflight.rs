@@ -374,7 +374,10 @@ pub(crate) fn check_limits(repository: &Repository, plan: &SinkPlan) -> Result<(
 }
 
 /// What is to be warned of.
-fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
+///
+/// # Errors
+/// As [`check_limits`].
+pub(crate) fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<String>> {
     let registry = repository.host.registry();
     let destination = format!("{registry}/{}", repository.access.repository);
     let limit = repository.profile().limit;

@@ -236,6 +236,10 @@ impl ImageSink for RegistrySink {
         })
     }
 
+    fn beyond_limits(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
+        Ok(preflight::beyond(&self.repository, plan)?)
+    }
+
     #[tracing::instrument(skip_all, fields(destination = self.name()))]
     async fn prepare(&self, plan: &SinkPlan) -> StorageResult<()> {
         Ok(self.look(plan).await?)

@@ -33,6 +33,7 @@ mod map;
 mod memo;
 mod packed;
 mod parallel;
+mod peek;
 mod platform;
 mod progress;
 mod prune;
@@ -79,6 +80,7 @@ pub use memo::{MemoStore, Recalled, change_times, is_settled, layer_identity, la
 pub use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 pub use packed::Packed;
 pub use parallel::{blocking, in_lanes, in_parallel};
+pub use peek::Peek;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Counters, LayerEvent, LayerWatch, NoProgress, Outcome, Phase, Progress};
 pub use prune::{Pruned, prune};

@@ -130,6 +130,14 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// asked, and nothing is written to it.
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;
 
+    /// What of an image is beyond the limits that are known of the destination, and may be refused there. Nobody is asked.
+    ///
+    /// # Errors
+    /// Where something is known to be refused.
+    fn beyond_limits(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Looks at the destination before any layer byte is read: does it answer, may we write.
     async fn prepare(&self, plan: &SinkPlan) -> Result<()>;
 
