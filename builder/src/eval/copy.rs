@@ -453,7 +453,10 @@ fn put(
         };
         match downloads {
             Some(watch) if watch.minds(&found.named, item.path) => {
-                let path = join(&found.named, inside(found, item.path));
+                let path = match inside(found, item.path) {
+                    b"" => found.named.to_vec(),
+                    below => join(&found.named, below),
+                };
                 watch.offer(&path, item, &mut keep)
             }
             _ => keep(item),

@@ -3,12 +3,11 @@
 
 use crossdock_storage::Xattrs;
 
-use super::notes::{Paths, count};
+use super::notes::{MAX_NAMED, count};
 use crate::error::Problem;
-use crate::origin::{Item, ItemKind};
+use crate::origin::{Item, ItemKind, shown};
 use crate::plan::Downloads;
 use crate::size::size;
-use crate::tree::layer_path;
 
 /// How the names of files end that were not finished.
 const UNFINISHED: [&str; 2] = [".incomplete", ".part"];
@@ -32,7 +31,9 @@ pub(super) struct Watch {
 /// What was left out, or is told of.
 #[derive(Default)]
 struct Left {
-    tops: Paths,
+    /// The first of them, and how many there are; the last one.
+    first: Vec<String>,
+    count: usize,
     last: Vec<u8>,
     files: u64,
     bytes: u64,
@@ -157,11 +158,15 @@ impl Watch {
 
     /// What is said of it, and what to do.
     pub(super) fn told(self, keyword: &str) -> Option<(String, String)> {
-        let Left { tops, files, bytes, .. } = self.left;
+        let Left { first, count: tops, files, bytes, .. } = self.left;
         if files == 0 {
             return None;
         }
-        let what = format!("{tops}, {} of {}", count(files, "file"), size(bytes));
+        let more = match tops - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let what = format!("{}{more}, {} of {}", first.join(", "), count(files, "file"), size(bytes));
         Some(if self.treat == Downloads::Tell {
             let message =
                 format!("{keyword} takes files into the image that a download has not finished: {what}");
@@ -176,7 +181,10 @@ impl Watch {
 impl Left {
     fn add(&mut self, top: &[u8], item: &Item<'_>) {
         if self.last != top {
-            self.tops.add(&layer_path(top));
+            if self.first.len() < MAX_NAMED {
+                self.first.push(shown(top));
+            }
+            self.count += 1;
             self.last = top.to_vec();
         }
         if !matches!(item.kind, ItemKind::Directory) {

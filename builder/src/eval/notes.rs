@@ -20,7 +20,7 @@ use crate::size::size;
 use crate::tree::{FileTree, Node, NodeKind};
 
 /// Of so many paths one message has the names.
-const MAX_NAMED: usize = 3;
+pub(super) const MAX_NAMED: usize = 3;
 
 /// A COPY or ADD that made a layer.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ struct Leftovers {
 
 /// Paths of which some are named.
 #[derive(Default)]
-pub(super) struct Paths {
+struct Paths {
     first: Vec<LayerPath>,
     count: usize,
 }
@@ -189,7 +189,7 @@ impl Leftovers {
 }
 
 impl Paths {
-    pub(super) fn add(&mut self, path: &LayerPath) {
+    fn add(&mut self, path: &LayerPath) {
         self.count += 1;
         if self.first.len() < MAX_NAMED {
             self.first.push(path.clone());

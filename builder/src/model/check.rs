@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossdock_storage::{Cancel, Counters, LayerPath, in_parallel};
 
 use super::files::{self, Contents, File, Files, INDEX};
-use super::finding::{Finding, ModelReport, Rule, Severity, named};
+use super::finding::{Finding, ModelReport, Rule, Severity, are, count, named};
 use super::index::Index;
 use super::look::{Fault, quoted};
 use super::numbered::Numbered;
@@ -15,7 +15,7 @@ use super::twice::{self, Twice};
 use crate::containerfile::{Diagnostic, Source, Span};
 use crate::error::Error;
 use crate::size::size;
-use crate::tree::{FileTree, NodeKind, State};
+use crate::tree::{FileTree, Node, NodeKind, State};
 
 /// What an instruction brought into the image.
 #[derive(Debug)]
@@ -193,13 +193,13 @@ impl<'a> Check<'a> {
                 lacking.push((path, quoted(first), absent.len(), header.count()));
             }
         }
-        let count = index.shards.len();
         let name = &file.path;
         if !missing.is_empty() {
             let message = format!(
-                "{name} names {count} files, and {} of them {} not in the image: {}",
+                "{name} names {}, and {} of them {} not in the image: {}",
+                count(index.shards.len(), "file"),
                 missing.len(),
-                if missing.len() == 1 { "is" } else { "are" },
+                are(missing.len()),
                 named(&missing)
             );
             let help =
@@ -213,10 +213,11 @@ impl<'a> Check<'a> {
             self.add(Rule::Index, Severity::Broken, vec![name.clone()], message, help);
         }
         for (path, tensor, absent, has) in lacking {
+            let more = if absent == 1 { String::new() } else { format!(" and {} more", absent - 1) };
             let message = format!(
-                "{path} has {has} tensors, and {absent} that {name} looks for there {} not among them: {tensor}{}",
-                if absent == 1 { "is" } else { "are" },
-                if absent == 1 { String::new() } else { format!(" and {} more", absent - 1) }
+                "{path} has {}, and {absent} that {name} looks for there {} not among them: {tensor}{more}",
+                count(has, "tensor"),
+                are(absent)
             );
             let help = "download the shard and the index of one revision".to_owned();
             self.add(Rule::Index, Severity::Broken, vec![path, name.clone()], message, help);
@@ -254,7 +255,7 @@ impl<'a> Check<'a> {
             set.iter().filter(|(number, _)| *number > end).map(|(_, file)| file.path.clone()).collect();
         let help = "download it again, all files of one revision";
         if let Some(path) = beyond.first() {
-            let message = format!("{path} would be one of {count} files, and has a number beyond them");
+            let message = format!("{path} has a number beyond the {count} that its name says there are");
             self.add(Rule::Shards, Severity::Broken, beyond.clone(), message, help.to_owned());
             return;
         }
@@ -278,7 +279,7 @@ impl<'a> Check<'a> {
             let message = format!(
                 "{} is one of {count} files, and {count_missing} of them {} not in the image{names}",
                 first.path,
-                if count_missing == 1 { "is" } else { "are" }
+                are(count_missing)
             );
             let help = "download what is missing, or take the line that leaves it out of the ignore file or of --exclude";
             self.add(Rule::Shards, Severity::Broken, vec![first.path.clone()], message, help.to_owned());
@@ -397,38 +398,30 @@ impl<'a> Check<'a> {
 
     fn empty(&mut self) {
         const MEANT: [&[u8]; 2] = [b"__init__.py", b"py.typed"];
-        let mut empty = Vec::new();
-        for (directory, files) in self.files.iter().filter(|(_, files)| files.iter().any(File::is_weights)) {
-            let Some(node) = self.tree.get(directory) else { continue };
-            for (name, child) in node.children() {
+        // A header that is not there is told of already.
+        let is_told = |file: &File| {
+            matches!(
+                file.seen.as_deref(),
+                Some(Contents::Safetensors(Err(_)) | Contents::Gguf(Err(_)) | Contents::Index(Err(_)))
+            )
+        };
+        let mut empty = BTreeSet::new();
+        for (directory, files) in self.files {
+            empty.extend(files.iter().filter(|file| file.len == 0).map(|file| file.path.clone()));
+            let node = self.tree.get(directory).filter(|_| files.iter().any(File::is_weights));
+            for (name, child) in node.into_iter().flat_map(Node::children) {
                 let NodeKind::File(file) = &child.kind else { continue };
-                if name.starts_with(b".")
-                    || MEANT.contains(&name)
-                    || file.content().is_none_or(|it| !it.is_empty())
-                {
-                    continue;
-                }
-                let path = directory.join(name).unwrap_or_default();
-                // Weights without a byte are told of already.
-                let is_told = |file: &File| {
-                    file.path == path
-                        && matches!(
-                            file.seen.as_deref(),
-                            Some(
-                                Contents::Safetensors(Err(_))
-                                    | Contents::Gguf(Err(_))
-                                    | Contents::Index(Err(_))
-                            )
-                        )
-                };
-                if !files.iter().any(is_told) {
-                    empty.push(path);
+                let is_meant = name.starts_with(b".") || MEANT.contains(&name);
+                if !is_meant && file.content().is_some_and(|content| content.is_empty()) {
+                    empty.extend(directory.join(name));
                 }
             }
+            files.iter().filter(|file| is_told(file)).for_each(|file| drop(empty.remove(&file.path)));
         }
+        let empty = Vec::from_iter(empty);
         if !empty.is_empty() {
-            let (files, have) = if empty.len() == 1 { ("a file", "has") } else { ("files", "have") };
-            let message = format!("{files} beside weights {have} no bytes: {}", named(&empty));
+            let what = if empty.len() == 1 { "a file of the model has" } else { "files of the model have" };
+            let message = format!("{what} no bytes: {}", named(&empty));
             let help = "download it again, or leave out what is not needed".to_owned();
             self.add(Rule::Empty, Severity::Wasteful, empty, message, help);
         }

@@ -97,6 +97,16 @@ pub struct ModelReport {
     pub bytes_read: u64,
 }
 
+/// `1 file`, or `2 files`.
+pub(super) fn count(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// `is`, or `are` of several.
+pub(super) fn are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
 /// The first of some names, and how many more there are.
 pub(super) fn named<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     let mut names = names.into_iter();

@@ -97,9 +97,10 @@ impl Reader<'_> {
         match version {
             1..=NEWEST => {}
             0 | TO_COME.. => {
-                return Err(
-                    format!("is no GGUF file: its version is {version}, and 1 to {NEWEST} are known").into()
-                );
+                return Err(format!(
+                    "is no GGUF file: its version is {version}, and 1 to {NEWEST} are known"
+                )
+                .into());
             }
             _ => return Err(End::Unseen),
         }

@@ -4,11 +4,12 @@
 //! The crate `safetensors` reads a header only with the whole file in memory, and refuses types of tensors that are newer
 //! than it; tests hold this reader against it.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::look::{FIRST, Fault, Look, MOST, Seen, known_by, quoted, text};
 
@@ -41,7 +42,7 @@ impl Header {
 #[derive(Deserialize)]
 struct Place<'a> {
     #[serde(borrow)]
-    dtype: std::borrow::Cow<'a, str>,
+    dtype: Cow<'a, str>,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
@@ -165,7 +166,7 @@ impl<'de> Visitor<'de> for Tensors<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<Box<str>>()? {
             if &*name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                map.next_value::<Option<BTreeMap<Box<str>, Box<str>>>>()?;
                 continue;
             }
             let Place { dtype, shape, data_offsets: (begin, end) } = map.next_value()?;
