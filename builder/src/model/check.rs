@@ -416,7 +416,9 @@ impl<'a> Check<'a> {
                     empty.extend(directory.join(name));
                 }
             }
-            files.iter().filter(|file| is_told(file)).for_each(|file| drop(empty.remove(&file.path)));
+            for file in files.iter().filter(|file| is_told(file)) {
+                empty.remove(&file.path);
+            }
         }
         let empty = Vec::from_iter(empty);
         if !empty.is_empty() {

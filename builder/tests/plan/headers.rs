@@ -31,8 +31,8 @@ fn look(bytes: &[u8]) {
         |file| drop(safetensors::read(file)),
         |file| drop(gguf::read(file)),
         |file| drop(index::read(file)),
-        |file| drop(pointer(file)),
-        |file| drop(is_pickle(file)),
+        |file| assert!(pointer(file).is_none() || file.len() < 1024),
+        |file| assert!(!is_pickle(file) || !file.is_empty()),
     ];
     for reader in readers {
         let mut file = Counted { bytes, read: 0 };
