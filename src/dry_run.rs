@@ -102,7 +102,7 @@ pub(crate) async fn run(
         };
         let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref()).await?;
         if options.preflight {
-            for warning in beyond_limits(&assemblies, sink.as_ref())? {
+            for warning in beyond_limits(&assemblies, sink.as_ref()).await? {
                 tracing::warn!("{warning}");
             }
         }

@@ -77,10 +77,10 @@ pub async fn foresee(
 ///
 /// # Errors
 /// Where something is known to be refused.
-pub fn beyond_limits(images: &[&Assembly], sink: &dyn ImageSink) -> Result<Vec<String>> {
+pub async fn beyond_limits(images: &[&Assembly], sink: &dyn ImageSink) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for image in images {
-        for warning in sink.beyond_limits(&sink_plan(&image.layers, image.format, 0))? {
+        for warning in sink.beyond_limits(&sink_plan(&image.layers, image.format, 0)).await? {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }

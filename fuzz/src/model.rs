@@ -23,7 +23,7 @@ impl Look for File<'_> {
 
 /// Has each reader look at the input.
 pub fn model(input: &[u8]) {
-    let mut look = |reader: &dyn Fn(&mut dyn Look)| {
+    let look = |reader: &dyn Fn(&mut dyn Look)| {
         let mut file = File { bytes: input, read: 0 };
         reader(&mut file);
         assert!(file.read <= MOST, "{} bytes are read", file.read);

@@ -236,7 +236,13 @@ impl ImageSink for RegistrySink {
         })
     }
 
-    fn beyond_limits(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
+    async fn beyond_limits(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
+        // A registry under a name of its own says what it is where it is asked.
+        if preflight::may_be_beyond(plan)
+            && let Err(error) = self.host().endpoint().await
+        {
+            tracing::debug!(%error, "the registry does not say what it is");
+        }
         Ok(preflight::beyond(&self.repository, plan)?)
     }
 

@@ -130,11 +130,11 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     /// asked, and nothing is written to it.
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;
 
-    /// What of an image is beyond the limits that are known of the destination, and may be refused there. Nobody is asked.
+    /// What of an image is beyond the limits that are known of the destination, and may be refused there. Nothing is written.
     ///
     /// # Errors
     /// Where something is known to be refused.
-    fn beyond_limits(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
+    async fn beyond_limits(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 

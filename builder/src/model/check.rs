@@ -73,6 +73,9 @@ struct Check<'a> {
     told: BTreeSet<LayerPath>,
 }
 
+/// What the names of numbered files have in common: before the numbers, behind, and how many there are.
+type Set = (String, String, String);
+
 /// What stands at a path of the image.
 enum There {
     Yes,
@@ -227,7 +230,7 @@ impl<'a> Check<'a> {
     /// Of numbered files all are there, and a part of a split GGUF file is the part that its name says.
     fn numbers(&mut self) {
         for (directory, files) in self.files {
-            let mut sets: BTreeMap<(String, String, String), Vec<(u32, &File)>> = BTreeMap::new();
+            let mut sets: BTreeMap<Set, Vec<(u32, &File)>> = BTreeMap::new();
             for file in files.iter().filter(|file| is_shard(file)) {
                 let name = file.name();
                 let numbered = Numbered::parse(&name);

@@ -45,6 +45,8 @@ def write_gguf() -> None:
     """A file for each type of tensors, and one with all kinds of values."""
     types = gguf.GGMLQuantizationType
     for kind, (block, size) in gguf.GGML_QUANT_SIZES.items():
+        if kind == types.Q8_1:
+            continue  # which no file has, and whose size here is not that of ggml
         writer = gguf.GGUFWriter(DIRECTORY / f"{kind.name}.gguf", "llama")
         plain = {types.F32: np.float32, types.F16: np.float16, types.F64: np.float64}
         if kind in plain:
