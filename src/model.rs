@@ -41,7 +41,7 @@ impl fmt::Display for BrokenModel {
         let more = if rest.is_empty() { "" } else { ", first of all" };
         write!(f, "the model is broken{more}: {first}")?;
         rest.iter().try_for_each(|one| write!(f, "\n  and {one}"))?;
-        write!(f, "\nnothing was sent; --model-check=warn packs it all the same")
+        write!(f, "\nnothing of it was sent; --model-check=warn packs it all the same")
     }
 }
 

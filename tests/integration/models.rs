@@ -45,7 +45,7 @@ fn a_broken_model_ends_the_build_before_a_byte_is_sent() {
     let push = ["--push", "--tls-verify=false", "-t", &name];
     for more in [&[][..], &["--dry-run"], &["--model-check=error"], &["--strict"]] {
         let run = sandbox.build(&[&push[..], more].concat()).failed(3);
-        let run = run.says(&[POINTER, "nothing was sent; --model-check=warn packs it all the same"]);
+        let run = run.says(&[POINTER, "nothing of it was sent; --model-check=warn packs it all the same"]);
         assert_eq!(run.stderr.matches("Git LFS").count(), 1, "{run}");
     }
     assert_eq!((proxy.count("PATCH", ""), proxy.count("PUT", "")), (0, 0));
