@@ -68,7 +68,7 @@ fn what_the_libraries_of_the_formats_read_is_whole_and_the_rest_is_broken() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // TorchScript is a program.
-    assert!(found["silero.pt"].iter().any(|finding| finding["rule"] == "pickle"), "{found:?}");
+    assert!(found["silero.pt"].iter().any(|finding| finding["rule"] == "pickle"), "{:?}", found["silero.pt"]);
     assert!(!found.contains_key("split-00002-of-00003.gguf"), "{found:?}");
     fs::remove_file(sandbox.file("model/split-00002-of-00003.gguf")).unwrap();
     let found = findings(&sandbox);

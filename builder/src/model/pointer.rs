@@ -37,9 +37,16 @@ pub fn pointer(file: &mut dyn Look) -> Option<Pointer> {
 pub fn is_pickle(file: &mut dyn Look) -> bool {
     const ZIP: &[u8] = b"PK\x03\x04";
     const PICKLED: &[u8] = b"data.pkl";
+    // The list of what is in a ZIP archive stands at its end; a program of TorchScript has its pickle behind the weights.
+    const LIST: usize = 64 << 10;
     let Some(bytes) = file.read(0, FIRST) else { return false };
     match bytes.as_slice() {
         [0x80, 2..=5, ..] => true,
-        bytes => bytes.starts_with(ZIP) && bytes.windows(PICKLED.len()).any(|part| part == PICKLED),
+        bytes if bytes.starts_with(ZIP) => {
+            let has = |bytes: &[u8]| bytes.windows(PICKLED.len()).any(|part| part == PICKLED);
+            let list = file.len().saturating_sub(LIST as u64);
+            has(bytes) || file.read(list, LIST).is_some_and(|bytes| has(&bytes))
+        }
+        _ => false,
     }
 }
