@@ -87,8 +87,8 @@ Exit codes:
   0  done
   1  failed for a reason that none of the others names
   2  the command line cannot be understood, or names what registries.conf forbids
-  3  the Containerfile, the context or an image cannot be used, or not at the destination, or --strict had warnings;
-     no file was read
+  3  the Containerfile, the context, its model or an image cannot be used, or not at the destination, or --strict had
+     warnings; no layer was read
   4  a source file cannot be read, or changed while it was read; no tag moved
   5  the registry or the network failed, after all retries; no tag moved
   6  the registry refused the credentials, or asked for some; no tag moved

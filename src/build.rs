@@ -22,6 +22,7 @@ use crate::bases::Bases;
 use crate::destination::Destination;
 use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
+use crate::model::Models;
 use crate::options::BuildOptions;
 use crate::report::{Effort, ListReport, ListedReport, Report, Told};
 use crate::session::{leave_stdout_alone, print, print_data, root_directory, write_digest};
@@ -81,6 +82,7 @@ enum Done {
 
 /// Images that are where they belong.
 struct Built {
+    models: Models,
     images: Vec<(Platform, Assembly)>,
     /// The index, where there is one.
     index: Option<Descriptor>,
@@ -91,6 +93,7 @@ struct Built {
 pub(crate) struct Prepared {
     pub(crate) sinks: Vec<Arc<dyn ImageSink>>,
     pub(crate) images: Vec<(Platform, Assembly)>,
+    pub(crate) models: Models,
     /// What was warned of so far.
     pub(crate) warnings: Warnings,
 }
@@ -125,20 +128,22 @@ pub(crate) async fn prepare(
         },
     };
     let destinations: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
-    let planned = plan_images(options, &bases, &sinks).await.and_then(|planned| {
-        settle_warnings(options, &planned, &destinations, &warnings)?;
-        Ok(planned)
-    });
+    let planned = async {
+        let (planned, models) = plan_images(options, &bases, &sinks).await?;
+        cancel.or(settle_warnings(options, &planned, &destinations, &warnings)).await?;
+        anyhow::Ok((planned, models))
+    }
+    .await;
     if planned.is_err()
         && let Some(sink) = &bases.ahead.sink
     {
         let why = if cancel.is_cancelled() { Abort::Interrupted } else { Abort::Failed };
         cancel.cleaning(sink.abort(why)).await;
     }
-    let planned = planned?;
+    let (planned, models) = planned?;
     drop(bases);
     let images = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
-    Ok(Prepared { sinks, images, warnings })
+    Ok(Prepared { sinks, images, models, warnings })
 }
 
 /// How the layers are read and put.
@@ -166,7 +171,7 @@ async fn build(
     local: &Result<LocalImages>,
     counters: &Arc<Counters>,
 ) -> Result<Built> {
-    let Prepared { sinks, mut images, warnings } = prepare(options, registry, root, local).await?;
+    let Prepared { sinks, mut images, models, warnings } = prepare(options, registry, root, local).await?;
     if options.records() {
         recordable(options, local)?;
         if options.is_named() && images.iter().any(|(_, image)| is_fleeting(image)) {
@@ -198,14 +203,14 @@ async fn build(
         parts.done();
     }
     let (index, assembled) = last.context("there is no destination")?;
-    Ok(Built { images, index, assembled })
+    Ok(Built { models, images, index, assembled })
 }
 
 /// Adds what the destinations make of the images to the warnings of the plan; with `--strict` there may be none of either.
 ///
 /// # Errors
 /// [`Strict`]; where a destination is known to refuse an image.
-pub(crate) fn settle_warnings(
+pub(crate) async fn settle_warnings(
     options: &BuildOptions,
     planned: &[PlannedPlatform],
     destinations: &[&dyn ImageSink],
@@ -213,7 +218,7 @@ pub(crate) fn settle_warnings(
 ) -> Result<()> {
     for sink in destinations {
         for image in planned {
-            let of_image = crossdock_builder::warnings(&image.assembly, *sink)?;
+            let of_image = crossdock_builder::warnings(&image.assembly, *sink).await?;
             of_image.into_iter().for_each(|warning| warnings.add(warning));
         }
     }
@@ -225,7 +230,7 @@ pub(crate) fn settle_warnings(
 
 /// Remembers what was built, where that is asked for, and says what came out.
 fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, effort: Effort) -> Result<Done> {
-    let Built { images, index, assembled } = built;
+    let Built { models, images, index, assembled } = built;
     let mut names: Vec<_> = options.destinations.iter().flat_map(Destination::names).collect();
     let recorded = if options.records() {
         remember(options, local, &images, &assembled)?
@@ -253,6 +258,7 @@ fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, eff
                 .zip(assembled)
                 .map(|((platform, _), image)| ListedReport::new(Some(&platform), image))
                 .collect(),
+            models: Some(models),
             effort,
         }),
         None => {
@@ -263,6 +269,7 @@ fn report(options: &BuildOptions, local: &Result<LocalImages>, built: Built, eff
                 digest: image.manifest.digest().clone(),
                 image_id: image.config.digest().clone(),
                 layers: image.layers,
+                models: Some(models),
                 effort,
             })
         }

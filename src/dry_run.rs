@@ -20,6 +20,7 @@ use crate::bases::Bases;
 use crate::build::{plan_images, settle_warnings};
 use crate::destination::Destination;
 use crate::local::LocalImages;
+use crate::model::Models;
 use crate::options::BuildOptions;
 use crate::progress::display_of_bases;
 use crate::report::{outcome_name, short};
@@ -38,6 +39,7 @@ struct DryRun {
     part: Option<(Part, Shares)>,
     destinations: Vec<ForeseenDestination>,
     images: Vec<ForeseenImage>,
+    models: Models,
     buildah: BuildahDisk,
     /// Bytes of base layers that were fetched to see what they hold.
     received: u64,
@@ -84,12 +86,11 @@ pub(crate) async fn run(
         },
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
-    let planned = plan_images(options, &bases, &[]).await?;
-    // Nobody is asked for what they warn of, so that these are those of the build.
+    let (planned, models) = plan_images(options, &bases, &[]).await?;
     let sinks = options.destinations.iter().map(|destination| destination.sink(registry, options.preflight));
     let sinks: Vec<_> = sinks.collect::<Result<_>>()?;
     let sinks: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
-    settle_warnings(options, &planned, &sinks, &bases.ahead.warnings)?;
+    settle_warnings(options, &planned, &sinks, &bases.ahead.warnings).await?;
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let part = options.part.map(|part| (part, Shares::new(&assemblies, part.of())));
     let mut memos = options.memos(root).map(MemoStore::read_only);
@@ -126,6 +127,7 @@ pub(crate) async fn run(
             .into_iter()
             .map(|planned| ForeseenImage { platform: planned.platform, stages: planned.stages })
             .collect(),
+        models,
         received: counters.received(),
     };
     if options.progress == ProgressStyle::Json { print_json(&dry_run.json()) } else { print(&dry_run.text()) }
@@ -238,7 +240,13 @@ impl DryRun {
             let _ =
                 writeln!(text, "received {} of the base, to see what it holds", HumanBytes(self.received));
         }
-        text += "nothing was read of the files, and nothing was written\n";
+        for line in self.models.lines() {
+            let _ = writeln!(text, "{line}");
+        }
+        text += match self.models.bytes_read() {
+            0 => "nothing was read of the files, and nothing was written\n",
+            _ => "nothing else was read of the files, and nothing was written\n",
+        };
         text
     }
 
@@ -286,6 +294,7 @@ impl DryRun {
             buildah_disk_bytes: self.buildah.peak,
             buildah_written_bytes: self.buildah.written,
             bytes_received: self.received,
+            model: self.models.json(),
         }
     }
 }
@@ -303,6 +312,7 @@ struct PlanJson<'a> {
     buildah_disk_bytes: u64,
     buildah_written_bytes: u64,
     bytes_received: u64,
+    model: Value,
 }
 
 #[derive(Serialize)]

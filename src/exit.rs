@@ -6,6 +6,7 @@ use crossdock_builder::Error as BuildError;
 use crossdock_registry::Error as RegistryError;
 use crossdock_storage::Error as StorageError;
 
+use crate::model::BrokenModel;
 use crate::{message, report, session};
 
 /// Done.
@@ -138,7 +139,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<UsageError>() {
         return Some(USAGE);
     }
-    if cause.is::<Strict>() {
+    if cause.is::<Strict>() || cause.is::<BrokenModel>() {
         return Some(INPUT);
     }
     if let Some(error) = cause.downcast_ref::<clap::Error>() {

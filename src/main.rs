@@ -21,6 +21,7 @@ mod local;
 mod login;
 mod manifest;
 mod message;
+mod model;
 mod options;
 mod overrides;
 mod part;

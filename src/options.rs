@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::{AnnotationOptions, BuildContext, OwnPaths, Part};
+use crossdock_builder::{AnnotationOptions, BuildContext, Downloads, OwnPaths, Part};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform, redact_urls};
 
@@ -12,6 +12,7 @@ use crate::args::{BuildArgs, ProgressStyle, parse_seconds};
 use crate::context::{ContextAt, remote};
 use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
+use crate::model::ModelCheck;
 use crate::overrides::{Overrides, PullPolicy};
 use crate::size::parse_size;
 
@@ -23,6 +24,8 @@ pub(crate) struct BuildOptions {
     /// Where a context is written that comes through a pipe; below the directory for temporary files if there is none.
     pub(crate) spool: Option<PathBuf>,
     pub(crate) follow_links: bool,
+    pub(crate) model_check: ModelCheck,
+    pub(crate) downloads: Downloads,
     /// Whether warnings are errors.
     pub(crate) strict: bool,
     /// What is not part of it, as this run writes it.
@@ -183,6 +186,14 @@ impl BuildOptions {
             context,
             spool: None,
             follow_links: args.follow_links,
+            model_check: args.model_check.unwrap_or(ModelCheck::Error),
+            downloads: if args.keep_download_cache {
+                Downloads::Keep
+            } else if args.as_buildah {
+                Downloads::Tell
+            } else {
+                Downloads::LeaveOut
+            },
             strict: args.strict,
             own: OwnPaths::none(),
             destinations,

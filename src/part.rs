@@ -60,7 +60,7 @@ pub(crate) async fn send(
     let store = place(options, root).ok_or_else(|| {
         UsageError(anyhow!("--part {part}: what is sent could not be found again: give --root or --part-file a directory that all parts share, or set HOME"))
     })?;
-    let Prepared { sinks, mut images, warnings } = prepare(options, registry, root, local).await?;
+    let Prepared { sinks, mut images, warnings, models: _ } = prepare(options, registry, root, local).await?;
     if images.iter().any(|(_, image)| is_fleeting(image)) {
         return Err(StorageError::Unusable(format!(
             "--part {part}: the context came through a pipe, and no other build could tell that its files are the same: give all parts a directory that they share, or the archive as a file"

@@ -76,6 +76,7 @@ async fn push(
         digest: sent.manifest.digest().clone(),
         image_id: sent.config.digest().clone(),
         layers: sent.layers,
+        models: None,
         effort: Effort::since(began, &counters),
     })
 }

@@ -7,6 +7,8 @@ use crossdock_storage::{Digest, Outcome, escape_line};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use crate::model::Models;
+
 mod effort;
 mod list;
 
@@ -26,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) image_id: Digest,
     /// From the bottom up.
     pub(crate) layers: Vec<AssembledLayer>,
+    /// What was seen of its models, where it was built.
+    pub(crate) models: Option<Models>,
     pub(crate) effort: Effort,
 }
 
@@ -60,6 +64,7 @@ impl Told for Report {
         line(format_args!("id       {}", self.image_id));
         line(format_args!("layers"));
         layer_lines(&self.layers, "  ").iter().for_each(|text| line(format_args!("{text}")));
+        self.models.iter().flat_map(Models::lines).for_each(|text| line(format_args!("{text}")));
         self.effort.lines(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         if self.recorded {
             // The last line by itself, as buildah has it: what a script goes on with.
@@ -77,6 +82,9 @@ impl Told for Report {
             "image_id": self.image_id.to_string(),
             "layers": layers_json(&self.layers),
         });
+        if let Some(models) = &self.models {
+            report["model"] = models.json();
+        }
         report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
         report
     }

@@ -1,4 +1,4 @@
-"""The bytes to be packed: files that do not compress, like weights."""
+"""The bytes to be packed: safetensors files that do not compress, as weights do not."""
 
 from __future__ import annotations
 
@@ -43,9 +43,18 @@ def _has_size(path: Path, size: int) -> bool:
 def _fill(path: Path, size: int) -> None:
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
+        size -= file.write(_header(size))
         while size > 0:
             size -= file.write(os.urandom(min(CHUNK, size)))
     partial.rename(path)
+
+
+def _header(size: int) -> bytes:
+    """The beginning of a safetensors file of `size` bytes: one tensor with all the rest."""
+    length = 120
+    data = size - 8 - length
+    text = f'{{"weight":{{"dtype":"U8","shape":[{data}],"data_offsets":[0,{data}]}}}}'
+    return length.to_bytes(8, "little") + text.ljust(length).encode()
 
 
 def _hash(path: Path) -> str:
@@ -61,5 +70,6 @@ def make_sparse(context: Path, size: int) -> None:
     models = context / "models"
     models.mkdir(parents=True, exist_ok=True)
     with (models / "model.safetensors").open("wb") as file:
+        file.write(_header(size))
         file.truncate(size)
     (context / "Containerfile").write_text("FROM scratch\nCOPY models /models\n")

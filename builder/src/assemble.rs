@@ -95,12 +95,12 @@ pub async fn assemble(
 }
 
 /// What is most likely not as it was meant of an image at `sink`: [`assemble`] warns of it too, but not before an earlier
-/// sink has the image. Nothing is read and nobody is asked.
+/// sink has the image. Nothing is read or written.
 ///
 /// # Errors
 /// Where the sink is known to refuse the image.
-pub fn warnings(assembly: &Assembly, sink: &dyn ImageSink) -> Result<Vec<String>> {
-    Job::of_assembly(assembly).warnings(sink)
+pub async fn warnings(assembly: &Assembly, sink: &dyn ImageSink) -> Result<Vec<String>> {
+    Job::of_assembly(assembly).warnings(sink).await
 }
 
 /// An image that has its documents, and layers that are elsewhere: in files that were recorded, or in another place.
@@ -286,8 +286,8 @@ impl<'a> Job<'a> {
     }
 
     /// What is most likely not as it was meant of the image at a sink.
-    fn warnings(&self, sink: &dyn ImageSink) -> Result<Vec<String>> {
-        Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan())?).collect())
+    async fn warnings(&self, sink: &dyn ImageSink) -> Result<Vec<String>> {
+        Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan()).await?).collect())
     }
 
     /// The image's documents, its layers being there.
@@ -400,7 +400,8 @@ pub(crate) async fn prepare(
     options: &AssembleOptions,
 ) -> Result<()> {
     for job in jobs {
-        job.warnings(&**sink)?.into_iter().for_each(|warning| options.warnings.add(warning));
+        let warnings = options.cancel.or(job.warnings(&**sink)).await?;
+        warnings.into_iter().for_each(|warning| options.warnings.add(warning));
         options.cancel.or(sink.prepare(&job.plan())).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;

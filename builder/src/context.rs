@@ -230,6 +230,10 @@ impl Origin for Context {
         !self.follows
     }
 
+    fn may_have_downloads(&self) -> bool {
+        true
+    }
+
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem> {
         self.origin().directory(named, below, visit)
     }

@@ -3,7 +3,7 @@
 //!
 //! [`Containerfile::parse`] reads the text; [`check`] refuses what is not carried out; [`plan`] evaluates the
 //! stages that the target needs, against a [`Context`] that nothing leads out of, into a [`PlannedImage`]: the base,
-//! the entries of each new layer, and the config. No file's bytes are read for it.
+//! the entries of each new layer, and the config. Of files no more is read for it than the headers of weights ([`model`]).
 
 pub mod containerfile;
 
@@ -20,12 +20,14 @@ mod known;
 mod lanes;
 mod layers;
 mod media;
+pub mod model;
 mod origin;
 mod part;
 mod pattern;
 mod plan;
 mod run_hints;
 mod scope;
+mod size;
 mod stage_files;
 mod stage_names;
 mod tree;
@@ -44,9 +46,10 @@ pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
+pub use model::{Finding, ModelReport, Rule, Severity};
 pub use part::{AssembledPart, LayerName, Part, Shares, assemble_part, layers_of};
 pub use plan::{
-    BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage,
-    PlannedStep, TreeOf, Warning, base_references, check, plan,
+    BaseResolver, BuildContext, Downloads, PlanOptions, PlannedBase, PlannedImage, PlannedLayer,
+    PlannedStage, PlannedStep, TreeOf, Warning, base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};

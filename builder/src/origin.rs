@@ -109,6 +109,11 @@ pub(crate) trait Origin {
         false
     }
 
+    /// Whether there may be what a download has left, which was not looked for yet.
+    fn may_have_downloads(&self) -> bool {
+        false
+    }
+
     /// Shows the directory that `named` leads to as the one at `below`; not where it is ignored, or not known.
     fn directory(&self, named: &[u8], below: &[u8], visit: &mut Visit<'_>) -> Result<(), Problem>;
 }

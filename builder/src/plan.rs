@@ -3,7 +3,8 @@
 //! Two passes. The first ([`check`](crate::check)) goes over the stages that the target needs and refuses what
 //! cannot be carried out, before a base is asked for or a file is looked at. The second evaluates those stages in
 //! order. Planning reads names, modes and sizes; the bytes of the context stay where they are (the exceptions are
-//! the first 512 bytes of a file that ADD might unpack, and `/etc/passwd` where `--chown` names a user).
+//! the first 512 bytes of a file that ADD might unpack, `/etc/passwd` where `--chown` names a user, and the headers of
+//! weights: see [`model`](crate::model)).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::containerfile::{Containerfile, Diagnostic, Trigger};
 use crate::context::Context;
 use crate::error::Error;
 use crate::eval::{Built, BuiltLayer, Evaluation};
+use crate::model::ModelReport;
 use crate::tree::{FileTree, OPAQUE, draining};
 
 /// What the command line says about a build.
@@ -53,8 +55,24 @@ pub struct PlanOptions {
     pub squash: bool,
     /// `--build-context`: what a name stands for in FROM and `COPY --from`.
     pub build_contexts: BTreeMap<String, BuildContext>,
+    /// Whether the headers of weights are looked at: see [`ModelReport`].
+    pub check_models: bool,
+    /// What becomes of what a download has left in the context.
+    pub downloads: Downloads,
     /// The word to stop planning.
     pub cancel: Cancel,
+}
+
+/// What becomes of `.cache/huggingface` of a download and of files that it has not finished, where a COPY or ADD names
+/// something above them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downloads {
+    /// They are left out, with a warning: two downloads of one model make one layer.
+    LeaveOut,
+    /// They are copied, with a warning.
+    Tell,
+    /// They are copied.
+    Keep,
 }
 
 /// A further build context.
@@ -84,6 +102,8 @@ impl PlanOptions {
             created: None,
             squash: false,
             build_contexts: BTreeMap::new(),
+            check_models: true,
+            downloads: Downloads::LeaveOut,
             cancel: Cancel::default(),
         }
     }
@@ -180,6 +200,8 @@ pub struct PlannedImage {
     pub steps: Vec<PlannedStep>,
     /// What is most likely not as it was meant.
     pub warnings: Vec<Warning>,
+    /// What the model check has found.
+    pub model: ModelReport,
     /// The stages that were carried out, in order.
     pub stages: Vec<PlannedStage>,
 }
@@ -272,7 +294,7 @@ fn evaluate(
         evaluation.stage(index, bases.get(&index).cloned())?;
     }
     let unused_build_args = evaluation.unused_build_args();
-    let (built, mut warnings) = evaluation.finish();
+    let (built, mut warnings, model) = evaluation.finish()?;
     let read = [context].into_iter().chain(contexts.values());
     warnings.extend(read.flat_map(Context::losses).map(Warning::LeftOut));
     warnings.extend(unused_build_args.into_iter().map(Warning::UnusedBuildArg));
@@ -295,7 +317,7 @@ fn evaluate(
     let stages = stages.collect();
     // Their trees are in nobody's way while what is new becomes entries.
     drop((bases, copied));
-    Ok(PlannedImage { stages, ..finish(built, options, warnings) })
+    Ok(PlannedImage { stages, model, ..finish(built, options, warnings) })
 }
 
 /// The directories and archives of `--build-context` that are copied from.
@@ -467,7 +489,8 @@ fn finish(built: Built, options: &PlanOptions, warnings: Vec<Warning>) -> Planne
         entries: files.into_entries(),
     };
     let layers = layers.into_iter().map(planned).collect();
-    PlannedImage { base, layers, config, steps, warnings, stages: Vec::new() }
+    let (model, stages) = (ModelReport::default(), Vec::new());
+    PlannedImage { base, layers, config, steps, warnings, model, stages }
 }
 
 /// The line of an image of which nothing is said but FROM scratch: one without any history is taken for a broken one. As

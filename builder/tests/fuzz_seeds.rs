@@ -38,6 +38,29 @@ fn seeds_of_base_indexes() {
 }
 
 #[test]
+fn seeds_of_models() {
+    let seeds = fuzz::model_seeds();
+    seeds.iter().for_each(|(_, input)| fuzz::model(input));
+    // They are what they are called.
+    let seed = |name: &str| seeds.iter().find(|(other, _)| *other == name).expect("there is one").1.clone();
+    let whole =
+        |name: &str, read: &dyn Fn(&mut &[u8]) -> bool| assert!(read(&mut seed(name).as_slice()), "{name}");
+    use crossdock_builder::model::{Seen, gguf, index, is_pickle, pointer, safetensors};
+    whole("safetensors", &|file| matches!(safetensors::read(file), Some(Ok(Seen::Whole(_)))));
+    whole(
+        "gguf",
+        &|file| matches!(gguf::read(file), Some(Ok(Seen::Whole(gguf))) if gguf.split_count == Some(3)),
+    );
+    whole(
+        "index",
+        &|file| matches!(index::read(file), Some(Ok(Seen::Whole(index))) if index.shards.len() == 2),
+    );
+    whole("pointer", &|file| pointer(file).and_then(|pointer| pointer.size) == Some(13));
+    whole("torch", &|file| is_pickle(file));
+    whole("pickle", &|file| is_pickle(file));
+}
+
+#[test]
 fn seeds_of_archives() {
     let archives = fuzz::Archives::new();
     each("archive", |input| archives.run(input));

@@ -4,10 +4,12 @@
 mod archive;
 mod base_index;
 mod containerfile;
+mod model;
 mod packing;
 mod seeds;
 
 pub use self::archive::Archives;
 pub use self::base_index::Layers;
 pub use self::containerfile::Containerfiles;
-pub use self::seeds::{archives as archive_seeds, write_archive_seeds};
+pub use self::model::{model, seeds as model_seeds};
+pub use self::seeds::{archives as archive_seeds, write_archive_seeds, write_model_seeds};

@@ -74,10 +74,19 @@ pub fn archives() -> Vec<(String, Vec<u8>)> {
 
 /// Where the environment names a directory, writes the seeds into it and ends the process: so the program that is going to
 /// run them makes them, and nothing else has to be built for it.
-#[allow(clippy::disallowed_methods, reason = "no part of the program")]
 pub fn write_archive_seeds() {
+    write_seeds(archives());
+}
+
+/// As [`write_archive_seeds`], for the headers of weights.
+pub fn write_model_seeds() {
+    write_seeds(super::model_seeds().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));
+}
+
+#[allow(clippy::disallowed_methods, reason = "no part of the program")]
+fn write_seeds(seeds: impl IntoIterator<Item = (String, Vec<u8>)>) {
     let Some(directory) = std::env::var_os("WRITE_SEEDS_TO") else { return };
-    for (name, bytes) in archives() {
+    for (name, bytes) in seeds {
         std::fs::write(std::path::Path::new(&directory).join(name), bytes)
             .expect("the directory takes files");
     }

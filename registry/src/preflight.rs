@@ -1,7 +1,7 @@
 //! Preflight: what can be known before the first byte of a layer is read. Whether we may write there, found out by an
 //! upload that is begun and cancelled; and whether the image keeps within what the registry is known to take.
 
-use crossdock_storage::{Compression, SinkPlan};
+use crossdock_storage::{Compression, Descriptor, SinkPlan};
 use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
@@ -362,6 +362,15 @@ impl LayerLimit {
     }
 }
 
+/// No registry is known that takes less in a layer, in bytes.
+const LEAST_LIMIT: u64 = 10_000_000_000;
+
+/// Whether there is a layer that some registry is known not to take.
+pub(crate) fn may_be_beyond(plan: &SinkPlan) -> bool {
+    let new = plan.new_layers.iter().map(|layer| layer.bytes);
+    new.chain(plan.base_layers.iter().map(Descriptor::size)).any(|bytes| bytes > LEAST_LIMIT)
+}
+
 /// Whether the image keeps within what is known of the registry: the warnings are of limits that whoever runs it may have
 /// changed.
 ///
@@ -407,7 +416,7 @@ pub(crate) fn beyond(repository: &Repository, plan: &SinkPlan) -> Result<Vec<Str
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use crossdock_storage::{Descriptor, Hasher, MediaType, PlannedLayer};
+    use crossdock_storage::{Hasher, MediaType, PlannedLayer};
 
     use super::*;
     use crate::client::{Registry, RegistryOptions};
@@ -439,6 +448,7 @@ mod tests {
             let repository = repository(registry);
             let beyond = |bytes, compression| beyond(&repository, &plan(bytes, compression));
             assert!(beyond(limit, Compression::None).unwrap().is_empty(), "{registry}");
+            assert!(limit >= LEAST_LIMIT && may_be_beyond(&plan(limit + 1, Compression::None)), "{registry}");
             let text = match beyond(limit + 1, Compression::None) {
                 Ok(warnings) if !hard => warnings.join("\n"),
                 Err(error) if hard => error.to_string(),

@@ -236,8 +236,17 @@ impl ImageSink for RegistrySink {
         })
     }
 
-    fn warnings(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
-        Ok(if self.preflight { preflight::beyond(&self.repository, plan)? } else { Vec::new() })
+    async fn warnings(&self, plan: &SinkPlan) -> StorageResult<Vec<String>> {
+        if !self.preflight {
+            return Ok(Vec::new());
+        }
+        // A registry under a name of its own says what it is where it is asked.
+        if preflight::may_be_beyond(plan)
+            && let Err(error) = self.host().endpoint().await
+        {
+            tracing::debug!(%error, "the registry does not say what it is");
+        }
+        Ok(preflight::beyond(&self.repository, plan)?)
     }
 
     #[tracing::instrument(skip_all, fields(destination = self.name()))]

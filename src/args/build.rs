@@ -7,6 +7,7 @@ use clap::Args;
 use super::registry::RegistryArgs;
 use super::values::{number, parse_seconds};
 use super::work::WorkArgs;
+use crate::model::ModelCheck;
 use crate::overrides::Overrides;
 
 pub(super) const BUILD_EXAMPLES: &str = "\
@@ -139,6 +140,21 @@ pub(crate) struct BuildArgs {
     /// that leads elsewhere stays a link, with a warning
     #[arg(long)]
     pub(crate) follow_links: bool,
+
+    /// What becomes of what is wrong with weights: off, warn, or error. Their headers are looked at before anything is sent,
+    /// at most 1 MiB of a file [default: error, which refuses a model that cannot be loaded and warns of the rest; called as
+    /// buildah, warn]
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    pub(crate) model_check: Option<ModelCheck>,
+
+    /// Copy what a download has left in a directory, too: .cache/huggingface, *.incomplete and *.part. It is left out
+    /// otherwise where a COPY or ADD names what is above it, with a warning; called as buildah, nothing is left out
+    #[arg(long)]
+    pub(crate) keep_download_cache: bool,
+
+    /// Whether the image shall be the one that buildah makes.
+    #[arg(skip)]
+    pub(crate) as_buildah: bool,
 
     /// Take warnings for errors: those about the Containerfile, the contexts, the bases, what the image would hold, and what
     /// its destination may not take. All of them are printed, and the build ends with exit code 3 before a layer is sent.

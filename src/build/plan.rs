@@ -11,6 +11,7 @@ use crossdock_storage::{Error as StorageError, ImageSink, Platform, blocking};
 use jiff::Timestamp;
 
 use crate::bases::Bases;
+use crate::model::{ModelCheck, Models};
 use crate::options::BuildOptions;
 use crate::{context, signals};
 
@@ -21,12 +22,13 @@ pub(crate) struct PlannedPlatform {
     pub(crate) assembly: Assembly,
 }
 
-/// Plans the image for each platform, and adds what there is to warn of to the warnings of `bases`; the first question to the destinations is whether they may be written to.
+/// Plans the image for each platform, looks at its models, and adds what there is to warn of to the warnings of `bases`; the
+/// first question to the destinations is whether they may be written to.
 pub(crate) async fn plan_images(
     options: &Arc<BuildOptions>,
     bases: &Bases,
     sinks: &[Arc<dyn ImageSink>],
-) -> Result<Vec<PlannedPlatform>> {
+) -> Result<(Vec<PlannedPlatform>, Models)> {
     let cancel = signals::cancel();
     let (asked, stop) = (Arc::clone(options), cancel.clone());
     let (file, archive) = cancel.or(blocking(move || context::containerfile(&asked, &stop))).await?;
@@ -58,20 +60,26 @@ pub(crate) async fn plan_images(
         omit_history: options.omit_history,
     };
     context.warning().into_iter().for_each(|warning| bases.ahead.warnings.add(warning));
+    let mut models = Models::new(options.model_check);
     let mut planned = Vec::with_capacity(plans.len());
     for (platform, plan_options) in wanted.into_iter().zip(&plans) {
         let mut image = plan(&file, &context, plan_options, bases).await?;
         let of_file = file.warnings.iter().map(ToString::to_string);
+        let of_model = models.add(std::mem::take(&mut image.model));
         let of_image = image.warnings.iter().map(ToString::to_string);
-        of_file.chain(of_image).for_each(|warning| bases.ahead.warnings.add(warning));
+        of_file.chain(of_image).chain(of_model).for_each(|warning| bases.ahead.warnings.add(warning));
         let stages = std::mem::take(&mut image.stages);
-        let layer_options = layer_options.clone();
-        let mut assembly = blocking(move || to_assembly(image, &layer_options)).await?;
+        let own_options = layer_options.clone();
+        let mut assembly = blocking(move || to_assembly(image, &own_options)).await?;
         cancel.check()?;
+        models.add_layers(&assembly, layer_options.layer_file_size);
         planned.iter().for_each(|earlier: &PlannedPlatform| assembly.share(&earlier.assembly));
         planned.push(PlannedPlatform { platform, stages, assembly });
     }
-    Ok(planned)
+    if let Some(broken) = models.broken() {
+        return Err(broken.into());
+    }
+    Ok((planned, models))
 }
 
 /// The platforms that all bases are there for.
@@ -121,6 +129,8 @@ fn plan_options(options: &BuildOptions, platform: &Platform) -> PlanOptions {
     plan.target.clone_from(&options.target);
     plan.created = now.map(|time| time.to_string());
     plan.squash = options.squash;
+    plan.check_models = options.model_check != ModelCheck::Off;
+    plan.downloads = options.downloads;
     plan.cancel = signals::cancel();
     plan
 }

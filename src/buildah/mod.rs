@@ -28,6 +28,7 @@ use self::scope::{Meant, Scope};
 use self::words::Word;
 use crate::args::{BuildArgs, Cli, Command};
 use crate::exit::{self, UsageError};
+use crate::model::ModelCheck;
 use crate::{settings, version};
 
 /// By which name this program was called.
@@ -158,6 +159,10 @@ pub(crate) fn command_line(
                      docker-archive:/dev/stdout for the image"
                 ))
                 .into());
+            }
+            Command::Build(build) => {
+                build.as_buildah = true;
+                build.model_check.get_or_insert(ModelCheck::Warn);
             }
             Command::Version(version) => version.as_buildah = true,
             _ => {}

@@ -108,6 +108,7 @@ pub(crate) async fn push_list(
             .zip(platforms)
             .map(|(image, platform)| ListedReport::new(platform.as_ref(), image))
             .collect(),
+        models: None,
         effort: Effort::since(began, &counters),
     })
 }

@@ -4,6 +4,8 @@ use crossdock_builder::{Assembled, AssembledLayer};
 use crossdock_storage::{Digest, Platform, escape_line};
 use serde_json::{Value, json};
 
+use crate::model::Models;
+
 use super::{Effort, Told, layer_lines, layers_json};
 
 /// A list of images that is where it belongs.
@@ -17,6 +19,8 @@ pub(crate) struct ListReport {
     pub(crate) digest: Digest,
     /// In the index's order.
     pub(crate) images: Vec<ListedReport>,
+    /// What was seen of their models, where they were built.
+    pub(crate) models: Option<Models>,
     pub(crate) effort: Effort,
 }
 
@@ -59,6 +63,7 @@ impl Told for ListReport {
             lines.push(format!("  id     {}", image.image_id));
             lines.extend(layer_lines(&image.layers, "  "));
         }
+        lines.extend(self.models.iter().flat_map(Models::lines));
         lines.extend(self.effort.lines(self.images.iter().flat_map(|image| &image.layers)));
         if let Some(id) = &self.recorded {
             // As for an image: what a script goes on with.
@@ -84,6 +89,9 @@ impl Told for ListReport {
             "digest": self.digest.to_string(),
             "images": self.images.iter().map(image).collect::<Vec<_>>(),
         });
+        if let Some(models) = &self.models {
+            report["model"] = models.json();
+        }
         report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
         report
     }

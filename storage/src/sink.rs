@@ -131,11 +131,11 @@ pub trait ImageSink: Send + Sync + fmt::Debug {
     async fn foresee(&self, blob: Option<&Descriptor>, from: Option<&dyn ImageSource>) -> Result<Outcome>;
 
     /// What is most likely not as it was meant of an image that comes here, such as a layer beyond what the destination
-    /// is known to take. Nobody is asked for it.
+    /// is known to take. Nothing is written; the destination is asked what it is only where that may matter.
     ///
     /// # Errors
     /// Where the destination is known to refuse the image.
-    fn warnings(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
+    async fn warnings(&self, _plan: &SinkPlan) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 

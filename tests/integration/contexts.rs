@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::support::image::{Image, Kind};
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Run, Sandbox};
-use crate::support::{noise, write_sparse};
+use crate::support::{make_weights, noise, write_sparse};
 
 /// A sandbox whose context is in `ctx.tar` beside it, made by GNU tar.
 fn packed(more: &[&str]) -> Sandbox {
@@ -325,7 +325,10 @@ fn cache(sandbox: &Sandbox) -> String {
     fs::create_dir_all(snapshot.join("onnx")).unwrap();
     fs::write(repository.join("refs/main"), "c0ffee").unwrap();
     fs::write(repository.join("blobs/1111"), "{}").unwrap();
-    fs::write(repository.join("blobs/2222"), noise(100_000, 2)).unwrap();
+    let weights = sandbox.path("weights.safetensors");
+    fs::write(&weights, noise(100_000, 2)).unwrap();
+    make_weights(&weights);
+    fs::rename(weights, repository.join("blobs/2222")).unwrap();
     fs::set_permissions(repository.join("blobs/2222"), fs::Permissions::from_mode(0o644)).unwrap();
     symlink("../../blobs/1111", snapshot.join("config.json")).unwrap();
     symlink("../../blobs/2222", snapshot.join("model.safetensors")).unwrap();

@@ -9,8 +9,8 @@ use std::process::Command;
 use rustix::fs::XattrFlags;
 
 use crate::support::image::{Image, Kind};
-use crate::support::noise;
 use crate::support::sandbox::{Run, Sandbox};
+use crate::support::{make_weights, noise};
 
 /// The files of the image that a run wrote to `oci:out:v1`, as the sandbox has it.
 fn files(sandbox: &Sandbox, layout: &str) -> Vec<String> {
@@ -145,6 +145,8 @@ fn a_clone_is_packed_under_the_names_of_its_files_and_its_history_told() {
     sandbox.write("clone/.git/lfs/objects/ab/cd", noise(8192, 2));
     fs::hard_link(sandbox.file("clone/.git/lfs/objects/ab/cd"), sandbox.file("clone/model.safetensors"))
         .unwrap();
+    make_weights(&sandbox.file("clone/model.safetensors"));
+    sandbox.write("clone/config.json", "{}");
     sandbox.write("clone/.git/HEAD", "ref: refs/heads/main\n");
     let built = sandbox.built(&["--layer-file-size=8KiB", "-o", "oci:out:v1"]);
     let told = "Containerfile:2:8: COPY takes the history of a git clone into the image: /m/clone/.git, 2 files of 21 bytes, add the line **/.git to .containerignore";
@@ -153,7 +155,10 @@ fn a_clone_is_packed_under_the_names_of_its_files_and_its_history_told() {
     sandbox.write(".containerignore", "Containerfile\n.containerignore\n**/.git\n");
     let built = sandbox.built(&["--layer-file-size=8KiB", "-o", "oci:out:v1"]);
     assert_eq!(built.run.stderr.matches("WARN").count(), 0, "{}", built.run);
-    assert_eq!(files(&sandbox, "out"), ["m", "m/clone", "m/clone/model.safetensors", "m/weights"]);
+    assert_eq!(
+        files(&sandbox, "out"),
+        ["m", "m/clone", "m/clone/config.json", "m/clone/model.safetensors", "m/weights"]
+    );
 }
 
 #[test]

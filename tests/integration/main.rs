@@ -36,6 +36,8 @@ mod local_images;
 mod manifests;
 mod messages;
 mod metadata;
+mod models;
+mod models_elsewhere;
 mod network;
 mod odd_bases;
 mod openshift;

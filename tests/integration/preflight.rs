@@ -34,6 +34,10 @@ fn a_layer_beyond_what_the_registry_takes_is_named_before_it_is_read() {
     let run = run.says(&["models/big.safetensors", "GHCR takes at most 10000000000", "--no-preflight"]);
     assert!(!run.stderr.contains("warning"), "{run}");
     assert_eq!((proxy.count("PATCH", ""), proxy.count("HEAD", "/blobs/")), (0, 0));
+    // A dry run says the same.
+    let dry = [&push[..], &["--dry-run"]].concat();
+    sandbox.build(&dry).failed(3).says(&["models/big.safetensors", "GHCR takes at most 10000000000"]);
+    sandbox.build(&[&dry[..], &["--no-preflight"]].concat()).done();
     // Where it is not asked for, the registry has the last word.
     proxy.break_next(
         "POST",

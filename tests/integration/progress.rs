@@ -79,6 +79,7 @@ fn json_progress_is_one_object_a_line_with_the_fields_that_are_promised() {
             "event",
             "image_id",
             "layers",
+            "model",
             "names",
             "peak_memory_bytes",
             "recorded",

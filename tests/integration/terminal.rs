@@ -97,6 +97,7 @@ fn slow(registry: &Registry, time: Duration) -> FaultProxy {
 /// A context of so many layers of 1 MiB each.
 fn layers(number: u64) -> Sandbox {
     let sandbox = Sandbox::small();
+    sandbox.write("model/a-directory/with-a-long-name/config.json", "{}");
     for at in 0..number {
         let name = format!("model/a-directory/with-a-long-name/model-{at:05}-of-{number:05}.safetensors");
         write_large(&sandbox.file(&name), 1 << 20, at);

@@ -8,6 +8,7 @@ use crossdock_storage::{Cancel, LayerPath, SourceArchive, Xattrs};
 
 use super::Stage;
 use super::destination::{Made, Sources, Target, Writer, target};
+use super::downloads::Watch;
 use super::mode::Mode;
 use super::notes::{Added, Ignore, Modes};
 use super::owner::owner;
@@ -160,7 +161,12 @@ impl Stage<'_> {
             let made = writer.make_directories(directory);
             made.map_err(|problem| fail(problem, request.dest.span))?;
         }
-        let mut copied = Copied::default();
+        let written = request.sources.iter().filter_map(|source| match source {
+            CopySource::Path(path) => Some(path.value.as_str()),
+            CopySource::Heredoc(_) => None,
+        });
+        let downloads = origin.may_have_downloads().then(|| Watch::new(self.options.downloads, written));
+        let mut copied = Copied { downloads, ..Copied::default() };
         let mut cut = Vec::new();
         let cancel = &self.options.cancel;
         // What is done with a source is done with what is known of it.
@@ -237,6 +243,10 @@ impl Stage<'_> {
                 follow: origin.may_follow() && !archives,
                 ignore: if archives { Ignore::No } else { ignore },
             });
+        }
+        let downloads = copied.downloads.take().and_then(|downloads| downloads.told(request.keyword));
+        if let Some((message, help)) = downloads {
+            self.warn_with_help(request.dest.span, message, &help);
         }
         if !copied.sockets.is_empty() {
             let count = copied.sockets.len();
@@ -412,6 +422,8 @@ struct Copied {
     sockets: Vec<Vec<u8>>,
     /// The directories that `--parents` has kept, below the destination.
     parents: BTreeSet<Vec<u8>>,
+    /// What a download has left.
+    downloads: Option<Watch>,
 }
 
 /// Copies what was found, and the directories that are kept above it; says whether there was anything.
@@ -425,6 +437,7 @@ fn put(
     cancel: &Cancel,
 ) -> Result<bool, Problem> {
     let mut some = false;
+    let Copied { sockets, parents, downloads } = copied;
     let mut one = |mut item: Item<'_>| {
         if change.from_context {
             item.mode &= !0o6000;
@@ -447,20 +460,35 @@ fn put(
                 ))
                 .with_help("leave it out"));
             }
-            copied.sockets.push(join(&found.path, inside(found, item.path)));
+            sockets.push(join(&found.path, inside(found, item.path)));
             return Ok(());
         }
-        // Above what is left out nothing is kept.
-        if !some {
-            for (named, below) in found.parents() {
-                if copied.parents.insert(below.to_vec()) {
-                    origin.directory(named, below, &mut one)?;
+        let mut keep = |item: Item<'_>| {
+            // Above what is left out nothing is kept.
+            if !some {
+                for (named, below) in found.parents() {
+                    if parents.insert(below.to_vec()) {
+                        origin.directory(named, below, &mut one)?;
+                    }
                 }
             }
+            some = true;
+            one(item)
+        };
+        match downloads {
+            Some(watch) if watch.minds(&found.named, item.path) => {
+                let path = match inside(found, item.path) {
+                    b"" => found.named.to_vec(),
+                    below => join(&found.named, below),
+                };
+                watch.offer(&path, item, &mut keep)
+            }
+            _ => keep(item),
         }
-        some = true;
-        one(item)
     })?;
+    if let Some(watch) = downloads {
+        watch.end(None, &mut one)?;
+    }
     Ok(some)
 }
 

@@ -3,6 +3,7 @@
 mod config;
 mod copy;
 mod destination;
+mod downloads;
 mod mode;
 mod notes;
 mod overlaps;
@@ -20,6 +21,7 @@ use crossdock_storage::{Entry, HistoryEntry, ImageConfig, LayerPath, Platform};
 use crate::check::{Checked, StageBase};
 use crate::containerfile::{Containerfile, Diagnostic, Expanded, Instruction, Source, Span, Spanned};
 use crate::error::Error;
+use crate::model::{self, ModelReport};
 use crate::plan::{Origins, PlanOptions, PlannedBase, PlannedStep, Warning, name_of};
 use crate::scope::Scope;
 use crate::tree::{FileTree, State};
@@ -176,11 +178,16 @@ impl<'a> Evaluation<'a> {
         self.global.unused_build_args()
     }
 
-    /// The target, and what was found on the way.
-    pub(crate) fn finish(mut self) -> (Built, Vec<Warning>) {
+    /// The target, what was found on the way, and what its models are.
+    pub(crate) fn finish(mut self) -> Result<(Built, Vec<Warning>, ModelReport), Error> {
         let target = self.built.remove(&self.checked.target).expect("the target is evaluated last");
-        self.warnings.extend(notes::warnings(&target));
-        (target, self.warnings)
+        self.warnings.extend(notes::warnings(&target, self.options.downloads));
+        let model = if self.options.check_models {
+            model::check(&target.tree, &notes::brought(&target), &self.options.cancel)?
+        } else {
+            ModelReport::default()
+        };
+        Ok((target, self.warnings, model))
     }
 }
 

@@ -14,11 +14,13 @@ use crossdock_storage::LayerPath;
 use super::Built;
 use crate::containerfile::{Diagnostic, Source, Span};
 use crate::layers::{LEFTOVERS, Leftover};
-use crate::plan::Warning;
+use crate::model::Brought;
+use crate::plan::{Downloads, Warning};
+use crate::size::size;
 use crate::tree::{FileTree, Node, NodeKind};
 
 /// Of so many paths one message has the names.
-const MAX_NAMED: usize = 3;
+pub(super) const MAX_NAMED: usize = 3;
 
 /// A COPY or ADD that made a layer.
 #[derive(Debug, Clone)]
@@ -61,12 +63,13 @@ pub(super) enum Ignore {
 }
 
 /// The warnings for a built target.
-pub(super) fn warnings(built: &Built) -> Vec<Warning> {
+pub(super) fn warnings(built: &Built, downloads: Downloads) -> Vec<Warning> {
     let readers = readable::readers(built);
     let mut warnings = Vec::new();
     for added in &built.added {
         let Some(layer) = built.layers.get(added.layer) else { continue };
-        let found = leftovers(added, &layer.files).into_iter().filter_map(|found| found.told(added));
+        let found = leftovers(added, &layer.files, downloads);
+        let found = found.into_iter().filter_map(|found| found.told(added));
         let unreadable = readable::unreadable(built, added, &layer.files, &readers);
         let dangling = links::dangling(built, added, &layer.files);
         for (message, help) in found.chain(unreadable).chain(dangling) {
@@ -75,6 +78,21 @@ pub(super) fn warnings(built: &Built) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// What the target's instructions have brought into the image.
+pub(super) fn brought(built: &Built) -> Vec<Brought<'_>> {
+    let brought = built.added.iter().filter_map(|added| {
+        Some(Brought {
+            keyword: added.keyword,
+            source: &added.source,
+            span: added.span,
+            into: added.into.as_ref(),
+            excludes: added.ignore != Ignore::No || !matches!(added.modes, Modes::Archive),
+            files: &built.layers.get(added.layer)?.files,
+        })
+    });
+    brought.collect()
 }
 
 /// What an instruction added that lies in directories of one kind of leftovers.
@@ -95,10 +113,11 @@ struct Paths {
 }
 
 /// What of the files that an instruction added is left over, of each kind.
-fn leftovers(added: &Added, files: &FileTree) -> Vec<Leftovers> {
+fn leftovers(added: &Added, files: &FileTree, downloads: Downloads) -> Vec<Leftovers> {
     let mut leftovers: Vec<Leftovers> = LEFTOVERS.iter().map(Leftovers::none).collect();
     leftovers.retain(|found| {
-        !added.named.iter().any(|name| name == found.kind.name) && added.ignore != Ignore::No
+        let asked_for = downloads == Downloads::Keep && found.kind.name == ".cache";
+        !asked_for && !added.named.iter().any(|name| name == found.kind.name) && added.ignore != Ignore::No
     });
     let Some(into) = &added.into else { return Vec::new() };
     if leftovers.is_empty() {
@@ -191,39 +210,6 @@ impl fmt::Display for Paths {
     }
 }
 
-fn count(count: u64, what: &str) -> String {
+pub(super) fn count(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// Bytes for people, such as `1.5 MiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    while unit + 1 < UNITS.len() && bytes >> (10 * (unit + 1)) != 0 {
-        unit += 1;
-    }
-    if unit == 0 {
-        return count(bytes, "byte");
-    }
-    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (1, "1 byte"),
-            (1023, "1023 bytes"),
-            (1024, "1.0 KiB"),
-            (3 << 19, "1.5 MiB"),
-            (u64::MAX, "16777215.9 TiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 }

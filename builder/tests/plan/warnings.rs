@@ -19,7 +19,7 @@ fn what_a_clone_left_is_told_with_the_line_that_keeps_it_out() {
         .hard_link("m/.git/lfs/ab", "m/model.bin")
         .file("m/.git/only", &"y".repeat(1536), 0o644)
         .file("m/sub/.git", "gitdir: x", 0o644)
-        .file("m/.cache/huggingface/x.lock", "", 0o644)
+        .file("m/.cache/huggingface/hub/x", "", 0o644)
         .file("m/.gitignore", "", 0o644);
     let warnings = |instructions: &str| setup.warnings(&setup.plan(&format!("FROM scratch\n{instructions}")));
     assert_snapshot!(warnings("COPY . /x/"), @"

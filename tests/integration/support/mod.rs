@@ -71,6 +71,8 @@ pub(crate) fn write_large(path: &Path, len: u64, seed: u64) {
         file.write_all(&block[..usize::try_from(part).unwrap()]).unwrap();
         written += part;
     }
+    drop(file);
+    make_weights(path);
 }
 
 /// A file of `len` bytes that takes no room: zeros, but for its first and last bytes.
@@ -79,6 +81,26 @@ pub(crate) fn write_sparse(path: &Path, len: u64) {
     file.set_len(len).unwrap();
     file.write_all_at(b"first", 0).unwrap();
     file.write_all_at(b"last", len - 4).unwrap();
+    make_weights(path);
+}
+
+/// Gives a file whose name ends as that of safetensors the header that belongs to its length, in the place of its first bytes:
+/// one tensor with all the rest.
+pub(crate) fn make_weights(path: &Path) {
+    if path.extension().is_none_or(|extension| extension != "safetensors") {
+        return;
+    }
+    let file = File::options().write(true).open(path).unwrap();
+    let header = header_of(file.metadata().unwrap().len());
+    file.write_all_at(&header, 0).unwrap();
+}
+
+/// The beginning of a safetensors file of so many bytes.
+fn header_of(len: u64) -> Vec<u8> {
+    const HEADER: usize = 120;
+    let data = len - 8 - HEADER as u64;
+    let json = format!("{{\"weight\":{{\"dtype\":\"U8\",\"shape\":[{data}],\"data_offsets\":[0,{data}]}}}}");
+    [&(HEADER as u64).to_le_bytes()[..], format!("{json:HEADER$}").as_bytes()].concat()
 }
 
 /// Sets times that are long past, so that a file may be remembered as soon as its change time is.
