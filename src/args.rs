@@ -17,6 +17,7 @@ use crate::manifest::ManifestArgs;
 use crate::overrides::Overrides;
 use crate::prune::PruneArgs;
 use crate::pull::PullArgs;
+use crate::reuse::ReuseArgs;
 use crate::send::SendArgs;
 use crate::tag::{RmiArgs, TagArgs};
 use crate::transfer::{Upload, parse_chunk_size};
@@ -332,6 +333,9 @@ pub(crate) struct BuildArgs {
     pub(crate) context: PathBuf,
 
     // The headings of their help hold for all that follows.
+    #[command(flatten)]
+    pub(crate) reuse: ReuseArgs,
+
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
+use crate::context::ContextAt;
 use crate::destination::Destination;
 use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
@@ -91,7 +92,7 @@ async fn build(
     let sinks = options
         .destinations
         .iter()
-        .map(|destination| destination.sink(registry, options.preflight))
+        .map(|destination| destination.sink(registry, options.preflight, &options.reuse.from))
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
     let bases = Bases {
@@ -116,6 +117,8 @@ async fn build(
     }
     let planned = planned?;
     drop(bases);
+    let platforms: Vec<_> = planned.iter().map(|planned| &planned.platform).collect();
+    let trust = cancel.or(options.reuse.trust(registry, &platforms)).await?;
     let mut images: Vec<_> =
         planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
     if options.records() {
@@ -131,6 +134,7 @@ async fn build(
         read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
         memos: options.memos(root),
+        trust,
         progress: progress::display(options.progress, options.quiet),
         cancel,
     };
@@ -359,6 +363,7 @@ pub(crate) async fn plan_images(
         latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
         compression: options.compression,
         format: options.format,
+        layer_keys: options.reuse.layer_keys,
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
     };
@@ -442,6 +447,13 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
     let mut own = OwnPaths::none();
     for root in given.map(Path::to_owned).into_iter().chain(root_directory(given)) {
         own.add("the directory of --root", root);
+    }
+    // One that an earlier run had there, and this one has elsewhere.
+    if let ContextAt::Directory(context) = &options.context
+        && let earlier = context.join(OwnPaths::ROOT_NAME)
+        && ["memo", "images"].iter().any(|name| earlier.join(name).is_dir())
+    {
+        own.add("the directory of --root", earlier);
     }
     for destination in &options.destinations {
         destination.add_to(&mut own);

@@ -83,10 +83,12 @@ pub(crate) async fn run(
     // Not the destinations: whether they may be written to shows by beginning an upload.
     let planned = plan_images(options, &bases, &[]).await?;
     let memos = options.memos(root).map(MemoStore::read_only);
+    let platforms: Vec<_> = planned.iter().map(|planned| &planned.platform).collect();
+    let trust = options.reuse.trust(registry, &platforms).await?;
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let mut destinations = Vec::new();
     for destination in &options.destinations {
-        let sink = destination.sink(registry, false)?;
+        let sink = destination.sink(registry, false, &[])?;
         let name = match destination {
             Destination::Record if options.names.is_empty() && options.manifest.is_none() => {
                 "remembered without a name".to_owned()
@@ -98,7 +100,7 @@ pub(crate) async fn run(
             }
             other => other.names().join(", "),
         };
-        let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref()).await?;
+        let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref(), trust.as_deref()).await?;
         destinations.push(ForeseenDestination { name, layers });
     }
     let first = destinations.first().map(|destination| destination.layers.as_slice()).unwrap_or_default();

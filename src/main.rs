@@ -29,6 +29,7 @@ mod pull;
 mod push;
 mod registries;
 mod report;
+mod reuse;
 mod root;
 mod send;
 mod session;

@@ -13,6 +13,7 @@ use crate::context::{ContextAt, remote, without_secrets};
 use crate::destination::{Destination, Output, pushable, takes_stdout, transport_of};
 use crate::local::local_name;
 use crate::overrides::{Overrides, PullPolicy};
+use crate::reuse::ReuseOptions;
 use crate::size::parse_size;
 
 /// A build as it was asked for.
@@ -83,6 +84,8 @@ pub(crate) struct BuildOptions {
     /// Where to write what would be printed.
     pub(crate) logfile: Option<PathBuf>,
     pub(crate) preflight: bool,
+    /// What is taken over of images that a registry has.
+    pub(crate) reuse: ReuseOptions,
 }
 
 /// Where the Containerfile is read from.
@@ -226,6 +229,7 @@ impl BuildOptions {
             quiet: args.quiet,
             logfile: writable(overrides.logfile.as_deref(), "--logfile")?,
             preflight: !args.no_preflight,
+            reuse: ReuseOptions::new(&args.reuse)?,
         })
     }
 

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 mod effort;
 mod list;
 
+use crate::reuse::{add_trusted, trusted_line};
+
 pub(crate) use effort::Effort;
 pub(crate) use list::{ListReport, ListedReport};
 
@@ -60,6 +62,7 @@ impl Told for Report {
         line(format_args!("id       {}", self.image_id));
         line(format_args!("layers"));
         layer_lines(&self.layers, "  ").iter().for_each(|text| line(format_args!("{text}")));
+        trusted_line(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         self.effort.lines(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         if self.recorded {
             // The last line by itself, as buildah has it: what a script goes on with.
@@ -77,7 +80,10 @@ impl Told for Report {
             "image_id": self.image_id.to_string(),
             "layers": layers_json(&self.layers),
         });
-        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report.as_object_mut().into_iter().for_each(|report| {
+            self.effort.add_to(report);
+            add_trusted(report, self.layers.iter());
+        });
         report
     }
 }
@@ -105,6 +111,7 @@ fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
             "media_type": layer.layer.descriptor.media_type().to_string(),
             "outcome": outcome_name(&layer.outcome),
             "from_base": layer.from_base,
+            "trusted": layer.trusted.as_ref().map(|trusted| trusted.from.name()),
         })
     };
     layers.iter().map(layer).collect()

@@ -28,6 +28,7 @@ mod scope;
 mod stage_files;
 mod stage_names;
 mod tree;
+mod trust;
 
 pub use annotations::AnnotationOptions;
 pub use assemble::{
@@ -48,3 +49,4 @@ pub use plan::{
     PlannedStep, TreeOf, Warning, base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};
+pub use trust::{Trust, Trusted};

@@ -157,6 +157,10 @@ pub(crate) fn command_line(
                 .into());
             }
             Command::Version(version) => version.as_buildah = true,
+            // buildah's manifests have no annotations of layers.
+            Command::Build(build) => {
+                build.reuse.layer_keys.get_or_insert(false);
+            }
             _ => {}
         }
     }

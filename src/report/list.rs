@@ -4,6 +4,8 @@ use crossdock_builder::{Assembled, AssembledLayer};
 use crossdock_storage::{Digest, Platform};
 use serde_json::{Value, json};
 
+use crate::reuse::{add_trusted, trusted_line};
+
 use super::{Effort, Told, layer_lines, layers_json};
 
 /// A list of images that is where it belongs.
@@ -58,6 +60,7 @@ impl Told for ListReport {
             lines.push(format!("  id     {}", image.image_id));
             lines.extend(layer_lines(&image.layers, "  "));
         }
+        lines.extend(trusted_line(self.images.iter().flat_map(|image| &image.layers)));
         lines.extend(self.effort.lines(self.images.iter().flat_map(|image| &image.layers)));
         if let Some(id) = &self.recorded {
             // As for an image: what a script goes on with.
@@ -83,7 +86,10 @@ impl Told for ListReport {
             "digest": self.digest.to_string(),
             "images": self.images.iter().map(image).collect::<Vec<_>>(),
         });
-        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report.as_object_mut().into_iter().for_each(|report| {
+            self.effort.add_to(report);
+            add_trusted(report, self.images.iter().flat_map(|image| &image.layers));
+        });
         report
     }
 }
