@@ -70,9 +70,8 @@ impl ReuseOptions {
             if reference.digest().is_none() {
                 tracing::warn!(
                     "{}: whoever may push to that tag decides what the layers of this image hold; name the image by its \
-                     digest: {}@sha256:...",
-                    option(),
-                    repository_of(&reference)
+                     digest, with @sha256:... in the place of the tag",
+                    option()
                 );
             }
             Ok(reference)
