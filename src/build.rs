@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use crossdock_builder::{
-    Ahead, AssembleOptions, Assembled, Assembly, Listed, OwnPaths, assemble, assemble_index, describe_index,
+    Ahead, AssembleOptions, Assembled, Assembly, Listed, OwnPaths, Trust, assemble, assemble_index,
+    describe_index,
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
@@ -19,6 +20,7 @@ use crossdock_storage::{
 
 use crate::args::{BuildArgs, ConfArgs, ProgressStyle};
 use crate::bases::Bases;
+use crate::context::ContextAt;
 use crate::destination::Destination;
 use crate::exit::{Strict, UsageError};
 use crate::local::LocalImages;
@@ -94,6 +96,8 @@ pub(crate) struct Prepared {
     pub(crate) sinks: Vec<Arc<dyn ImageSink>>,
     pub(crate) images: Vec<(Platform, Assembly)>,
     pub(crate) models: Models,
+    /// Images whose digests are taken.
+    pub(crate) trust: Option<Arc<Trust>>,
     /// What was warned of so far.
     pub(crate) warnings: Warnings,
 }
@@ -108,7 +112,7 @@ pub(crate) async fn prepare(
     let sinks = options
         .destinations
         .iter()
-        .map(|destination| destination.sink(registry, options.preflight))
+        .map(|destination| destination.sink(registry, options.preflight, &options.reuse.from))
         .collect::<Result<Vec<_>>>()?;
     let cancel = signals::cancel();
     let warnings = Warnings::default();
@@ -142,14 +146,17 @@ pub(crate) async fn prepare(
     }
     let (planned, models) = planned?;
     drop(bases);
+    let platforms: Vec<_> = planned.iter().map(|planned| &planned.platform).collect();
+    let trust = cancel.or(options.reuse.trust(registry, &platforms)).await?;
     let images = planned.into_iter().map(|planned| (planned.platform, planned.assembly)).collect();
-    Ok(Prepared { sinks, images, models, warnings })
+    Ok(Prepared { sinks, images, models, trust, warnings })
 }
 
 /// How the layers are read and put.
 pub(crate) fn settings(
     options: &BuildOptions,
     memos: Option<MemoStore>,
+    trust: Option<Arc<Trust>>,
     counters: &Arc<Counters>,
     warnings: Warnings,
 ) -> AssembleOptions {
@@ -158,6 +165,7 @@ pub(crate) fn settings(
         read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
         jobs: options.jobs,
         memos,
+        trust,
         progress: progress::display(options.progress, options.quiet),
         cancel,
         warnings,
@@ -171,7 +179,8 @@ async fn build(
     local: &Result<LocalImages>,
     counters: &Arc<Counters>,
 ) -> Result<Built> {
-    let Prepared { sinks, mut images, models, warnings } = prepare(options, registry, root, local).await?;
+    let Prepared { sinks, mut images, models, trust, warnings } =
+        prepare(options, registry, root, local).await?;
     if options.records() {
         recordable(options, local)?;
         if options.is_named() && images.iter().any(|(_, image)| is_fleeting(image)) {
@@ -186,7 +195,7 @@ async fn build(
         Some(parts) => memos.bringing(parts.memos()),
         None => memos,
     });
-    let settings = settings(options, memos, counters, warnings);
+    let settings = settings(options, memos, trust, counters, warnings);
     let mut last = None;
     for (sink, destination) in sinks.iter().zip(&options.destinations) {
         let assembled = put(options, &images, sink, &settings).await?;
@@ -302,6 +311,13 @@ fn own_paths(options: &BuildOptions, given: Option<&Path>) -> OwnPaths {
     let mut own = OwnPaths::none();
     for root in given.map(Path::to_owned).into_iter().chain(root_directory(given)) {
         own.add("the directory of --root", root);
+    }
+    // One that an earlier run had there, and this one has elsewhere.
+    if let ContextAt::Directory(context) = &options.context
+        && let earlier = context.join(OwnPaths::ROOT_NAME)
+        && ["memo", "images"].iter().any(|name| earlier.join(name).is_dir())
+    {
+        own.add("the directory of --root", earlier);
     }
     for destination in &options.destinations {
         destination.add_to(&mut own);

@@ -100,15 +100,21 @@ fn is_closed(stdout: &impl AsFd) -> bool {
 }
 
 impl Destination {
-    /// The sink that writes there; `preflight` asks a registry first whether it takes the image.
+    /// The sink that writes there; `preflight` asks a registry first whether it takes the image. `reuse_from` are tags of its
+    /// repository whose images may have the same layers, in the place of its last tags.
     ///
     /// # Errors
     /// Where the registry must not be spoken to, or with what cannot be used.
-    pub(crate) fn sink(&self, registry: &Registry, preflight: bool) -> Result<Arc<dyn ImageSink>> {
+    pub(crate) fn sink(
+        &self,
+        registry: &Registry,
+        preflight: bool,
+        reuse_from: &[String],
+    ) -> Result<Arc<dyn ImageSink>> {
         Ok(match self {
             Self::Record => Arc::new(DigestSink),
             Self::Registry(references) => {
-                let sink = registry.sink(references)?;
+                let sink = registry.sink(references)?.with_reuse_from(reuse_from.to_vec());
                 Arc::new(if preflight { sink } else { sink.without_preflight() })
             }
             Self::Layout { directory, reference } => Arc::new(LayoutSink::new(directory, reference.clone())),

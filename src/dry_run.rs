@@ -87,10 +87,13 @@ pub(crate) async fn run(
     };
     // Not the destinations: whether they may be written to shows by beginning an upload.
     let (planned, models) = plan_images(options, &bases, &[]).await?;
-    let sinks = options.destinations.iter().map(|destination| destination.sink(registry, options.preflight));
+    let sinks =
+        options.destinations.iter().map(|destination| destination.sink(registry, options.preflight, &[]));
     let sinks: Vec<_> = sinks.collect::<Result<_>>()?;
     let sinks: Vec<_> = sinks.iter().map(AsRef::as_ref).collect();
     settle_warnings(options, &planned, &sinks, &bases.ahead.warnings).await?;
+    let platforms: Vec<_> = planned.iter().map(|planned| &planned.platform).collect();
+    let trust = options.reuse.trust(registry, &platforms).await?;
     let assemblies: Vec<_> = planned.iter().map(|planned| &planned.assembly).collect();
     let part = options.part.map(|part| (part, Shares::new(&assemblies, part.of())));
     let mut memos = options.memos(root).map(MemoStore::read_only);
@@ -102,7 +105,7 @@ pub(crate) async fn run(
     }
     let mut destinations = Vec::new();
     for destination in &options.destinations {
-        let sink = destination.sink(registry, false)?;
+        let sink = destination.sink(registry, false, &[])?;
         let name = match destination {
             Destination::Record if options.names.is_empty() && options.manifest.is_none() => {
                 "remembered without a name".to_owned()
@@ -114,7 +117,7 @@ pub(crate) async fn run(
             }
             other => other.names().join(", "),
         };
-        let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref()).await?;
+        let layers = foresee(&assemblies, sink.as_ref(), memos.as_ref(), trust.as_deref()).await?;
         destinations.push(ForeseenDestination { name, layers });
     }
     let first = destinations.first().map(|destination| destination.layers.as_slice()).unwrap_or_default();

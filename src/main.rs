@@ -31,6 +31,7 @@ mod pull;
 mod push;
 mod registries;
 mod report;
+mod reuse;
 mod root;
 mod send;
 mod session;

@@ -14,6 +14,7 @@ use crate::destination::{Destination, Output, pushable, takes_stdout, transport_
 use crate::local::local_name;
 use crate::model::ModelCheck;
 use crate::overrides::{Overrides, PullPolicy};
+use crate::reuse::ReuseOptions;
 use crate::size::parse_size;
 
 /// A build as it was asked for.
@@ -90,6 +91,8 @@ pub(crate) struct BuildOptions {
     /// Where to write what would be printed.
     pub(crate) logfile: Option<PathBuf>,
     pub(crate) preflight: bool,
+    /// What is taken over of images that a registry has.
+    pub(crate) reuse: ReuseOptions,
 }
 
 /// Where the Containerfile is read from.
@@ -243,6 +246,7 @@ impl BuildOptions {
             quiet: args.quiet,
             logfile: writable(overrides.logfile.as_deref(), "--logfile")?,
             preflight: !args.no_preflight,
+            reuse: ReuseOptions::new(&args.reuse)?,
         })
     }
 

@@ -60,7 +60,8 @@ pub(crate) async fn send(
     let store = place(options, root).ok_or_else(|| {
         UsageError(anyhow!("--part {part}: what is sent could not be found again: give --root or --part-file a directory that all parts share, or set HOME"))
     })?;
-    let Prepared { sinks, mut images, warnings, models: _ } = prepare(options, registry, root, local).await?;
+    let Prepared { sinks, mut images, trust, warnings, models: _ } =
+        prepare(options, registry, root, local).await?;
     if images.iter().any(|(_, image)| is_fleeting(image)) {
         return Err(StorageError::Unusable(format!(
             "--part {part}: the context came through a pipe, and no other build could tell that its files are the same: give all parts a directory that they share, or the archive as a file"
@@ -78,7 +79,7 @@ pub(crate) async fn send(
     noted.with_context(|| format!("what part {part} sends could not be found again"))?;
     // Warnings about what the parts left are for the build after them.
     let memos = options.memos(root).map(MemoStore::collecting);
-    let settings = settings(options, memos, counters, warnings);
+    let settings = settings(options, memos, trust, counters, warnings);
     let mut blobs = BTreeSet::new();
     let mut sent: Option<AssembledPart> = None;
     if share.0 > 0 {

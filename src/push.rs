@@ -66,7 +66,7 @@ async fn push(
     let registry = args.send.registry(options, conf, &counters, root)?;
     let (local, image, from) = (local.clone(), image.clone(), registry.clone());
     let sealed = blocking(move || local.sealed(&image, &from)).await?;
-    let sink = options.destination.sink(&registry, options.preflight)?;
+    let sink = options.destination.sink(&registry, options.preflight, &[])?;
     let settings = args.send.assembling(options, &counters, root);
     let sent = send(&sealed, options.conversion, &sink, &settings).await?;
     signals::published(options.destination.names());

@@ -12,6 +12,8 @@ use crate::model::Models;
 mod effort;
 mod list;
 
+use crate::reuse::{add_trusted, trusted_line};
+
 pub(crate) use effort::Effort;
 pub(crate) use list::{ListReport, ListedReport};
 
@@ -65,6 +67,7 @@ impl Told for Report {
         line(format_args!("layers"));
         layer_lines(&self.layers, "  ").iter().for_each(|text| line(format_args!("{text}")));
         self.models.iter().flat_map(Models::lines).for_each(|text| line(format_args!("{text}")));
+        trusted_line(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         self.effort.lines(self.layers.iter()).iter().for_each(|text| line(format_args!("{text}")));
         if self.recorded {
             // The last line by itself, as buildah has it: what a script goes on with.
@@ -85,7 +88,10 @@ impl Told for Report {
         if let Some(models) = &self.models {
             report["model"] = models.json();
         }
-        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report.as_object_mut().into_iter().for_each(|report| {
+            self.effort.add_to(report);
+            add_trusted(report, self.layers.iter());
+        });
         report
     }
 }
@@ -113,6 +119,7 @@ pub(crate) fn layers_json(layers: &[AssembledLayer]) -> Vec<Value> {
             "media_type": layer.layer.descriptor.media_type().to_string(),
             "outcome": outcome_name(&layer.outcome),
             "from_base": layer.from_base,
+            "trusted": layer.trusted.as_ref().map(|trusted| trusted.from.name()),
         })
     };
     layers.iter().map(layer).collect()

@@ -124,6 +124,7 @@ impl SendArgs {
             read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: signals::cancel() },
             jobs: self.work.jobs(),
             memos: root.map(MemoStore::new),
+            trust: None,
             progress: progress::display(self.work.progress, self.quiet),
             cancel: signals::cancel(),
             warnings: Warnings::default(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, ManifestEntry,
-    ManifestFormat, Result, SinkPlan, Warnings, canonical_json, from_json,
+    Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, LayerKey,
+    ManifestEntry, ManifestFormat, Result, SinkPlan, Warnings, blocking, canonical_json, from_json,
 };
 
 use crate::known::check_known;
@@ -29,6 +29,8 @@ pub struct Assembly {
     pub annotations: BTreeMap<String, String>,
     /// The family of media types.
     pub format: ManifestFormat,
+    /// Whether descriptors of layers say their [keys](crossdock_storage::LayerKey), where the format has a place for them.
+    pub layer_keys: bool,
 }
 
 /// An image that is where it belongs.
@@ -67,6 +69,12 @@ impl Assembly {
     /// Takes over the digests that came out at one sink, so that the next one need not read what it has.
     pub fn learn(&mut self, assembled: &Assembled) {
         for (layer, done) in self.layers.iter_mut().zip(&assembled.layers) {
+            if let Some(trusted) = &done.trusted {
+                // Nobody knows that the files here have these bytes: what has them is the blob.
+                let source = Arc::clone(&trusted.from);
+                layer.content = LayerContent::Blob { layer: done.layer.clone(), source };
+                continue;
+            }
             // A sink with a form of its own says nothing of what the next one stores.
             if let LayerContent::Files { known, compression, .. } = &mut layer.content
                 && done.layer.is_stored_as(*compression)
@@ -222,6 +230,8 @@ pub(crate) struct Job<'a> {
     annotations: Cow<'a, BTreeMap<String, String>>,
     /// What the format has no place for.
     lost: Option<String>,
+    /// Whether layers that are made of files say their keys.
+    layer_keys: bool,
     documents: Documents<'a>,
 }
 
@@ -243,6 +253,7 @@ impl<'a> Job<'a> {
             format: assembly.format,
             annotations,
             lost,
+            layer_keys: assembly.layer_keys && assembly.format == ManifestFormat::Oci,
             documents: Documents::New(&assembly.config),
         }
     }
@@ -251,6 +262,11 @@ impl<'a> Job<'a> {
         let is = format_of(image.manifest.media_type());
         let format = conversion.format.unwrap_or(is);
         let mut layers = Cow::Borrowed(image.layers.as_slice());
+        let had_keys = layers.iter().any(|layer| match &layer.content {
+            LayerContent::Files { known: Some(known), .. } => has_key(&known.descriptor),
+            _ => false,
+        });
+        let layer_keys = had_keys && format == ManifestFormat::Oci;
         let mut as_it_is = format == is;
         if let Some(wanted) = conversion.compression {
             for layer in layers.to_mut() {
@@ -263,11 +279,18 @@ impl<'a> Job<'a> {
         }
         if as_it_is {
             let annotations = Cow::Borrowed(&image.annotations);
-            return Self { layers, format, annotations, lost: None, documents: Documents::Kept(image) };
+            return Self {
+                layers,
+                format,
+                annotations,
+                lost: None,
+                layer_keys: false,
+                documents: Documents::Kept(image),
+            };
         }
         let name = format!("the image {}", image.manifest.digest());
         let (annotations, lost) = annotations_of(format, &image.annotations, &name);
-        Self { layers, format, annotations, lost, documents: Documents::Converted(image) }
+        Self { layers, format, annotations, lost, layer_keys, documents: Documents::Converted(image) }
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
@@ -281,20 +304,51 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn plan(&self) -> SinkPlan {
-        sink_plan(&self.layers, self.format, length(&self.annotations))
+    /// What a sink may want to know; the descriptors of the layers have annotations of so many bytes.
+    fn plan(&self, of_layers: u64) -> SinkPlan {
+        sink_plan(&self.layers, self.format, length(&self.annotations) + of_layers)
     }
 
     /// What is most likely not as it was meant of the image at a sink.
     async fn warnings(&self, sink: &dyn ImageSink) -> Result<Vec<String>> {
-        Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan()).await?).collect())
+        Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan(0)).await?).collect())
+    }
+
+    /// The keys of the layers, where their descriptors are to say them. No file is read.
+    async fn keys(&self) -> Vec<Option<LayerKey>> {
+        let mut keys = Vec::with_capacity(self.layers.len());
+        for layer in &*self.layers {
+            keys.push(match &layer.content {
+                LayerContent::Files { layer, compression, .. } if self.layer_keys => {
+                    let (layer, compression) = (layer.clone(), *compression);
+                    blocking(move || LayerKey::of(&layer, compression)).await
+                }
+                _ => None,
+            });
+        }
+        keys
+    }
+
+    /// Says a layer's key in its descriptor. Docker's format has no place for annotations of layers, and an image without keys
+    /// does not take over those of a base.
+    fn annotate(&self, descriptor: &mut Descriptor, key: Option<&LayerKey>) {
+        let of_other = matches!(self.documents, Documents::New(_)) && !self.layer_keys;
+        let mut annotations = descriptor.annotations().clone().unwrap_or_default();
+        if self.format == ManifestFormat::Docker {
+            annotations.clear();
+        } else if key.is_some() || of_other {
+            annotations.retain(|name, _| name != LayerKey::KEY && name != LayerKey::CONTENT);
+        }
+        annotations.extend(key.into_iter().flat_map(LayerKey::annotations));
+        descriptor.set_annotations(Some(annotations).filter(|annotations| !annotations.is_empty()));
     }
 
     /// The image's documents, its layers being there.
-    fn finish(&self, mut layers: Vec<AssembledLayer>) -> Result<Assembled> {
-        for layer in &mut layers {
+    fn finish(&self, mut layers: Vec<AssembledLayer>, keys: &[Option<LayerKey>]) -> Result<Assembled> {
+        for (layer, key) in layers.iter_mut().zip(keys) {
             let descriptor = &mut layer.layer.descriptor;
             descriptor.set_media_type(layer_media_type(descriptor.media_type(), self.format)?);
+            self.annotate(descriptor, key.as_ref());
         }
         let config_bytes = match &self.documents {
             Documents::New(config) => {
@@ -398,15 +452,20 @@ pub(crate) async fn prepare(
     jobs: &[Job<'_>],
     sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
-) -> Result<()> {
+) -> Result<Vec<Vec<Option<LayerKey>>>> {
+    let mut keys = Vec::with_capacity(jobs.len());
     for job in jobs {
+        let of_image = options.cancel.or(async { Ok(job.keys().await) }).await?;
+        let of_layer = |key: &LayerKey| length(&key.annotations()) + r#","annotations":"#.len() as u64;
+        let of_layers: u64 = of_image.iter().flatten().map(of_layer).sum();
+        keys.push(of_image);
         let warnings = options.cancel.or(job.warnings(&**sink)).await?;
         warnings.into_iter().for_each(|warning| options.warnings.add(warning));
-        options.cancel.or(sink.prepare(&job.plan())).await?;
+        options.cancel.or(sink.prepare(&job.plan(of_layers))).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
     }
-    Ok(())
+    Ok(keys)
 }
 
 /// Layers and configs of some images; their manifests are not put yet.
@@ -415,12 +474,12 @@ async fn put_blobs(
     sink: &Arc<dyn ImageSink>,
     options: &AssembleOptions,
 ) -> Result<Vec<Assembled>> {
-    prepare(jobs, sink, options).await?;
+    let keys = prepare(jobs, sink, options).await?;
     let layers: Vec<_> = jobs.iter().map(|job| &*job.layers).collect();
     let put = put_layers(&layers, sink, options).await?;
     let mut images = Vec::with_capacity(jobs.len());
-    for (job, layers) in jobs.iter().zip(put) {
-        let image = job.finish(layers)?;
+    for ((job, keys), layers) in jobs.iter().zip(&keys).zip(put) {
+        let image = job.finish(layers, keys)?;
         options.cancel.or(sink.put_config(&image.config, image.config_bytes.clone())).await?;
         images.push(image);
     }
@@ -456,6 +515,10 @@ fn compressions(layers: &[AssemblyLayer]) -> impl Iterator<Item = Compression> {
         LayerContent::Files { compression, .. } => Some(*compression),
         LayerContent::Blob { .. } => None,
     })
+}
+
+fn has_key(descriptor: &Descriptor) -> bool {
+    LayerKey::said(descriptor.annotations().iter().flatten()).is_some()
 }
 
 /// Bytes of the annotations as the manifest will have them.
@@ -495,12 +558,14 @@ mod tests {
             config: ImageConfig::default(),
             annotations: BTreeMap::new(),
             format: ManifestFormat::Oci,
+            layer_keys: true,
         };
         let layout = directory.path().join("layout");
         let options = AssembleOptions {
             read: ReadOptions::default(),
             jobs: 1,
             memos: None,
+            trust: None,
             progress: Arc::new(NoProgress),
             cancel: Cancel::default(),
             warnings: Warnings::default(),

@@ -7,6 +7,7 @@ use crossdock_storage::{
 use crate::assemble::Assembly;
 use crate::lanes::{AssemblyLayer, LayerContent, distinct};
 use crate::media::layer_media_type;
+use crate::trust::Trust;
 
 /// What would happen to a layer.
 #[derive(Debug, Clone)]
@@ -45,13 +46,14 @@ pub async fn foresee(
     images: &[&Assembly],
     sink: &dyn ImageSink,
     memos: Option<&MemoStore>,
+    trust: Option<&Trust>,
 ) -> Result<Vec<Vec<ForeseenLayer>>> {
     let layers: Vec<_> = images.iter().map(|image| image.layers.as_slice()).collect();
     let (layers, places) = distinct(&layers);
     let mut asking = true;
     let mut foreseen = Vec::with_capacity(layers.len());
     for layer in layers {
-        foreseen.push(foresee_layer(layer, sink, memos, &mut asking).await?);
+        foreseen.push(foresee_layer(layer, sink, (memos, trust), &mut asking).await?);
     }
     let mut taken = vec![false; foreseen.len()];
     let mut result = Vec::with_capacity(images.len());
@@ -76,12 +78,12 @@ pub async fn foresee(
 async fn foresee_layer(
     layer: &AssemblyLayer,
     sink: &dyn ImageSink,
-    memos: Option<&MemoStore>,
+    (memos, trust): (Option<&MemoStore>, Option<&Trust>),
     asking: &mut bool,
 ) -> Result<ForeseenLayer> {
     // Whether all files are read whatever the destination has.
     let mut hashed = false;
-    let (known, from) = match &layer.content {
+    let (mut known, from) = match &layer.content {
         LayerContent::Blob { layer, source } => (Some(layer.clone()), Some(&**source)),
         LayerContent::Files { layer, compression, known } => match (known, memos.cloned()) {
             (None, Some(memos)) => {
@@ -94,9 +96,17 @@ async fn foresee_layer(
             (known, _) => (known.clone(), None),
         },
     };
-    let descriptor = known.as_ref().map(|known| &known.descriptor);
     let mut outcome = None;
-    if let LayerContent::Blob { layer, .. } = &layer.content
+    if let (LayerContent::Files { layer, compression, .. }, None, Some(trust), true) =
+        (&layer.content, &known, trust, *asking)
+        && let Ok(Some((trusted, foreseen))) = trust.foresee(layer, *compression, sink).await
+    {
+        (known, outcome) = (Some(trusted), Some(foreseen));
+    }
+    let descriptor = known.as_ref().map(|known| &known.descriptor);
+    if outcome.is_some() {
+        // It is asked for already.
+    } else if let LayerContent::Blob { layer, .. } = &layer.content
         && layer.is_foreign()
         && sink.leaves_foreign()
     {

@@ -27,6 +27,8 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// The family of media types.
     pub format: ManifestFormat,
+    /// Whether the manifest says the keys of the new layers.
+    pub layer_keys: bool,
     /// What is said of the manifest's annotations.
     pub annotations: AnnotationOptions,
     /// Whether the config has no history, not even the base's.
@@ -80,7 +82,7 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     }
     let annotations =
         options.annotations.annotations(plan.base.as_ref(), config.created.as_deref(), options.format);
-    Ok(Assembly { layers, config, annotations, format: options.format })
+    Ok(Assembly { layers, config, annotations, format: options.format, layer_keys: options.layer_keys })
 }
 
 impl LayerOptions {

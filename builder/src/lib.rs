@@ -31,6 +31,7 @@ mod size;
 mod stage_files;
 mod stage_names;
 mod tree;
+mod trust;
 
 pub use annotations::AnnotationOptions;
 pub use assemble::{
@@ -53,3 +54,4 @@ pub use plan::{
     PlannedStage, PlannedStep, TreeOf, Warning, base_references, check, plan,
 };
 pub use tree::{Directory, FileNode, FileTree, Lookup, LookupError, Node, NodeKind, State};
+pub use trust::{Trust, Trusted};

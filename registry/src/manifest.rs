@@ -51,7 +51,8 @@ pub(crate) async fn fetch(host: &Host, access: &Access, selector: &str, image: &
     host.attempts().run(|| fetch_once(host, access, selector, image)).await
 }
 
-async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
+/// As [`fetch`], and does not try again.
+pub(crate) async fn fetch_once(host: &Host, access: &Access, selector: &str, image: &str) -> Result<Fetched> {
     let url = host.endpoint().await?.manifest(&access.repository, selector);
     let make = |url| Call::new(access, Method::GET, url, &READ).with_accept(ACCEPT);
     let answer = match host.get_following(make, url).await {

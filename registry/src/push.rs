@@ -4,6 +4,7 @@ mod blob;
 mod claims;
 mod course;
 mod layer;
+mod others;
 mod publish;
 
 use std::collections::{HashMap, HashSet};
@@ -14,8 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock_storage::{
-    Abort, BlobStream, Compression, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageSink,
-    ImageSource, Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
+    Abort, BlobStream, Descriptor, DiffId, Digest, Error as StorageError, Hasher, ImageSink, ImageSource,
+    Layer, LayerWatch, NewLayer, Outcome, Phase, ReadOptions, Result as StorageResult, SinkPlan,
 };
 use futures_util::stream;
 use tokio::sync::OnceCell;
@@ -31,6 +32,7 @@ use crate::reference::Reference;
 use crate::upload::Repository;
 use claims::Claims;
 use course::Noted;
+use others::Others;
 
 /// A repository on a registry, to push an image to.
 pub struct RegistrySink {
@@ -39,9 +41,8 @@ pub struct RegistrySink {
     began: OnceLock<Instant>,
     preflight: bool,
     admitted: OnceCell<()>,
-    /// Sizes in bytes of the layers of the image that the tag names now: a new layer of such a size may well be one of
-    /// them, and is hashed before it is sent.
-    sizes_there: Mutex<HashSet<u64>>,
+    /// Layers of images in the repository: a new layer that may well be one of them is hashed before it is sent.
+    others: Others,
     /// Bytes of all new layers, uncompressed.
     planned: OnceLock<u64>,
     claims: Claims,
@@ -60,7 +61,7 @@ impl RegistrySink {
             began: OnceLock::new(),
             preflight: true,
             admitted: OnceCell::new(),
-            sizes_there: Mutex::default(),
+            others: Others::default(),
             planned: OnceLock::new(),
             claims: Claims::default(),
             ahead: Mutex::default(),
@@ -72,6 +73,13 @@ impl RegistrySink {
     #[must_use]
     pub fn without_preflight(mut self) -> Self {
         self.preflight = false;
+        self
+    }
+
+    /// Looks for layers that need not be sent in the images of these tags of the repository, and not in those of its last tags.
+    #[must_use]
+    pub fn with_reuse_from(mut self, tags: Vec<String>) -> Self {
+        self.others = Others::named(tags);
         self
     }
 
@@ -102,7 +110,7 @@ impl RegistrySink {
             {
                 Ok(fetched) => {
                     if let Ok(Document::Manifest(manifest, _)) = fetched.parse(&reference.to_string()) {
-                        lock(&self.sizes_there).extend(manifest.layers().iter().map(Descriptor::size));
+                        self.others.add(manifest.layers(), true);
                     }
                 }
                 // That we may write is known by now, and there may be nothing to read.
@@ -135,13 +143,14 @@ impl RegistrySink {
         if let Some(layer) = &*done {
             return Ok((layer.clone(), Outcome::Present));
         }
-        // Asked for by its digest where it may well be there, and where the registry wants the digest first.
-        let one_so_large =
-            new.compression == Compression::None && lock(&self.sizes_there).contains(&new.layer.len());
-        let hash_first = one_so_large || self.repository.profile().upload == UploadStyle::Monolithic;
         // What an earlier push of it had sent to its last byte may be a blob by now.
         let noted = if new.known.is_none() { self.noted_layer(new) } else { None };
-        let hash_first = hash_first
+        // Asked for by its digest where it may well be there, and where the registry wants the digest first.
+        let begun = noted.as_ref().is_some_and(Noted::is_begun);
+        let wants_digest = self.repository.profile().upload == UploadStyle::Monolithic;
+        let guessed = !wants_digest && new.known.is_none() && self.may_be_there(new, begun).await;
+        let hash_first = wants_digest
+            || guessed
             || match noted.as_ref().and_then(Noted::touched) {
                 Some(touched) => {
                     let blob = &touched.descriptor;
@@ -163,6 +172,9 @@ impl RegistrySink {
                 let mut noted = noted;
                 let send = || self.send_layer(new, Some(&known), noted.take(), (read, watch));
                 let (outcome, sent) = self.claimed(&descriptor, send).await?;
+                if guessed {
+                    self.others.came_to(&outcome, new.layer.len());
+                }
                 if let Some(noted) = noted {
                     self.tidy(noted).await;
                 }

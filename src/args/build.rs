@@ -9,6 +9,7 @@ use super::values::{number, parse_seconds};
 use super::work::WorkArgs;
 use crate::model::ModelCheck;
 use crate::overrides::Overrides;
+use crate::reuse::ReuseArgs;
 
 pub(super) const BUILD_EXAMPLES: &str = "\
 Examples:
@@ -223,6 +224,9 @@ pub(crate) struct BuildArgs {
     pub(crate) context: PathBuf,
 
     // The headings of their help hold for all that follows.
+    #[command(flatten)]
+    pub(crate) reuse: ReuseArgs,
+
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 

@@ -56,6 +56,7 @@ pub(crate) async fn plan_images(
         latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
         compression: options.compression,
         format: options.format,
+        layer_keys: options.reuse.layer_keys,
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
     };

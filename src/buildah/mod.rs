@@ -163,6 +163,8 @@ pub(crate) fn command_line(
             Command::Build(build) => {
                 build.as_buildah = true;
                 build.model_check.get_or_insert(ModelCheck::Warn);
+                // buildah's manifests have no annotations of layers.
+                build.reuse.layer_keys.get_or_insert(false);
             }
             Command::Version(version) => version.as_buildah = true,
             _ => {}

@@ -78,7 +78,7 @@ pub(crate) async fn push_list(
     let counters = Arc::<Counters>::default();
     let ListPush { send, options, all } = push;
     let registry = send.registry(options, conf, &counters, root)?;
-    let sink = options.destination.sink(&registry, options.preflight)?;
+    let sink = options.destination.sink(&registry, options.preflight, &[])?;
     let cancel = signals::cancel();
     cancel.or(sink.admit()).await?;
     let settings = send.assembling(options, &counters, root);

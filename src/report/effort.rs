@@ -35,13 +35,15 @@ impl Effort {
     }
 
     /// For people; `layers` are those that were to be put somewhere.
-    pub(crate) fn lines<'a>(&self, layers: impl Iterator<Item = &'a AssembledLayer>) -> Vec<String> {
+    pub(crate) fn lines<'a>(&self, layers: impl Iterator<Item = &'a AssembledLayer> + Clone) -> Vec<String> {
         let mut lines = vec![
             format!("read     {} of the context's files", HumanBytes(self.read)),
             format!("sent     {}", HumanBytes(self.sent)),
         ];
         if self.received > 0 {
-            lines.push(format!("received {} of the base", HumanBytes(self.received)));
+            let checked = layers.clone().any(|layer| layer.trusted.is_some());
+            let what = if checked { "the base and of layers to check" } else { "the base" };
+            lines.push(format!("received {} of {what}", HumanBytes(self.received)));
         }
         lines.push(match self.usage.written {
             Some(bytes) => format!("written  {} to local disk", HumanBytes(bytes)),

@@ -5,6 +5,7 @@ use crossdock_storage::{Digest, Platform, escape_line};
 use serde_json::{Value, json};
 
 use crate::model::Models;
+use crate::reuse::{add_trusted, trusted_line};
 
 use super::{Effort, Told, layer_lines, layers_json};
 
@@ -64,6 +65,7 @@ impl Told for ListReport {
             lines.extend(layer_lines(&image.layers, "  "));
         }
         lines.extend(self.models.iter().flat_map(Models::lines));
+        lines.extend(trusted_line(self.images.iter().flat_map(|image| &image.layers)));
         lines.extend(self.effort.lines(self.images.iter().flat_map(|image| &image.layers)));
         if let Some(id) = &self.recorded {
             // As for an image: what a script goes on with.
@@ -92,7 +94,10 @@ impl Told for ListReport {
         if let Some(models) = &self.models {
             report["model"] = models.json();
         }
-        report.as_object_mut().into_iter().for_each(|report| self.effort.add_to(report));
+        report.as_object_mut().into_iter().for_each(|report| {
+            self.effort.add_to(report);
+            add_trusted(report, self.images.iter().flat_map(|image| &image.layers));
+        });
         report
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::entry::{Entry, EntryKind, FileContent};
 use crate::layer::Segment;
+use crate::layer_key::Run;
 use crate::source::SourceFile;
 use crate::tar::{BLOCK, head, head_len, padding};
 
@@ -168,6 +169,22 @@ impl EntryList {
         };
         let end = Segment::Inline(Bytes::from_static(&ZEROS));
         self.entries.iter().flat_map(of_entry).chain([end])
+    }
+
+    /// The archive with the contents of its files left out.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let of_entry = move |entry| {
+            let shape = Shape::of(entry);
+            let head = match shape.segment(0, self.mtime) {
+                Some(Segment::Inline(bytes)) => Some(Run::Known(bytes)),
+                _ => None,
+            };
+            let padding = usize::try_from(padding(shape.content_len())).unwrap_or_default();
+            let padding = Some(&ZEROS[..padding]).filter(|zeros| !zeros.is_empty());
+            let padding = padding.map(|zeros| Run::Known(Bytes::from_static(zeros)));
+            head.into_iter().chain(shape.content.map(Run::File)).chain(padding)
+        };
+        self.entries.iter().flat_map(of_entry).chain([Run::Known(Bytes::from_static(&ZEROS))])
     }
 
     /// The segment that holds the byte at `offset`, and how far into it that byte is.

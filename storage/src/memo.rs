@@ -67,6 +67,9 @@ pub struct Recalled {
 /// Goes up when the bytes that a layer's segments stand for, or the compressors, change.
 const VERSION: u32 = 2;
 
+/// As [`VERSION`], where the compressors alone count.
+pub(crate) const ENCODING: u32 = VERSION;
+
 impl MemoStore {
     /// The memos below `root`; nothing is created before the first one is written.
     #[must_use]

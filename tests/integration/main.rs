@@ -52,6 +52,7 @@ mod records;
 mod registries_conf;
 mod remembered;
 mod reproducible;
+mod reused;
 mod root;
 mod sharing;
 mod stores;

@@ -74,11 +74,13 @@ fn json_progress_is_one_object_a_line_with_the_fields_that_are_promised() {
             "bytes_read",
             "bytes_received",
             "bytes_sent",
+            "bytes_trusted",
             "bytes_written",
             "digest",
             "event",
             "image_id",
             "layers",
+            "layers_trusted",
             "model",
             "names",
             "peak_memory_bytes",
@@ -87,7 +89,10 @@ fn json_progress_is_one_object_a_line_with_the_fields_that_are_promised() {
         ]
     );
     let layer: Vec<_> = keys(&built.image["layers"][0]).into_iter().collect();
-    assert_eq!(layer, ["diff_id", "digest", "from_base", "media_type", "outcome", "size", "title"]);
+    assert_eq!(
+        layer,
+        ["diff_id", "digest", "from_base", "media_type", "outcome", "size", "title", "trusted"]
+    );
     assert_eq!(built.image["layers"][0]["from_base"], true);
     assert_eq!(built.image["layers"][2]["from_base"], false);
 }

@@ -12,7 +12,7 @@ use saphyr::{LoadableYamlNode as _, Yaml};
 use crate::support::image::{Image, Kind, Node};
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::sandbox::{Run, Sandbox};
-use crate::support::write_large;
+use crate::support::{make_old, write_large};
 
 /// Takes the place of the cluster for one task.
 struct Task {
@@ -104,7 +104,9 @@ impl Task {
         assert!(!script.contains("$(params."), "values of parameters are no part of a script");
         fs::write(
             self.sandbox.path("script"),
-            script.replace("/var/lib/crossdock", &self.sandbox.path("root").display().to_string()),
+            ["/var/lib/crossdock", "/tekton/home/crossdock"].iter().fold(script, |script, place| {
+                script.replace(place, &self.sandbox.path("root").display().to_string())
+            }),
         )
         .unwrap();
         let mut command = self.sandbox.command_of("bash");
@@ -176,6 +178,69 @@ fn the_task_builds_and_pushes_with_the_credentials_of_its_workspace() {
         assert!(matches!(image.node("models/model.safetensors").kind, Kind::File { len: 0x20_0000, .. }));
         let labels = &image.config["config"]["Labels"];
         assert_eq!((&labels["tag"], &labels["a b"]), (&"x y; exit 1".into(), &"c d".into()));
+    }
+}
+
+#[test]
+fn a_second_run_on_the_same_volume_reads_nothing_and_the_image_has_nothing_of_the_first() {
+    let registry = Registry::start();
+    for (file, context) in [("task.yaml", "task"), ("stepaction.yaml", "step")] {
+        let mut task = Task::new(file);
+        write_model(&task.sandbox);
+        task.sandbox.containerfile("FROM scratch\nCOPY . /all\n");
+        for name in ["models/config.json", "models/model.safetensors", "Containerfile"] {
+            make_old(&task.sandbox.file(name));
+        }
+        // A file that changed just now is not remembered.
+        std::thread::sleep(std::time::Duration::from_millis(2_100));
+        for name in ["params.BUILD_EXTRA_ARGS", "params.extra-args"] {
+            task.set(name, "--timestamp 0 --strict");
+        }
+        let mut lines = Vec::new();
+        for tag in ["1", "2", "elsewhere"] {
+            if tag == "elsewhere" {
+                let cache = task.sandbox.path("tmp").display().to_string();
+                task.bind("cache", &cache);
+                task.set("params.root", &cache);
+            }
+            let image = registry.name(&format!("team/{context}:{tag}"));
+            for (name, value) in [("IMAGE", image.as_str()), ("TLSVERIFY", "false")] {
+                task.set(&format!("params.{name}"), value);
+            }
+            for (name, value) in [("image", image.as_str()), ("tls-verify", "false")] {
+                task.set(&format!("params.{name}"), value);
+            }
+            let run = task.run().done();
+            assert!(!run.stderr.contains("warning"), "{run}");
+            lines.push(run.stdout.lines().find(|line| line.starts_with("read ")).unwrap().to_owned());
+            let copied = format!("oci:{}:1", task.sandbox.path(&format!("copied-{tag}")).display());
+            crate::support::skopeo_copy(&[], &format!("docker://{image}"), &copied);
+            let image = Image::read(&copied);
+            assert!(image.files.contains_key("all/models/config.json"), "{context}");
+            assert!(!image.files.keys().any(|path| path.contains(".crossdock")), "{context}");
+        }
+        assert!(task.sandbox.file(".crossdock/memo").is_dir(), "{context}");
+        assert!(lines[0].contains("MiB") && lines[1].contains(" 0 B "), "{context}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_read_only_source_workspace_is_warned_of_and_built_from() {
+    let registry = Registry::start();
+    for file in ["task.yaml", "stepaction.yaml"] {
+        let mut task = Task::new(file);
+        write_model(&task.sandbox);
+        // Root may write into any directory, and not make one below a file.
+        task.sandbox.write(".crossdock", "");
+        let image = registry.name("team/model:1");
+        task.set("params.IMAGE", &image);
+        task.set("params.TLSVERIFY", "false");
+        task.set("params.image", &image);
+        task.set("params.tls-verify", "false");
+        let run = task.run().done();
+        run.says(&["warning: ", "/.crossdock cannot be written, so that the next run reads all files again"]);
+        assert!(registry.tag("team/model", "1").is_some(), "{file}");
+        assert!(task.sandbox.path("root/images").is_dir(), "{file}");
     }
 }
 

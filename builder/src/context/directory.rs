@@ -125,8 +125,12 @@ impl Directory {
         losses
     }
 
-    /// Notes that something is not copied as this run writes it.
+    /// Notes that something is not copied as this run writes it. A root directory in its usual place in a context says by its
+    /// name whose it is.
     pub(super) fn leave_out(&self, path: &[u8], what: &Arc<str>) {
+        if path.rsplit(|byte| *byte == b'/').next() == Some(OwnPaths::ROOT_NAME.as_bytes()) {
+            return;
+        }
         let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         left_out.entry(path.to_vec()).or_insert_with(|| Arc::clone(what));
     }

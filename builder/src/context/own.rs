@@ -25,6 +25,9 @@ struct Own {
 }
 
 impl OwnPaths {
+    /// What a root directory is called that lies in a context, as Tekton's tasks make it: it is left out without a word.
+    pub const ROOT_NAME: &str = ".crossdock";
+
     /// None.
     #[must_use]
     pub fn none() -> Self {

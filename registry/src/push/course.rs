@@ -30,6 +30,11 @@ impl Noted {
         Self { journal, partial }
     }
 
+    /// Whether an earlier process had begun to send it.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.partial.is_some()
+    }
+
     /// The digests of a layer of which an earlier process had sent all bytes.
     pub(super) fn done(&self) -> Option<&Layer> {
         self.partial.as_ref()?.done.as_ref()
