@@ -13,9 +13,9 @@ use crossdock_builder::{
 };
 use crossdock_registry::Registry;
 use crossdock_storage::{
-    Abort, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList, ImageSink,
-    IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions, Result as StorageResult,
-    blocking, is_spooled, write_file,
+    Abort, Compression, Counters, Descriptor, Digest, EntryDetails, Error as StorageError, ImageList,
+    ImageSink, IndexStore, ListEntry, ListedPlace, ManifestEntry, Platform, ReadOptions,
+    Result as StorageResult, blocking, is_spooled, write_file,
 };
 use jiff::Timestamp;
 
@@ -128,7 +128,12 @@ async fn build(
         }
     }
     let settings = AssembleOptions {
-        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
+        read: ReadOptions {
+            io: options.io,
+            counters: Arc::clone(counters),
+            cancel: cancel.clone(),
+            digest_content: options.modelcar.is_some(),
+        },
         jobs: options.jobs,
         memos: options.memos(root),
         progress: progress::display(options.progress, options.quiet),
@@ -361,8 +366,19 @@ pub(crate) async fn plan_images(
         format: options.format,
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
+        modelcar: options.modelcar.clone(),
     };
     let mut warnings: BTreeSet<String> = BTreeSet::new();
+    if matches!(options.compression, Compression::Zstd { .. }) {
+        let text = "layers stored as zstd: KServe's oci+fetch:// refuses them; --compression-format gzip is read everywhere";
+        match options.modelcar {
+            Some(_) => {
+                tracing::warn!("{text}");
+                warnings.insert(text.to_owned());
+            }
+            None => tracing::info!("{text}"),
+        }
+    }
     let mut planned = Vec::with_capacity(plans.len());
     for (platform, plan_options) in wanted.into_iter().zip(&plans) {
         let mut image = plan(&file, &context, plan_options, bases).await?;

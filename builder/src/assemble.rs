@@ -17,6 +17,7 @@ use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent,
 use crate::media::{
     annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
 };
+use crate::modelcar::{self, Annotations, Modelcar};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Assembly {
     pub annotations: BTreeMap<String, String>,
     /// The family of media types.
     pub format: ManifestFormat,
+    /// Whether layers say what they hold of a model, where the format has a place for it.
+    pub modelcar: Option<Modelcar>,
 }
 
 /// An image that is where it belongs.
@@ -210,7 +213,10 @@ struct Job<'a> {
     layers: Cow<'a, [AssemblyLayer]>,
     format: ManifestFormat,
     annotations: Cow<'a, BTreeMap<String, String>>,
+    modelcar: Option<&'a Modelcar>,
     documents: Documents<'a>,
+    /// What the layers say that the image had before it was converted.
+    said: Vec<Option<Annotations>>,
 }
 
 /// Where an image's documents come from.
@@ -229,7 +235,9 @@ impl<'a> Job<'a> {
             layers: Cow::Borrowed(&assembly.layers),
             format: assembly.format,
             annotations: annotations_of(assembly.format, &assembly.annotations, "the image"),
+            modelcar: assembly.modelcar.as_ref(),
             documents: Documents::New(&assembly.config),
+            said: assembly.layers.iter().map(said).collect(),
         }
     }
 
@@ -249,11 +257,19 @@ impl<'a> Job<'a> {
         }
         if as_it_is {
             let annotations = Cow::Borrowed(&image.annotations);
-            return Self { layers, format, annotations, documents: Documents::Kept(image) };
+            return Self {
+                layers,
+                format,
+                annotations,
+                modelcar: None,
+                documents: Documents::Kept(image),
+                said: Vec::new(),
+            };
         }
         let name = format!("the image {}", image.manifest.digest());
         let annotations = annotations_of(format, &image.annotations, &name);
-        Self { layers, format, annotations, documents: Documents::Converted(image) }
+        let said = image.layers.iter().map(said).collect();
+        Self { layers, format, annotations, modelcar: None, documents: Documents::Converted(image), said }
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
@@ -265,6 +281,42 @@ impl<'a> Job<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What the layers say in their descriptors, and what the manifest says of them. Docker's format has no place for any of
+    /// it.
+    fn annotate(&self, layers: &mut [AssembledLayer]) -> Cow<'_, BTreeMap<String, String>> {
+        let mut annotations = Cow::Borrowed(&*self.annotations);
+        let new_card = self.modelcar.and_then(|modelcar| modelcar.card);
+        for (index, (done, planned)) in layers.iter_mut().zip(&*self.layers).enumerate() {
+            let said = match (&self.documents, &planned.content) {
+                _ if self.format == ManifestFormat::Docker => None,
+                (Documents::New(_), LayerContent::Files { layer, .. }) if !planned.from_base => {
+                    let of_layer = |_| {
+                        let content = done.layer.content_digest();
+                        modelcar::of_layer(layer, content.as_ref(), new_card == Some(index))
+                    };
+                    self.modelcar.and_then(of_layer)
+                }
+                _ if new_card.is_some() => self.said[index].clone().map(modelcar::without_card),
+                _ => self.said[index].clone(),
+            };
+            if said.as_ref().is_some_and(modelcar::is_card) {
+                modelcar::point_to(annotations.to_mut(), &done.layer.descriptor);
+            }
+            done.layer.descriptor.set_annotations(said);
+        }
+        annotations
+    }
+
+    /// Bytes that the annotations of new layers will take in the manifest.
+    fn planned(&self) -> u64 {
+        let new = self.layers.iter().filter(|layer| !layer.from_base && self.modelcar.is_some());
+        new.map(|layer| match &layer.content {
+            LayerContent::Files { layer, .. } => modelcar::planned(layer),
+            LayerContent::Blob { .. } => 0,
+        })
+        .sum()
     }
 
     /// The image's documents, its layers being there.
@@ -294,9 +346,10 @@ impl<'a> Job<'a> {
                 layers,
             });
         }
+        let annotations = self.annotate(&mut layers);
         let config = config_descriptor(self.format, &config_bytes);
         let descriptors = layers.iter().map(|layer| &layer.layer.descriptor);
-        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &self.annotations);
+        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &annotations);
         Ok(Assembled { manifest, manifest_bytes, config, config_bytes, layers })
     }
 }
@@ -377,7 +430,7 @@ async fn put_blobs(
     options: &AssembleOptions,
 ) -> Result<Vec<Assembled>> {
     for job in jobs {
-        let plan = sink_plan(&job.layers, job.format, length(&job.annotations));
+        let plan = sink_plan(&job.layers, job.format, length(&job.annotations) + job.planned());
         options.cancel.or(sink.prepare(&plan)).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
@@ -422,6 +475,16 @@ fn compressions(layers: &[AssemblyLayer]) -> impl Iterator<Item = Compression> {
     })
 }
 
+/// What a layer says that has its descriptor.
+fn said(layer: &AssemblyLayer) -> Option<Annotations> {
+    match &layer.content {
+        LayerContent::Blob { layer, .. } | LayerContent::Files { known: Some(layer), .. } => {
+            layer.descriptor.annotations().clone()
+        }
+        LayerContent::Files { known: None, .. } => None,
+    }
+}
+
 /// Bytes of the annotations as the manifest will have them.
 fn length(annotations: &BTreeMap<String, String>) -> u64 {
     canonical_json(annotations).len() as u64
@@ -459,6 +522,7 @@ mod tests {
             config: ImageConfig::default(),
             annotations: BTreeMap::new(),
             format: ManifestFormat::Oci,
+            modelcar: None,
         };
         let layout = directory.path().join("layout");
         let options = AssembleOptions {

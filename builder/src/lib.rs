@@ -20,6 +20,7 @@ mod known;
 mod lanes;
 mod layers;
 mod media;
+mod modelcar;
 mod origin;
 mod pattern;
 mod plan;
@@ -43,6 +44,7 @@ pub use ignore::IgnoreFile;
 pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
+pub use modelcar::{Modelcar, ModelcarOptions};
 pub use plan::{
     BaseResolver, BuildContext, PlanOptions, PlannedBase, PlannedImage, PlannedLayer, PlannedStage,
     PlannedStep, TreeOf, Warning, base_references, check, plan,

@@ -19,6 +19,7 @@ mod entries;
 mod entry;
 mod entry_list;
 mod error;
+mod gzip;
 mod hash;
 mod image;
 mod index;
@@ -65,7 +66,8 @@ pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Specia
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::Hasher;
 pub use image::{
-    BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream, is_foreign,
+    BlobStream, CONTENT_DIGEST, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage,
+    VerifiedStream, is_foreign,
 };
 pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use indexing::IndexedSource;
