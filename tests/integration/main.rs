@@ -49,6 +49,8 @@ mod registries_conf;
 mod remembered;
 mod reproducible;
 mod root;
+mod serving;
+mod serving_fields;
 mod sharing;
 mod stores;
 mod tekton;
