@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::support::base::Base;
@@ -422,4 +423,75 @@ fn modelcar_and_plain_images_of_one_model_share_their_layers() {
         .pushed(&registry.name("model:2"), &[&SPLIT[..], &["--modelcar", "--root", "another"]].concat());
     assert_eq!(car.layers(), plain.layers());
     assert_ne!(car.digest(), plain.digest());
+}
+
+/// The bytes of a gzip layer as earlier builds stored it: a member for each MiB of its tar.
+fn in_members(tar: &[u8]) -> Vec<u8> {
+    let piece = |piece: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(piece).unwrap();
+        encoder.finish().unwrap()
+    };
+    tar.chunks(1 << 20).flat_map(piece).collect()
+}
+
+/// Turns the only record of a root directory, of an image with one gzip layer, into what an earlier build would have written; says
+/// which digest the image has then, and which its layer.
+fn recorded_earlier(sandbox: &Sandbox, blob: &Path) -> (String, String) {
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(fs::File::open(blob).unwrap()).read_to_end(&mut tar).unwrap();
+    let stored = in_members(&tar);
+    let (layer, size) = (digest_of(&stored), stored.len());
+    let images = sandbox.path("root/images");
+    let [record] = &fs::read_dir(&images).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>()[..]
+    else {
+        panic!("one record")
+    };
+    let text = tool("zstd", &["-dc", &record.display().to_string()]);
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut manifest: Value = serde_json::from_str(lines[0]["manifest_text"].as_str().unwrap()).unwrap();
+    for descriptor in [&mut manifest["layers"][0], &mut lines[1]["layer"]["descriptor"]] {
+        descriptor["digest"] = layer.as_str().into();
+        descriptor["size"] = size.into();
+    }
+    lines[1]["origin"]["entries"]["compression"] = json!({"gzip": {"level": 6}});
+    let manifest = serde_json::to_string(&manifest).unwrap();
+    let digest = digest_of(manifest.as_bytes());
+    lines[0]["manifest"]["digest"] = digest.as_str().into();
+    lines[0]["manifest"]["size"] = manifest.len().into();
+    lines[0]["manifest_text"] = manifest.into();
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let plain = sandbox.path("record");
+    fs::write(&plain, text).unwrap();
+    fs::remove_file(record).unwrap();
+    let to = images.join(format!("{}.jsonl.zst", &digest["sha256:".len()..]));
+    tool("zstd", &["-q", &plain.display().to_string(), "-o", &to.display().to_string()]);
+    (digest, layer)
+}
+
+#[test]
+fn an_image_that_was_recorded_with_a_member_for_each_piece_keeps_its_digests() {
+    let sandbox = model();
+    let gzip = ["--compression-format", "gzip", "--squash"];
+    let first = sandbox.built(&[&["--root", "root", "-t", "old"], &gzip[..]].concat());
+    sandbox.run(&["--root", "root", "push", "-q", "old", "oci:new:1"]).done();
+    let blob = first.layers()[0].replacen(':', "/", 1);
+    let (digest, layer) = recorded_earlier(&sandbox, &sandbox.path(&format!("new/blobs/{blob}")));
+    assert_ne!(layer, first.layers()[0]);
+
+    let id = &digest["sha256:".len()..];
+    let push = |place: &str, more: &[&str]| {
+        let args = ["--root", "root", "push", "--progress", "json", id];
+        Built::of(sandbox.run(&[&args[..], &[&format!("oci:{place}:1")], more].concat()).done())
+    };
+    let sent = push("as-it-was", &[]);
+    assert_eq!((sent.digest(), &sent.layers()[0]), (digest.as_str(), &layer));
+    Image::read(&format!("oci:{}:1", sandbox.path("as-it-was").display()));
+    // A base of that time is in the form that it had.
+    sandbox.containerfile(&format!("FROM {id}\nLABEL a=1\n"));
+    let upon = sandbox.built(&["--root", "root", "-o", "oci:upon:1"]);
+    assert_eq!(upon.layers()[0], layer);
+    // Who asks for gzip gets one member.
+    let converted = push("converted", &["--compression-format", "gzip"]);
+    assert_eq!(converted.layers(), first.layers());
 }
