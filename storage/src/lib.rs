@@ -11,6 +11,7 @@ mod archive;
 mod cancel;
 mod compare;
 mod config;
+mod content;
 mod decode;
 mod digest;
 mod dir;

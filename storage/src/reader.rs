@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use oci_spec::image::Descriptor;
 
 use crate::cancel::Cancel;
+use crate::content::Content;
 use crate::digest::{DiffId, Digest};
 use crate::encode::{Compression, PieceEncoder};
-use crate::entry::EntryKind;
 use crate::error::{Error, FenceBreach, Result};
 use crate::hash::Hasher;
 use crate::image::{CONTENT_DIGEST, Layer};
@@ -69,41 +69,6 @@ pub struct LayerReader {
     /// What is known of the layer's tar.
     expected: Option<DiffId>,
     complete: bool,
-}
-
-/// The bytes of the layer's only file, and their SHA-256 so far.
-#[derive(Debug)]
-struct Content {
-    begins: u64,
-    ends: u64,
-    hasher: Hasher,
-}
-
-impl Content {
-    /// The content of a layer that is to be hashed by itself, before any of it is read.
-    fn of(layer: &VirtualLayer, options: &ReadOptions) -> Option<Self> {
-        let (entry, begins) = layer.only_file().filter(|_| options.digest_content)?;
-        let EntryKind::File(content) = &entry.kind else { return None };
-        Some(Self { begins, ends: begins + content.len(), hasher: Hasher::new() })
-    }
-
-    /// The same where the tar was read to `checkpoint`, if that knows.
-    fn resumed(self, checkpoint: &Checkpoint) -> Option<Self> {
-        let taken = checkpoint.offset().min(self.ends).saturating_sub(self.begins);
-        if taken == 0 {
-            return Some(self);
-        }
-        let hasher = checkpoint.content().filter(|hasher| hasher.may_be_at(taken))?;
-        Some(Self { hasher, ..self })
-    }
-
-    /// Takes in what a chunk of the tar, which ends at `end`, has of the content.
-    fn update(&mut self, chunk: &[u8], end: u64) {
-        let begin = end - chunk.len() as u64;
-        let within = |offset: u64| usize::try_from(offset.clamp(begin, end) - begin).unwrap_or(chunk.len());
-        let (from, to) = (within(self.begins), within(self.ends));
-        self.hasher.update(&chunk[from..to]);
-    }
 }
 
 #[derive(Debug)]
@@ -190,7 +155,7 @@ impl LayerReader {
             Checkpoint::new(
                 self.raw.position,
                 self.diff_id.clone(),
-                self.content.as_ref().map(|content| content.hasher.clone()),
+                self.content.as_ref().map(Content::hasher),
             )
         })
     }
@@ -294,7 +259,7 @@ impl LayerReader {
         };
         let mut descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
         if let Some(content) = self.content {
-            let digest = content.hasher.finish().to_string();
+            let digest = content.finish().to_string();
             descriptor.set_annotations(Some(HashMap::from([(CONTENT_DIGEST.to_owned(), digest)])));
         }
         Ok(Layer { descriptor, diff_id: DiffId::of_tar(diff_id) })

@@ -488,7 +488,8 @@ fn an_image_that_was_recorded_with_a_member_for_each_piece_keeps_its_digests() {
     assert_eq!((sent.digest(), &sent.layers()[0]), (digest.as_str(), &layer));
     Image::read(&format!("oci:{}:1", sandbox.path("as-it-was").display()));
     // A base of that time is in the form that it had.
-    sandbox.containerfile(&format!("FROM {id}\nLABEL a=1\n"));
+    sandbox.run(&["--root", "root", "tag", id, "earlier"]).done();
+    sandbox.containerfile("FROM localhost/earlier\nLABEL a=1\n");
     let upon = sandbox.built(&["--root", "root", "-o", "oci:upon:1"]);
     assert_eq!(upon.layers()[0], layer);
     // Who asks for gzip gets one member.
