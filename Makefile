@@ -1,6 +1,6 @@
 # What there is to do here. Each target is one script under scripts/, which can be run by itself.
 .DEFAULT_GOAL := help
-.PHONY: help build demo image test fresh fuzz lint bench bench-files microbench clean
+.PHONY: help build demo image modelcar test fresh fuzz lint bench bench-files microbench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: ## Build a real model image, push it to a local registry, check every byte
 
 image: ## Build the builder image with crossdock itself: target/image/crossdock.tar (see scripts/image)
 	@scripts/image
+
+modelcar: ## Let olot, rh-model-signing and KServe's storage initializer, from PyPI, read an image (see scripts/modelcar)
+	@scripts/modelcar
 
 test: ## Run all tests (installs the registry and the tools they need)
 	@scripts/test

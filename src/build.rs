@@ -162,7 +162,12 @@ pub(crate) fn settings(
 ) -> AssembleOptions {
     let cancel = signals::cancel();
     AssembleOptions {
-        read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: cancel.clone() },
+        read: ReadOptions {
+            io: options.io,
+            counters: Arc::clone(counters),
+            cancel: cancel.clone(),
+            digest_content: options.modelcar.is_some(),
+        },
         jobs: options.jobs,
         memos,
         trust,

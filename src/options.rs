@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use crossdock_builder::{AnnotationOptions, BuildContext, Downloads, OwnPaths, Part};
+use crossdock_builder::{AnnotationOptions, BuildContext, Downloads, ModelcarOptions, OwnPaths, Part};
 use crossdock_registry::Reference;
 use crossdock_storage::{ArchiveKind, Compression, IoMode, ManifestFormat, MemoStore, Platform, redact_urls};
 
@@ -57,6 +57,8 @@ pub(crate) struct BuildOptions {
     pub(crate) unset_labels: Vec<String>,
     pub(crate) inherit_labels: bool,
     pub(crate) annotations: AnnotationOptions,
+    /// Whether layers say what they hold of a model, and the card that goes with it.
+    pub(crate) modelcar: Option<ModelcarOptions>,
     /// At least one.
     pub(crate) platforms: Vec<Platform>,
     /// Instead of those: whatever the bases are there for.
@@ -181,6 +183,7 @@ impl BuildOptions {
         for destination in &destinations {
             destination.format(Some(format))?;
         }
+        let modelcar = modelcar(args, format, &destinations)?;
         let mut build_args = overrides.build_args()?;
         build_args.extend(args.build_args.iter().filter(|t| !t.is_empty()).map(|text| build_arg(text, &env)));
         let source_date_epoch = source_date_epoch(args, &mut build_args)?;
@@ -221,6 +224,7 @@ impl BuildOptions {
             unset_labels: overrides.unset_labels.clone(),
             inherit_labels: overrides.inherit_labels,
             annotations: annotations(args)?,
+            modelcar,
             platforms,
             all_platforms: args.all_platforms,
             manifest,
@@ -343,6 +347,36 @@ fn annotations(args: &BuildArgs) -> Result<AnnotationOptions> {
         inherit: args.overrides.inherit_annotations,
         created: args.overrides.created_annotation,
     })
+}
+
+/// `--modelcar` and `--modelcard`, where there is a place for what they say.
+fn modelcar(
+    args: &BuildArgs,
+    format: ManifestFormat,
+    destinations: &[Destination],
+) -> Result<Option<ModelcarOptions>> {
+    let option = match (&args.modelcard, args.modelcar) {
+        (None, false) => return Ok(None),
+        (None, true) => "--modelcar",
+        (Some(_), _) => "--modelcard",
+    };
+    if format == ManifestFormat::Docker {
+        bail!("{option}: the docker format has no annotations of layers; use --format oci");
+    }
+    let docker = |d: &&Destination| matches!(d, Destination::Archive { kind: ArchiveKind::Docker, .. });
+    if let Some(destination) = destinations.iter().find(docker) {
+        let name = destination.names().join(", ");
+        bail!("{option}: {name} has no annotations of layers; write an oci-archive");
+    }
+    if let Some(card) = &args.modelcard
+        && card.extension().is_none_or(|extension| extension != "md")
+    {
+        bail!(
+            "--modelcard {}: readers of model cards look for a name that ends in .md, as README.md",
+            card.display()
+        );
+    }
+    Ok(Some(ModelcarOptions { card: args.modelcard.clone() }))
 }
 
 /// `--source-date-epoch`, or a build argument of that name where no other time is given; and the other way round the

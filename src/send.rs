@@ -121,7 +121,12 @@ impl SendArgs {
         root: Option<&Path>,
     ) -> AssembleOptions {
         AssembleOptions {
-            read: ReadOptions { io: options.io, counters: Arc::clone(counters), cancel: signals::cancel() },
+            read: ReadOptions {
+                io: options.io,
+                counters: Arc::clone(counters),
+                cancel: signals::cancel(),
+                digest_content: false,
+            },
             jobs: self.work.jobs(),
             memos: root.map(MemoStore::new),
             trust: None,

@@ -17,6 +17,7 @@ use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent,
 use crate::media::{
     annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
 };
+use crate::modelcar::{self, Annotations, Modelcar};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Assembly {
     pub format: ManifestFormat,
     /// Whether descriptors of layers say their [keys](crossdock_storage::LayerKey), where the format has a place for them.
     pub layer_keys: bool,
+    /// Whether layers say what they hold of a model, where the format has a place for it.
+    pub modelcar: Option<Modelcar>,
 }
 
 /// An image that is where it belongs.
@@ -232,7 +235,10 @@ pub(crate) struct Job<'a> {
     lost: Option<String>,
     /// Whether layers that are made of files say their keys.
     layer_keys: bool,
+    modelcar: Option<&'a Modelcar>,
     documents: Documents<'a>,
+    /// What the layers say that the image had before it was converted.
+    said: Vec<Option<Annotations>>,
 }
 
 /// Where an image's documents come from.
@@ -254,7 +260,9 @@ impl<'a> Job<'a> {
             annotations,
             lost,
             layer_keys: assembly.layer_keys && assembly.format == ManifestFormat::Oci,
+            modelcar: assembly.modelcar.as_ref(),
             documents: Documents::New(&assembly.config),
+            said: assembly.layers.iter().map(said).collect(),
         }
     }
 
@@ -285,12 +293,16 @@ impl<'a> Job<'a> {
                 annotations,
                 lost: None,
                 layer_keys: false,
+                modelcar: None,
                 documents: Documents::Kept(image),
+                said: Vec::new(),
             };
         }
         let name = format!("the image {}", image.manifest.digest());
         let (annotations, lost) = annotations_of(format, &image.annotations, &name);
-        Self { layers, format, annotations, lost, layer_keys, documents: Documents::Converted(image) }
+        let said = image.layers.iter().map(said).collect();
+        let documents = Documents::Converted(image);
+        Self { layers, format, annotations, lost, layer_keys, modelcar: None, documents, said }
     }
 
     /// Refuses what the format has no place for: known now, and not after the layers were sent.
@@ -329,9 +341,9 @@ impl<'a> Job<'a> {
         keys
     }
 
-    /// Says a layer's key in its descriptor. Docker's format has no place for annotations of layers, and an image without keys
-    /// does not take over those of a base.
-    fn annotate(&self, descriptor: &mut Descriptor, key: Option<&LayerKey>) {
+    /// Says a layer's key in its descriptor, beside what [`annotate`](Self::annotate) has put there. An image without keys does
+    /// not take over those of a base.
+    fn say_key(&self, descriptor: &mut Descriptor, key: Option<&LayerKey>) {
         let of_other = matches!(self.documents, Documents::New(_)) && !self.layer_keys;
         let mut annotations = descriptor.annotations().clone().unwrap_or_default();
         if self.format == ManifestFormat::Docker {
@@ -343,12 +355,47 @@ impl<'a> Job<'a> {
         descriptor.set_annotations(Some(annotations).filter(|annotations| !annotations.is_empty()));
     }
 
+    /// What the layers say in their descriptors, and what the manifest says of them. Docker's format has no place for any of
+    /// it.
+    fn annotate(&self, layers: &mut [AssembledLayer]) -> Cow<'_, BTreeMap<String, String>> {
+        let mut annotations = Cow::Borrowed(&*self.annotations);
+        let new_card = self.modelcar.and_then(|modelcar| modelcar.card);
+        for (index, (done, planned)) in layers.iter_mut().zip(&*self.layers).enumerate() {
+            let said = match (&self.documents, &planned.content) {
+                _ if self.format == ManifestFormat::Docker => None,
+                (Documents::New(_), LayerContent::Files { layer, .. }) if !planned.from_base => {
+                    let of_layer = |_| {
+                        let content = done.layer.content_digest();
+                        modelcar::of_layer(layer, content.as_ref(), new_card == Some(index))
+                    };
+                    self.modelcar.and_then(of_layer)
+                }
+                _ if new_card.is_some() => self.said[index].clone().map(modelcar::without_card),
+                _ => self.said[index].clone(),
+            };
+            if said.as_ref().is_some_and(modelcar::is_card) {
+                modelcar::point_to(annotations.to_mut(), &done.layer.descriptor);
+            }
+            done.layer.descriptor.set_annotations(said);
+        }
+        annotations
+    }
+
+    /// Bytes that the annotations of new layers will take in the manifest.
+    fn planned(&self) -> u64 {
+        let new = self.layers.iter().filter(|layer| !layer.from_base && self.modelcar.is_some());
+        new.map(|layer| match &layer.content {
+            LayerContent::Files { layer, .. } => modelcar::planned(layer),
+            LayerContent::Blob { .. } => 0,
+        })
+        .sum()
+    }
+
     /// The image's documents, its layers being there.
     fn finish(&self, mut layers: Vec<AssembledLayer>, keys: &[Option<LayerKey>]) -> Result<Assembled> {
-        for (layer, key) in layers.iter_mut().zip(keys) {
+        for layer in &mut layers {
             let descriptor = &mut layer.layer.descriptor;
             descriptor.set_media_type(layer_media_type(descriptor.media_type(), self.format)?);
-            self.annotate(descriptor, key.as_ref());
         }
         let config_bytes = match &self.documents {
             Documents::New(config) => {
@@ -371,9 +418,13 @@ impl<'a> Job<'a> {
                 layers,
             });
         }
+        let annotations = self.annotate(&mut layers);
+        for (layer, key) in layers.iter_mut().zip(keys) {
+            self.say_key(&mut layer.layer.descriptor, key.as_ref());
+        }
         let config = config_descriptor(self.format, &config_bytes);
         let descriptors = layers.iter().map(|layer| &layer.layer.descriptor);
-        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &self.annotations);
+        let (manifest, manifest_bytes) = manifest(self.format, &config, descriptors, &annotations);
         Ok(Assembled { manifest, manifest_bytes, config, config_bytes, layers })
     }
 }
@@ -461,7 +512,7 @@ pub(crate) async fn prepare(
         keys.push(of_image);
         let warnings = options.cancel.or(job.warnings(&**sink)).await?;
         warnings.into_iter().for_each(|warning| options.warnings.add(warning));
-        options.cancel.or(sink.prepare(&job.plan(of_layers))).await?;
+        options.cancel.or(sink.prepare(&job.plan(of_layers + job.planned()))).await?;
         let recorded = !matches!(job.documents, Documents::New(_));
         options.cancel.or(check_known(&job.layers, recorded, &**sink)).await?;
     }
@@ -521,6 +572,16 @@ fn has_key(descriptor: &Descriptor) -> bool {
     LayerKey::said(descriptor.annotations().iter().flatten()).is_some()
 }
 
+/// What a layer says that has its descriptor.
+fn said(layer: &AssemblyLayer) -> Option<Annotations> {
+    match &layer.content {
+        LayerContent::Blob { layer, .. } | LayerContent::Files { known: Some(layer), .. } => {
+            layer.descriptor.annotations().clone()
+        }
+        LayerContent::Files { known: None, .. } => None,
+    }
+}
+
 /// Bytes of the annotations as the manifest will have them.
 fn length(annotations: &BTreeMap<String, String>) -> u64 {
     canonical_json(annotations).len() as u64
@@ -559,6 +620,7 @@ mod tests {
             annotations: BTreeMap::new(),
             format: ManifestFormat::Oci,
             layer_keys: true,
+            modelcar: None,
         };
         let layout = directory.path().join("layout");
         let options = AssembleOptions {

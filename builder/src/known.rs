@@ -22,15 +22,21 @@ pub(crate) async fn recall(
     let (layer, compression, store) = (new.layer.clone(), new.compression, memos.clone());
     let recalled = blocking(move || store.recall(&layer, compression)).await;
     let Some(recalled) = recalled else { return Ok(false) };
+    // Its file's digest is wanted too, and the memo is older than that wish.
+    let lacks = wants_content(new, options) && recalled.layer.content_digest().is_none();
+    if lacks {
+        let layer = new.title.trim();
+        tracing::info!(layer, "the layer's digest is remembered, and not its file's: it is read once more");
+    }
     // The digest stands for bytes that nobody may read again: they must be those of the files as they are now.
     let now = new.layer.check_files().await?;
-    if recalled.state.max(now) == FileState::Same {
+    if recalled.state.max(now) == FileState::Same && !lacks {
         new.known = Some(recalled.layer);
         return Ok(true);
     }
     let outcome = sink.foresee(Some(&recalled.layer.descriptor), None).await?;
     let there = matches!(outcome, Outcome::Present | Outcome::Mounted { .. });
-    if memos.trusts_mtime() && (there || outcome == Outcome::Digested) {
+    if memos.trusts_mtime() && !lacks && (there || outcome == Outcome::Digested) {
         new.known = Some(recalled.layer);
         return Ok(true);
     }
@@ -39,6 +45,11 @@ pub(crate) async fn recall(
         new.known = Some(new.digest(&options.read, watch).await?);
     }
     Ok(false)
+}
+
+/// Whether the digest of the layer's only file is wanted.
+pub(crate) fn wants_content(new: &NewLayer, options: &AssembleOptions) -> bool {
+    options.read.digest_content && new.layer.only_file().is_some()
 }
 
 /// Finds files that are others now than when their layer was digested, before anything is sent. Where the sink has a

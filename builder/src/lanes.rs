@@ -11,7 +11,7 @@ use crossdock_storage::{
     Warnings, blocking, in_lanes, layer_key,
 };
 
-use crate::known::recall;
+use crate::known::{recall, wants_content};
 use crate::trust::{Trust, Trusted};
 
 /// How layers are read, and put somewhere.
@@ -227,6 +227,7 @@ async fn put_files(
     watch: &LayerWatch,
     trusted: &mut Option<Trusted>,
 ) -> Result<(Layer, Outcome)> {
+    let lacks_content = new.known.is_none() && wants_content(&new, options);
     let memos = options.memos.clone().filter(|_| new.known.is_none());
     let since = SystemTime::now();
     let recalled = match &memos {
@@ -236,13 +237,24 @@ async fn put_files(
     if new.known.is_none()
         && let Some(trust) = &options.trust
         && let Some((layer, outcome, from)) = trust.take(&new, sink, &options.cancel, watch).await?
+        && (!lacks_content || layer.content_digest().is_some())
     {
         // Not remembered: nobody here has hashed the files.
         *trusted = Some(from);
         return Ok((layer, outcome));
     }
     let put = sink.put_layer(&new, &options.read, watch).await;
-    let result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
+    let mut result = put.and_then(|(layer, outcome)| new.check(&layer).map(|()| (layer, outcome)));
+    if let Ok((layer, _)) = &mut result
+        && lacks_content
+        && layer.content_digest().is_none()
+        && layer.is_stored_as(new.compression)
+    {
+        // Its bytes were sent by a process that did not want to know.
+        let digested = new.digest(&options.read, &LayerWatch::silent()).await?;
+        new.compare(layer, &digested)?;
+        *layer = digested;
+    }
     let Some(memos) = memos else { return result };
     match &result {
         // What else goes wrong says nothing of the memo.

@@ -9,7 +9,11 @@ use crate::annotations::AnnotationOptions;
 use crate::assemble::Assembly;
 use crate::base::base_title;
 use crate::lanes::{AssemblyLayer, LayerContent};
+use crate::modelcar::{self, Modelcar, ModelcarOptions};
 use crate::plan::{PlannedBase, PlannedImage, PlannedLayer, PlannedStep};
+
+/// How a model card is stored: as olot has it, which every reader of cards knows.
+const CARD_COMPRESSION: Compression = Compression::Gzip { level: 6 };
 
 /// How a plan becomes layers.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct LayerOptions {
     pub annotations: AnnotationOptions,
     /// Whether the config has no history, not even the base's.
     pub omit_history: bool,
+    /// `--modelcar`: layers say what they hold of a model.
+    pub modelcar: Option<ModelcarOptions>,
 }
 
 /// Splits and encodes the layers of a plan; no file is read.
@@ -40,7 +46,14 @@ pub struct LayerOptions {
 /// # Errors
 /// [`Error::Unusable`] where base and instructions alone make more than [`MAX_LAYERS`] layers, [`Error::Entry`] where
 /// an entry cannot stand in a tar archive.
-pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembly> {
+pub fn to_assembly(mut plan: PlannedImage, options: &LayerOptions) -> Result<Assembly> {
+    let card = options.modelcar.as_ref().and_then(|modelcar| modelcar.card.as_deref());
+    if options.modelcar.is_some() {
+        modelcar::check(&plan)?;
+    }
+    if let Some(card) = card {
+        modelcar::add_card(&mut plan, card)?;
+    }
     let from_base = plan.base.as_ref().map_or(0, |base| base.image.config.rootfs.diff_ids.len());
     let room = MAX_LAYERS.checked_sub(from_base + plan.layers.len()).ok_or_else(|| {
         Error::Unusable(format!(
@@ -57,7 +70,8 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     };
     // Each instruction has one layer for sure; what is beyond goes to those that come first.
     let mut spare = room;
-    let mut shards_of = Vec::with_capacity(plan.layers.len());
+    let new_layers = plan.layers.len();
+    let mut shards_of = Vec::with_capacity(new_layers);
     let mtime = options.mtime.min(options.latest_mtime.unwrap_or(u64::MAX));
     for PlannedLayer { title, mut entries, .. } in plan.layers {
         entries.iter_mut().for_each(|entry| entry.mtime = options.own_mtime(entry));
@@ -70,7 +84,9 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
         for entries in shards {
             let title = title_of(&title, &entries, options.layer_file_size);
             let layer = encode_entries(entries, mtime)?;
-            let content = LayerContent::Files { layer, compression: options.compression, known: None };
+            let is_card = card.is_some() && shards_of.len() == new_layers;
+            let compression = if is_card { CARD_COMPRESSION } else { options.compression };
+            let content = LayerContent::Files { layer, compression, known: None };
             layers.push(AssemblyLayer { title, from_base: false, content });
         }
     }
@@ -82,7 +98,10 @@ pub fn to_assembly(plan: PlannedImage, options: &LayerOptions) -> Result<Assembl
     }
     let annotations =
         options.annotations.annotations(plan.base.as_ref(), config.created.as_deref(), options.format);
-    Ok(Assembly { layers, config, annotations, format: options.format, layer_keys: options.layer_keys })
+    let card = card.and_then(|_| layers.len().checked_sub(1));
+    let modelcar = options.modelcar.as_ref().map(|_| Modelcar { card });
+    let (format, layer_keys) = (options.format, options.layer_keys);
+    Ok(Assembly { layers, config, annotations, format, layer_keys, modelcar })
 }
 
 impl LayerOptions {

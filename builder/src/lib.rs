@@ -21,6 +21,7 @@ mod lanes;
 mod layers;
 mod media;
 pub mod model;
+mod modelcar;
 mod origin;
 mod part;
 mod pattern;
@@ -48,6 +49,7 @@ pub use lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent};
 pub use layers::{LayerOptions, to_assembly};
 pub use media::describe_index;
 pub use model::{Finding, ModelReport, Rule, Severity};
+pub use modelcar::{Modelcar, ModelcarOptions};
 pub use part::{AssembledPart, LayerName, Part, Shares, assemble_part, layers_of};
 pub use plan::{
     BaseResolver, BuildContext, Downloads, PlanOptions, PlannedBase, PlannedImage, PlannedLayer,

@@ -118,6 +118,17 @@ pub(crate) struct BuildArgs {
     #[arg(long = "annotation", value_name = "KEY[=VALUE]")]
     pub(crate) annotations: Vec<String>,
 
+    /// Say in the manifest what each layer holds of the model in /models, as olot does: for rh-model-signing, which signs files
+    /// that it need not pull then, and for catalogues. Each large file is hashed twice from one reading. Without this the
+    /// image's digests are as ever (docs/serving.md)
+    #[arg(long)]
+    pub(crate) modelcar: bool,
+
+    /// Model card, as README.md: added as /models/NAME in a layer of its own that catalogues of models find by its
+    /// annotation; with --modelcar, which it brings along
+    #[arg(long, value_name = "FILE")]
+    pub(crate) modelcard: Option<PathBuf>,
+
     /// Platform to build for, as linux/arm64; several give a list of images with its name from --manifest or --tag
     /// [default: this machine's]
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT],...", value_delimiter = ',')]

@@ -7,7 +7,7 @@ use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
     Assembly, LayerOptions, PlanOptions, PlannedStage, base_references, plan, to_assembly,
 };
-use crossdock_storage::{Error as StorageError, ImageSink, Platform, blocking};
+use crossdock_storage::{Compression, Error as StorageError, ImageSink, Platform, blocking};
 use jiff::Timestamp;
 
 use crate::bases::Bases;
@@ -59,7 +59,15 @@ pub(crate) async fn plan_images(
         layer_keys: options.reuse.layer_keys,
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
+        modelcar: options.modelcar.clone(),
     };
+    if matches!(options.compression, Compression::Zstd { .. }) {
+        let text = "layers stored as zstd: KServe's oci+fetch:// refuses them; --compression-format gzip is read everywhere";
+        match options.modelcar {
+            Some(_) => bases.ahead.warnings.add(text),
+            None => tracing::info!("{text}"),
+        }
+    }
     context.warning().into_iter().for_each(|warning| bases.ahead.warnings.add(warning));
     let mut models = Models::new(options.model_check);
     let mut planned = Vec::with_capacity(plans.len());

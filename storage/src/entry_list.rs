@@ -187,6 +187,20 @@ impl EntryList {
         self.entries.iter().flat_map(of_entry).chain([Run::Known(Bytes::from_static(&ZEROS))])
     }
 
+    /// The only entry that is no directory, where it is a file; and where its bytes begin.
+    pub(crate) fn only_file(&self) -> Option<(&Entry, u64)> {
+        let (mut only, mut offset) = (None, 0);
+        for entry in &self.entries {
+            match &entry.kind {
+                EntryKind::Directory => {}
+                EntryKind::File(_) if only.is_none() => only = Some((entry, offset + head_len(entry))),
+                _ => return None,
+            }
+            offset += Shape::of(entry).len();
+        }
+        only
+    }
+
     /// The segment that holds the byte at `offset`, and how far into it that byte is.
     pub(crate) fn locate(&self, offset: u64) -> Option<(usize, u64)> {
         if let Some(within) = offset.checked_sub(self.end.offset) {

@@ -41,6 +41,17 @@ impl Hasher {
         (blocks == taken / 64).then(|| Sha256::deserialize(&state).ok().map(Self)).flatten()
     }
 
+    /// The hasher of a state; `None` where it is not one.
+    pub(crate) fn of_state(state: &[u8]) -> Option<Self> {
+        let state = SerializedState::<Sha256>::try_from(state).ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
+    }
+
+    /// Whether it may have taken in so many bytes, as far as its state tells.
+    pub(crate) fn may_be_at(&self, taken: u64) -> bool {
+        Self::from_state(taken, &self.state()).is_some()
+    }
+
     /// The digest of all bytes taken in.
     ///
     /// # Panics

@@ -46,6 +46,12 @@ impl Layer {
         is_foreign(&self.descriptor)
     }
 
+    /// The SHA-256 of its only file's bytes, where they were hashed by themselves.
+    #[must_use]
+    pub fn content_digest(&self) -> Option<Digest> {
+        self.descriptor.annotations().as_ref()?.get(CONTENT_DIGEST)?.parse().ok()
+    }
+
     /// Whether the blob is stored as `compression` says. A docker-archive, for one, has no compressed layers, whatever was
     /// asked for.
     #[must_use]
@@ -53,6 +59,11 @@ impl Layer {
         self.is_uncompressed() == (compression == Compression::None)
     }
 }
+
+/// The annotation of a layer that has the SHA-256 of its only file's bytes. [`LayerReader`](crate::LayerReader) writes it where
+/// that was asked for, so that it is remembered and recorded with the layer's own digests; olot and what reads its images know it
+/// by this name.
+pub const CONTENT_DIGEST: &str = "olot.layer.content.digest";
 
 /// Whether a layer is one that its licence keeps from being distributed, and that whoever needs it fetches from the URLs of
 /// its descriptor ("foreign" with Docker, "non-distributable" in the OCI image-spec). No registry, layout or directory has

@@ -192,6 +192,13 @@ impl VirtualLayer {
         }
     }
 
+    /// The only entry of the layer that is no directory, where it is a file; and where its bytes begin in the tar. They lie there
+    /// in one run.
+    #[must_use]
+    pub fn only_file(&self) -> Option<(&Entry, u64)> {
+        self.entry_list()?.only_file()
+    }
+
     /// Those of a layer that was made of segments.
     fn listed(&self) -> &[Segment] {
         match &*self.0 {

@@ -124,6 +124,7 @@ fn form(compression: Compression) -> String {
     match compression {
         Compression::None => "stored none\n".to_owned(),
         Compression::Gzip { level } => format!("stored gzip {level} {ENCODING}\n"),
+        Compression::GzipMembers { level } => format!("stored gzip-members {level} {ENCODING}\n"),
         Compression::Zstd { level } => format!("stored zstd {level} {ENCODING}\n"),
     }
 }

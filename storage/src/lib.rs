@@ -11,6 +11,7 @@ mod archive;
 mod cancel;
 mod compare;
 mod config;
+mod content;
 mod decode;
 mod delegate;
 mod digest;
@@ -20,6 +21,7 @@ mod entries;
 mod entry;
 mod entry_list;
 mod error;
+mod gzip;
 mod hash;
 mod image;
 mod index;
@@ -74,8 +76,8 @@ pub use entry::{Entry, EntryKind, FileContent, LayerPath, LayerPathError, Specia
 pub use error::{BoxError, Error, FenceBreach, Result};
 pub use hash::Hasher;
 pub use image::{
-    BlobStream, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage, VerifiedStream, is_config,
-    is_foreign,
+    BlobStream, CONTENT_DIGEST, ImageSource, Layer, LayerOrigin, RepositoryName, ResolvedImage,
+    VerifiedStream, is_config, is_foreign,
 };
 pub use index::{Detail, IndexEntry, IndexKind, IndexStore, LayerIndex};
 pub use indexing::IndexedSource;

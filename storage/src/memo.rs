@@ -64,7 +64,7 @@ pub struct Recalled {
     pub state: FileState,
 }
 
-/// Goes up when the bytes that a layer's segments stand for, or the compressors, change.
+/// Goes up when the bytes that a layer's segments stand for change. Those of compressors are told apart by [`Compression::form`].
 const VERSION: u32 = 2;
 
 /// As [`VERSION`], where the compressors alone count.
@@ -269,7 +269,7 @@ pub fn layer_key(layer: &VirtualLayer, compression: Compression) -> String {
 
 fn identity(layer: &VirtualLayer, compression: Compression, device: impl Fn(&Fence) -> u64) -> String {
     let mut hasher = Hasher::new();
-    hasher.update(format!("crossdock layer {VERSION} {compression:?}\n").as_bytes());
+    hasher.update(format!("crossdock layer {VERSION} {}\n", compression.form()).as_bytes());
     let of_file = |hasher: &mut Hasher, file: &SourceFile| {
         let fence = file.fence();
         for number in [device(&fence), fence.inode, fence.size] {

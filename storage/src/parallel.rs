@@ -55,6 +55,17 @@ pub fn in_parallel<T: Send, E: Send>(
     done.into_iter().collect()
 }
 
+/// Does two short pieces of work, side by side where there are threads for it.
+pub(crate) fn beside(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
+    match pool() {
+        Some(pool) => drop(pool.join(one, other)),
+        None => {
+            one();
+            other();
+        }
+    }
+}
+
 /// Does `work`, which may wait, on a blocking thread of the current tokio runtime. The work goes on where the returned
 /// future is dropped; a [`Cancel`] can stop it.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

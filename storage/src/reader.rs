@@ -1,21 +1,23 @@
 //! `LayerReader`: the one way to consume a virtual layer. Pull windows, hash the diff ID, encode, hash the digest,
 //! count; [`LayerReader::finish`] alone makes a digested [`Layer`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use oci_spec::image::Descriptor;
 
 use crate::cancel::Cancel;
+use crate::content::Content;
 use crate::digest::{DiffId, Digest};
 use crate::encode::{Compression, PieceEncoder};
 use crate::error::{Error, FenceBreach, Result};
 use crate::hash::Hasher;
-use crate::image::Layer;
+use crate::image::{CONTENT_DIGEST, Layer};
 use crate::layer::{Segment, VirtualLayer};
 use crate::map::Window;
 use crate::packed::{Packed, PackedReader};
-use crate::parallel::in_parallel;
+use crate::parallel::{beside, in_parallel};
 use crate::progress::{Counters, LayerWatch};
 use crate::resume::Checkpoint;
 use crate::source::{FileState, IoMode, SourceFile};
@@ -39,6 +41,8 @@ pub struct ReadOptions {
     pub counters: Arc<Counters>,
     /// The word to stop.
     pub cancel: Cancel,
+    /// Whether the bytes of a layer's [only file](VirtualLayer::only_file) are hashed by themselves too, while they are at hand.
+    pub digest_content: bool,
 }
 
 /// Reads a layer once, from its first byte to its last.
@@ -55,6 +59,7 @@ pub struct ReadOptions {
 pub struct LayerReader {
     raw: RawReader,
     diff_id: Hasher,
+    content: Option<Content>,
     encoder: Encoder,
     compression: Compression,
     stored: u64,
@@ -94,6 +99,7 @@ impl LayerReader {
         Self {
             raw: RawReader::new(layer, 0, options),
             diff_id: Hasher::new(),
+            content: Content::of(layer, options),
             encoder,
             compression,
             stored: 0,
@@ -109,7 +115,13 @@ impl LayerReader {
     /// all fences must hold at the end.
     #[must_use]
     pub fn resume(layer: &VirtualLayer, checkpoint: &Checkpoint, offset: u64, options: &ReadOptions) -> Self {
+        let content = match Content::of(layer, options).map(|content| content.resumed(checkpoint)) {
+            // Who kept the checkpoint did not want to know: all is hashed again, and not given out again.
+            Some(None) => return Self::new(layer, Compression::None, options).with_start(offset),
+            content => content.flatten(),
+        };
         Self {
+            content,
             raw: RawReader::new(layer, checkpoint.offset(), options),
             diff_id: checkpoint.hasher(),
             encoder: Encoder::Identity,
@@ -139,8 +151,13 @@ impl LayerReader {
     /// Where reading could go on later; `None` where the layer is stored compressed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        matches!(self.encoder, Encoder::Identity)
-            .then(|| Checkpoint::new(self.raw.position, self.diff_id.clone()))
+        matches!(self.encoder, Encoder::Identity).then(|| {
+            Checkpoint::new(
+                self.raw.position,
+                self.diff_id.clone(),
+                self.content.as_ref().map(Content::hasher),
+            )
+        })
     }
 
     /// The number of stored bytes that will be given out, where it is known before they are read: without compression.
@@ -163,7 +180,7 @@ impl LayerReader {
         loop {
             match &mut self.encoder {
                 Encoder::Identity => {
-                    let Some(chunk) = self.raw.next_hashed(&mut self.diff_id)? else {
+                    let Some(chunk) = self.raw.next_hashed(&mut self.diff_id, self.content.as_mut())? else {
                         self.raw.check_before(self.began)?;
                         return self.end();
                     };
@@ -184,7 +201,7 @@ impl LayerReader {
                     if pieces.input_ended {
                         return self.end();
                     }
-                    match self.raw.next_hashed(&mut self.diff_id)? {
+                    match self.raw.next_hashed(&mut self.diff_id, self.content.as_mut())? {
                         Some(chunk) => pieces.encoder.push(&chunk),
                         None => pieces.input_ended = true,
                     }
@@ -240,7 +257,11 @@ impl LayerReader {
             Encoder::Identity => diff_id.clone(),
             Encoder::Pieces(pieces) => pieces.digest.finish(),
         };
-        let descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
+        let mut descriptor = Descriptor::new(self.compression.media_type(), self.stored, digest);
+        if let Some(content) = self.content {
+            let digest = content.finish().to_string();
+            descriptor.set_annotations(Some(HashMap::from([(CONTENT_DIGEST.to_owned(), digest)])));
+        }
         Ok(Layer { descriptor, diff_id: DiffId::of_tar(diff_id) })
     }
 }
@@ -348,7 +369,7 @@ impl RawReader {
     fn again(&self) -> Result<Digest> {
         let mut raw = Self::new(&self.layer, 0, &self.options);
         let mut hasher = Hasher::new();
-        while raw.next_hashed(&mut hasher)?.is_some() {}
+        while raw.next_hashed(&mut hasher, None)?.is_some() {}
         Ok(hasher.finish())
     }
 
@@ -358,10 +379,16 @@ impl RawReader {
         }
     }
 
-    /// The next chunk, already taken in by `hasher`.
-    fn next_hashed(&mut self, hasher: &mut Hasher) -> Result<Option<Bytes>> {
+    /// The next chunk, already taken in by `hasher`, and by that of the content where there is one.
+    fn next_hashed(&mut self, hasher: &mut Hasher, content: Option<&mut Content>) -> Result<Option<Bytes>> {
         let Some(chunk) = self.next_chunk()? else { return Ok(None) };
-        hasher.update(&chunk);
+        match content {
+            Some(content) => {
+                let end = self.position;
+                beside(|| hasher.update(&chunk), || content.update(&chunk, end));
+            }
+            None => hasher.update(&chunk),
+        }
         // Hashing has touched every page; only now is it known that none was missing.
         self.check_window()?;
         Ok(Some(chunk))

@@ -10,22 +10,24 @@ use crate::hash::Hasher;
 /// again from the start.
 const KEPT: usize = 256;
 
-/// An offset into a layer's tar, and the SHA-256 of all bytes before it.
+/// An offset into a layer's tar, and the SHA-256 of all bytes before it; and that of the bytes of its only file before it, where
+/// somebody wants to know.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     offset: u64,
     hasher: Hasher,
+    content: Option<Hasher>,
 }
 
 impl Checkpoint {
     /// The start, where nothing is hashed yet.
     #[must_use]
     pub fn start() -> Self {
-        Self { offset: 0, hasher: Hasher::new() }
+        Self { offset: 0, hasher: Hasher::new(), content: None }
     }
 
-    pub(crate) const fn new(offset: u64, hasher: Hasher) -> Self {
-        Self { offset, hasher }
+    pub(crate) const fn new(offset: u64, hasher: Hasher, content: Option<Hasher>) -> Self {
+        Self { offset, hasher, content }
     }
 
     /// How many bytes are hashed.
@@ -38,16 +40,28 @@ impl Checkpoint {
         self.hasher.clone()
     }
 
-    /// The state of the hash, to be kept in a file; about 100 bytes.
+    pub(crate) fn content(&self) -> Option<Hasher> {
+        self.content.clone()
+    }
+
+    /// The state of the hashes, to be kept in a file; about 100 bytes each.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
-        self.hasher.state()
+        let mut state = self.hasher.state();
+        state.extend(self.content.iter().flat_map(Hasher::state));
+        state
     }
 
     /// A checkpoint that was kept; `None` where the state is none, or not one at `offset`.
     #[must_use]
     pub fn from_state(offset: u64, state: &[u8]) -> Option<Self> {
-        Hasher::from_state(offset, state).map(|hasher| Self { offset, hasher })
+        let len = Hasher::new().state().len();
+        let (own, content) = state.split_at_checked(len)?;
+        let content = match content {
+            [] => None,
+            state => Some(Hasher::of_state(state)?),
+        };
+        Hasher::from_state(offset, own).map(|hasher| Self { offset, hasher, content })
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use crossdock_storage::{
-    Checkpoint, Checkpoints, Compression, Error, FenceBreach, Layer, LayerReader, ReadOptions, Segment,
-    SourceFile, VirtualLayer,
+    Checkpoint, Checkpoints, Compression, Entry, EntryKind, Error, FenceBreach, FileContent, Hasher, Layer,
+    LayerPath, LayerReader, ReadOptions, Segment, SourceFile, VirtualLayer, Xattrs, encode_entries,
 };
 use proptest::prelude::*;
 
@@ -82,6 +82,54 @@ fn a_file_that_was_read_before_and_changed_since_is_an_error() {
     let reader = LayerReader::resume(&layer, &checkpoint, checkpoint.offset(), &ReadOptions::default());
     let error = read(reader).unwrap_err();
     assert!(matches!(error, Error::Changed { breach: FenceBreach::Size { .. }, .. }), "{error:?}");
+}
+
+#[test]
+fn a_resumed_digest_of_the_only_file_is_that_of_the_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = file(directory.path(), "weights", 1_300_000);
+    let bytes = fs::read(directory.path().join("weights")).unwrap();
+    let named = |path: &str, kind| Entry {
+        path: LayerPath::clean(path).unwrap(),
+        kind,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        xattrs: Xattrs::default(),
+    };
+    let only = named("models/weights", EntryKind::File(FileContent::Source(source)));
+    let entries = vec![named("models", EntryKind::Directory), only.clone()];
+    let layer = encode_entries(entries, 0).unwrap();
+    let expected = Some(Hasher::digest(&bytes));
+    let content = ReadOptions { digest_content: true, ..ReadOptions::default() };
+    for (options, expected) in [(&content, &expected), (&ReadOptions::default(), &None)] {
+        for compression in [Compression::None, Compression::Gzip { level: 1 }] {
+            let (_, read) = read(LayerReader::new(&layer, compression, options)).unwrap();
+            assert_eq!(read.content_digest(), *expected, "{compression:?}");
+        }
+    }
+    // From before the file, within it, behind it; by who wanted to know its digest and by who did not.
+    for first in [&content, &ReadOptions::default()] {
+        for stop in [1, 600_000, layer.len()] {
+            let mut reader = LayerReader::new(&layer, Compression::None, first);
+            while reader.position() < stop && reader.next_chunk().unwrap().is_some() {}
+            let checkpoint = reader.checkpoint().unwrap();
+            let kept = Checkpoint::from_state(checkpoint.offset(), &checkpoint.state()).unwrap();
+            for checkpoint in [checkpoint, kept] {
+                let offset = checkpoint.offset();
+                let (rest, resumed) =
+                    read(LayerReader::resume(&layer, &checkpoint, offset, &content)).unwrap();
+                assert_eq!(rest.len() as u64, layer.len() - offset);
+                assert_eq!(resumed.content_digest(), expected, "stopped at {offset}");
+            }
+        }
+    }
+    // A layer of two files has none, whatever they are.
+    let two =
+        encode_entries(vec![only, named("models/x", EntryKind::File(FileContent::Inline(Bytes::new())))], 0);
+    let (_, read) = read(LayerReader::new(&two.unwrap(), Compression::None, &content)).unwrap();
+    assert_eq!(read.content_digest(), None);
 }
 
 #[test]

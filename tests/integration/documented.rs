@@ -34,6 +34,7 @@ impl Place {
         push_index(&[Base::new(), Base::new().for_architecture("arm64")], &base);
         sandbox.containerfile(&format!("FROM {base}\nCOPY model /models\nUSER 1001\n"));
         sandbox.write("model/config.json", "{}");
+        sandbox.write("model/README.md", "# Llama\n");
         // A context of its own in one of the examples.
         sandbox.write("model/Containerfile", "FROM scratch\nCOPY config.json /models/\n");
         let insecure = [&open, &locked]

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use crate::fault_proxy::{Fault, FaultProxy};
 use crate::quirks::{Kind, Quirks};
 use crate::support::sandbox::{Built, Sandbox};
-use crate::support::write_large;
+use crate::support::{digest_of, write_large};
 
 const MIB: u64 = 1 << 20;
 /// A shard, and so a layer of its own.
@@ -53,15 +53,24 @@ fn is_noted(journal: &Path) -> bool {
 
 /// Starts a push, of which the registry takes a part, and waits until that is in the journal.
 fn begun(sandbox: &Sandbox, registry: &Quirks, name: &str) -> Child {
+    begun_with(sandbox, registry, name, &[])
+}
+
+fn begun_with(sandbox: &Sandbox, registry: &Quirks, name: &str, more: &[&str]) -> Child {
     registry.hang_after(TAKEN);
-    let child = started(sandbox, name);
+    let child = started_with(sandbox, name, more);
     until("the registry to have its part", || registry.received() >= TAKEN);
     until("the journal", || is_noted(&journal(sandbox)));
     child
 }
 
 fn started(sandbox: &Sandbox, name: &str) -> Child {
-    let args = ["--root", "root", "build", "--push", "-t", name, "--tls-verify=false", "context"];
+    started_with(sandbox, name, &[])
+}
+
+fn started_with(sandbox: &Sandbox, name: &str, more: &[&str]) -> Child {
+    let args = ["--root", "root", "build", "--push", "-t", name, "--tls-verify=false"];
+    let args = [&args[..], more, &["context"]].concat();
     sandbox.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -102,6 +111,29 @@ fn a_killed_push_goes_on_where_the_registry_keeps_the_upload() {
         // The first state of the hash is that after 16 MiB.
         let read = built.number("bytes_read");
         assert!(lost > 0 || read <= LEN - 16 * MIB + REST, "{kind:?}: {read} read");
+    }
+}
+
+#[test]
+fn a_killed_push_goes_on_to_the_digest_of_its_file() {
+    let gzip = ["--compression-format", "gzip", "--compression-level", "0"];
+    for (before, more) in [(&["--modelcar"][..], &[][..]), (&[], &[]), (&[], &gzip)] {
+        let (sandbox, registry) = (model(1), Quirks::start(Kind::Distribution3));
+        let name = format!("{}/model:1", registry.addr());
+        let mut child = begun_with(&sandbox, &registry, &name, &[before, more].concat());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let built = sandbox.pushed(&name, &[&["--root", "root", "--modelcar"], more].concat());
+        let total = registry.received();
+        assert!((LEN..LEN + REST).contains(&total), "{before:?} {more:?}: {total} of {LEN} sent");
+        // Who did not want to know the digest of the file has no state of it: the file is read from its start.
+        let read = built.number("bytes_read");
+        assert_eq!(read < LEN, !before.is_empty(), "{before:?} {more:?}: {read} read");
+        let copy = sandbox.path("copy");
+        sandbox.run(&["--root", "root", "push", "-q", &name, &format!("dir:{}", copy.display())]).done();
+        let manifest = std::fs::read_to_string(copy.join("manifest.json")).unwrap();
+        let digest = digest_of(&std::fs::read(sandbox.file("model/shard-1")).unwrap());
+        assert!(manifest.contains(&format!("\"olot.layer.content.digest\":\"{digest}\"")), "{manifest}");
     }
 }
 

@@ -54,6 +54,8 @@ mod remembered;
 mod reproducible;
 mod reused;
 mod root;
+mod serving;
+mod serving_fields;
 mod sharing;
 mod stores;
 mod strict;

@@ -11,12 +11,16 @@ use serde_json::Value;
 const FIELDS: &str = include_str!("data/tekton-fields.json");
 
 /// What Kubernetes itself serves, of the kinds that we use.
-const KUBERNETES: [(&str, &str); 8] = [
+const KUBERNETES: [(&str, &str); 11] = [
     ("v1", "ServiceAccount"),
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
     ("v1", "PersistentVolumeClaim"),
     ("v1", "Pod"),
+    ("v1", "Service"),
+    ("apps/v1", "Deployment"),
+    // Of docs/serving.md: `serving_fields` looks at them.
+    ("serving.kserve.io/v1beta1", "InferenceService"),
     ("batch/v1", "Job"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
