@@ -515,10 +515,7 @@ fn build_context(text: &str) -> Result<(String, BuildContext)> {
     }
     let image = |rest: &str| BuildContext::Image(rest.to_owned());
     let context = match value.split_once(':').map(|(scheme, rest)| (scheme, rest.strip_prefix("//"))) {
-        Some(("docker-image" | "container-image" | "oci-layout" | "docker", Some("")))
-        | Some(("oci", None))
-            if value.ends_with([':', '/']) =>
-        {
+        Some((_, Some(""))) | Some(("oci", None)) if value.ends_with("://") || value == "oci:" => {
             bail!("--build-context {text}: no image is named behind {value}")
         }
         Some(("docker-image" | "container-image", Some(rest))) => image(rest),

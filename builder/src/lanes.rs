@@ -235,9 +235,10 @@ async fn put_files(
         None => false,
     };
     if new.known.is_none()
+        // Another image's word for the digest of a file is not taken over: such a layer is read.
+        && !lacks_content
         && let Some(trust) = &options.trust
         && let Some((layer, outcome, from)) = trust.take(&new, sink, &options.cancel, watch).await?
-        && (!lacks_content || layer.content_digest().is_some())
     {
         // Not remembered: nobody here has hashed the files.
         *trusted = Some(from);

@@ -212,7 +212,10 @@ impl PartStore {
         let load = |source| Error::Load { path: self.directory.clone(), source };
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // A root directory that is a file is named where something is to be kept there.
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+                return Ok(Vec::new());
+            }
             Err(source) => return Err(load(source)),
         };
         let mut paths = Vec::new();

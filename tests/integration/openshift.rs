@@ -111,7 +111,7 @@ fn a_list_whose_images_are_not_there_is_refused_at_once_by_name() {
 }
 
 #[test]
-fn an_image_without_a_platform_gets_one_before_it_is_in_a_list() {
+fn an_image_that_its_index_gives_no_platform_has_that_of_its_config_in_a_list() {
     let (sandbox, registry, theirs) = (model(), Quirks::start(Kind::OpenShift), Registry::start());
     sandbox.build(&["-o", "oci:layout:1"]).done();
     let layout = sandbox.path("layout");
@@ -132,14 +132,14 @@ fn an_image_without_a_platform_gets_one_before_it_is_in_a_list() {
     skopeo_copy(&["--all"], &format!("oci:{}:bare", layout.display()), &bare);
 
     sandbox.run(&["manifest", "create", "list"]).done();
-    let add = |more: &[&str]| {
-        sandbox.run(&[&["manifest", "add", "--all", "--tls-verify=false"], more, &["list", &bare]].concat())
-    };
-    add(&[]).failed(2).says(&["--os and --arch"]);
-    add(&["--os", "linux", "--arch", "amd64"]).done();
     let name = format!("{}/team/model:1", registry.addr());
-    sandbox.run(&["manifest", "push", "--all", "--tls-verify=false", "list", &name]).done();
-    assert_eq!(entries(&document(&name))[0]["platform"], json!({"architecture": "amd64", "os": "linux"}));
+    for (more, architecture) in [(&[][..], "amd64"), (&["--os", "linux", "--arch", "s390x"], "s390x")] {
+        let args = [&["manifest", "add", "--all", "--tls-verify=false"], more, &["list", &bare]].concat();
+        sandbox.run(&args).done();
+        sandbox.run(&["manifest", "push", "--all", "--tls-verify=false", "list", &name]).done();
+        let platform = json!({"architecture": architecture, "os": "linux"});
+        assert_eq!(entries(&document(&name))[0]["platform"], platform);
+    }
 }
 
 fn annotated(sandbox: &Sandbox) -> Run {

@@ -519,7 +519,7 @@ fn blobs_of_the_hugging_face_cache_are_told_apart_by_their_names() {
         let bytes = noise(2 << 20, seed);
         let name = digest_of(&bytes).replace("sha256:", "");
         sandbox.write(&format!("hub/models--a--b/blobs/{name}"), bytes);
-        let link = snapshot.join("model.safetensors");
+        let link = snapshot.join("model.onnx");
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(format!("../../blobs/{name}"), link).unwrap();
     };
@@ -541,13 +541,13 @@ fn blobs_of_the_hugging_face_cache_are_told_apart_by_their_names() {
 fn a_model_that_is_downloaded_anew_is_told_apart_by_the_notes_of_the_download() {
     let registry = Registry::start();
     let sandbox = Sandbox::new();
-    sandbox.containerfile("FROM scratch\nCOPY model/*.safetensors /models/\n");
+    sandbox.containerfile("FROM scratch\nCOPY model/*.onnx /models/\n");
     let download = |seed: u64| {
         let bytes = noise(2 << 20, seed);
         let digest = digest_of(&bytes).replace("sha256:", "");
-        sandbox.write("model/a.safetensors", bytes);
+        sandbox.write("model/a.onnx", bytes);
         let note = format!("{}\n{digest}\n4000000000.5\n", "c".repeat(40));
-        sandbox.write("model/.cache/huggingface/download/a.safetensors.metadata", note);
+        sandbox.write("model/.cache/huggingface/download/a.onnx.metadata", note);
     };
     download(1);
     let first = pushed(&sandbox, &registry.name("model:1"), &[]);
