@@ -3,6 +3,11 @@
 //! This package is the command line: arguments, progress, reports and exit codes. What it does is in the crates
 //! `builder` (Containerfile to image), `registry` (the OCI distribution protocol) and `storage` (virtual layers).
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "what is said of an argument is its help text, and no Markdown"
+)]
+
 mod args;
 mod auth;
 mod bases;
