@@ -2,6 +2,8 @@
 //! images become one index: what they share is put once, and the tag names the index. On the first error the other lanes
 //! stop, the sink cleans up, and no tag has moved.
 
+mod annotate;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +11,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossdock_storage::{
     Abort, Cancel, Compression, Descriptor, EntryDetails, Error, ImageConfig, ImageSink, LayerKey,
-    ManifestEntry, ManifestFormat, Result, SinkPlan, Warnings, blocking, canonical_json, from_json,
+    ManifestEntry, ManifestFormat, Result, SinkPlan, Warnings, canonical_json, from_json,
 };
 
+use self::annotate::{has_key, said};
 use crate::known::check_known;
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
 use crate::media::{
     annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
 };
-use crate::modelcar::{self, Annotations, Modelcar};
+use crate::modelcar::{Annotations, Modelcar};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -326,71 +329,6 @@ impl<'a> Job<'a> {
         Ok(self.lost.iter().cloned().chain(sink.warnings(&self.plan(0)).await?).collect())
     }
 
-    /// The keys of the layers, where their descriptors are to say them. No file is read.
-    async fn keys(&self) -> Vec<Option<LayerKey>> {
-        let mut keys = Vec::with_capacity(self.layers.len());
-        for layer in &*self.layers {
-            keys.push(match &layer.content {
-                LayerContent::Files { layer, compression, .. } if self.layer_keys => {
-                    let (layer, compression) = (layer.clone(), *compression);
-                    blocking(move || LayerKey::of(&layer, compression)).await
-                }
-                _ => None,
-            });
-        }
-        keys
-    }
-
-    /// Says a layer's key in its descriptor, beside what [`annotate`](Self::annotate) has put there. An image without keys does
-    /// not take over those of a base.
-    fn say_key(&self, descriptor: &mut Descriptor, key: Option<&LayerKey>) {
-        let of_other = matches!(self.documents, Documents::New(_)) && !self.layer_keys;
-        let mut annotations = descriptor.annotations().clone().unwrap_or_default();
-        if self.format == ManifestFormat::Docker {
-            annotations.clear();
-        } else if key.is_some() || of_other {
-            annotations.retain(|name, _| name != LayerKey::KEY && name != LayerKey::CONTENT);
-        }
-        annotations.extend(key.into_iter().flat_map(LayerKey::annotations));
-        descriptor.set_annotations(Some(annotations).filter(|annotations| !annotations.is_empty()));
-    }
-
-    /// What the layers say in their descriptors, and what the manifest says of them. Docker's format has no place for any of
-    /// it.
-    fn annotate(&self, layers: &mut [AssembledLayer]) -> Cow<'_, BTreeMap<String, String>> {
-        let mut annotations = Cow::Borrowed(&*self.annotations);
-        let new_card = self.modelcar.and_then(|modelcar| modelcar.card);
-        for (index, (done, planned)) in layers.iter_mut().zip(&*self.layers).enumerate() {
-            let said = match (&self.documents, &planned.content) {
-                _ if self.format == ManifestFormat::Docker => None,
-                (Documents::New(_), LayerContent::Files { layer, .. }) if !planned.from_base => {
-                    let of_layer = |_| {
-                        let content = done.layer.content_digest();
-                        modelcar::of_layer(layer, content.as_ref(), new_card == Some(index))
-                    };
-                    self.modelcar.and_then(of_layer)
-                }
-                _ if new_card.is_some() => self.said[index].clone().map(modelcar::without_card),
-                _ => self.said[index].clone(),
-            };
-            if said.as_ref().is_some_and(modelcar::is_card) {
-                modelcar::point_to(annotations.to_mut(), &done.layer.descriptor);
-            }
-            done.layer.descriptor.set_annotations(said);
-        }
-        annotations
-    }
-
-    /// Bytes that the annotations of new layers will take in the manifest.
-    fn planned(&self) -> u64 {
-        let new = self.layers.iter().filter(|layer| !layer.from_base && self.modelcar.is_some());
-        new.map(|layer| match &layer.content {
-            LayerContent::Files { layer, .. } => modelcar::planned(layer),
-            LayerContent::Blob { .. } => 0,
-        })
-        .sum()
-    }
-
     /// The image's documents, its layers being there.
     fn finish(&self, mut layers: Vec<AssembledLayer>, keys: &[Option<LayerKey>]) -> Result<Assembled> {
         for layer in &mut layers {
@@ -566,20 +504,6 @@ fn compressions(layers: &[AssemblyLayer]) -> impl Iterator<Item = Compression> {
         LayerContent::Files { compression, .. } => Some(*compression),
         LayerContent::Blob { .. } => None,
     })
-}
-
-fn has_key(descriptor: &Descriptor) -> bool {
-    LayerKey::said(descriptor.annotations().iter().flatten()).is_some()
-}
-
-/// What a layer says that has its descriptor.
-fn said(layer: &AssemblyLayer) -> Option<Annotations> {
-    match &layer.content {
-        LayerContent::Blob { layer, .. } | LayerContent::Files { known: Some(layer), .. } => {
-            layer.descriptor.annotations().clone()
-        }
-        LayerContent::Files { known: None, .. } => None,
-    }
 }
 
 /// Bytes of the annotations as the manifest will have them.
