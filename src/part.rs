@@ -57,6 +57,12 @@ pub(crate) async fn send(
     local: &Result<LocalImages>,
     counters: &Arc<Counters>,
 ) -> Result<Sent> {
+    if options.reuse.trusts() {
+        return Err(UsageError(anyhow!(
+            "--part {part}: --trust-layers-of is for the build after the parts, for nothing is remembered of what is trusted"
+        ))
+        .into());
+    }
     let store = place(options, root).ok_or_else(|| {
         UsageError(anyhow!("--part {part}: what is sent could not be found again: give --root or --part-file a directory that all parts share, or set HOME"))
     })?;

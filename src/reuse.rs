@@ -60,6 +60,11 @@ pub(crate) struct ReuseOptions {
 }
 
 impl ReuseOptions {
+    /// Whether digests are to be taken from other images.
+    pub(crate) fn trusts(&self) -> bool {
+        !self.trusted.is_empty()
+    }
+
     /// # Errors
     /// Names and tags that are none.
     pub(crate) fn new(args: &ReuseArgs) -> Result<Self> {

@@ -20,7 +20,7 @@ use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent,
 use crate::media::{
     annotations_of, check_format, config_descriptor, format_of, index, layer_media_type, manifest,
 };
-use crate::modelcar::{Annotations, Modelcar};
+use crate::modelcar::{self, Annotations, Modelcar};
 
 /// All that an image is made of that is not written yet.
 #[derive(Debug, Clone)]
@@ -302,8 +302,14 @@ impl<'a> Job<'a> {
             };
         }
         let name = format!("the image {}", image.manifest.digest());
-        let (annotations, lost) = annotations_of(format, &image.annotations, &name);
-        let said = image.layers.iter().map(said).collect();
+        let (annotations, mut lost) = annotations_of(format, &image.annotations, &name);
+        let said: Vec<_> = image.layers.iter().map(said).collect();
+        if format == ManifestFormat::Docker && said.iter().flatten().any(modelcar::is_said) {
+            let lost = lost.get_or_insert_with(|| name.clone());
+            lost.push_str(
+                ": the docker format has no place for what its layers say of a model, which is left out",
+            );
+        }
         let documents = Documents::Converted(image);
         Self { layers, format, annotations, lost, layer_keys, modelcar: None, documents, said }
     }

@@ -139,6 +139,11 @@ pub(crate) fn planned(layer: &VirtualLayer) -> u64 {
         .map_or(0, |annotations| crossdock_storage::canonical_json(&annotations).len() as u64)
 }
 
+/// Whether a layer says what it holds of a model.
+pub(crate) fn is_said(annotations: &Annotations) -> bool {
+    annotations.contains_key(TYPE)
+}
+
 /// Whether a layer says that it is the card's.
 pub(crate) fn is_card(annotations: &Annotations) -> bool {
     annotations.get(LAYER_TYPE).is_some_and(|kind| kind == CARD)

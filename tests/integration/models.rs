@@ -66,13 +66,13 @@ fn a_broken_model_ends_the_build_before_a_byte_is_sent() {
 fn all_faults_are_told_at_once_and_once_for_several_platforms() {
     let sandbox = pointer();
     sandbox.write("model/other.gguf", "no magic");
-    sandbox.write("model/part-00001-of-00002.bin", "x");
+    sandbox.write("model/pytorch_model-00001-of-00002.bin", "x");
     let run = sandbox.build(&["--platform=linux/amd64,linux/arm64", "-t", "x", "-t", "y"]).failed(3);
     let run = run.says(&[
         "Error: the model is broken, first of all: ",
         POINTER,
         "and Containerfile:2:12: /models/other.gguf is no GGUF file",
-        "and Containerfile:2:12: /models/part-00001-of-00002.bin is one of 2 files, and 1 of them is not in the image: /models/part-00002-of-00002.bin",
+        "and Containerfile:2:12: /models/pytorch_model-00001-of-00002.bin is one of 2 files, and 1 of them is not in the image: /models/pytorch_model-00002-of-00002.bin",
     ]);
     assert_eq!(run.stderr.matches("other.gguf").count(), 1, "{run}");
 }

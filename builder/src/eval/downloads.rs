@@ -17,6 +17,9 @@ const UNFINISHED: [&str; 2] = [".incomplete", ".part"];
 const CACHE: [&str; 2] = [".cache", "huggingface"];
 const NOTES: [&str; 3] = ["download", "trees", "upload"];
 
+/// The credentials of a user, which `hf auth login` keeps there.
+const TOKENS: [&str; 2] = ["token", "stored_tokens"];
+
 /// Watches what one COPY or ADD takes along.
 pub(super) struct Watch {
     treat: Downloads,
@@ -222,8 +225,8 @@ impl<'p> Cache<'p> {
                 continue;
             }
             let Some((first, _)) = parts.next() else { return Self::Above };
-            // A file beside these directories is one of the program's own.
-            let is_note = NOTES.iter().any(|name| name.as_bytes() == first)
+            // A file beside these directories is one of the program's own, be it the user's token.
+            let is_note = NOTES.iter().chain(&TOKENS).any(|name| name.as_bytes() == first)
                 || parts.next().is_none() && first.contains(&b'.');
             return if is_note { Self::Note(&path[..end]) } else { Self::No };
         }
@@ -248,6 +251,8 @@ mod tests {
             ("m/.cache/huggingface/download/a.metadata", "note m/.cache/huggingface"),
             (".cache/huggingface/.gitignore", "note .cache/huggingface"),
             (".cache/huggingface/CACHEDIR.TAG", "note .cache/huggingface"),
+            ("m/.cache/huggingface/token", "note m/.cache/huggingface"),
+            (".cache/huggingface/stored_tokens", "note .cache/huggingface"),
             (".cache/huggingface/hub", "no"),
             (".cache/huggingface/hub/models--a--b/blobs/1", "no"),
             (".cache/pip/x", "no"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crossdock_storage::{Cancel, Counters, LayerPath, in_parallel};
+use crossdock_storage::{Cancel, Counters, LayerPath, escape_line, in_parallel};
 
 use super::files::{self, Contents, File, Files, INDEX};
 use super::finding::{Finding, ModelReport, Rule, Severity, are, count, named};
@@ -167,21 +167,23 @@ impl<'a> Check<'a> {
         by_path: &BTreeMap<&LayerPath, &'a File>,
     ) {
         let (mut missing, mut links, mut lacking) = (Vec::new(), Vec::new(), Vec::new());
+        let mut outside = false;
         for (shard, tensors) in &index.shards {
             let Ok(path) = directory.join(shard.as_bytes()) else {
                 missing.push(quoted(shard));
+                outside = true;
                 continue;
             };
             match self.there(&path) {
                 There::Yes => {}
                 There::Unknown => continue,
                 There::No => {
-                    missing.push(path.to_string());
+                    missing.push(escape_line(&path.to_string()).into_owned());
                     self.told.insert(path);
                     continue;
                 }
                 There::Dangling(target) => {
-                    links.push(format!("{path} -> {target}"));
+                    links.push(escape_line(&format!("{path} -> {target}")).into_owned());
                     self.told.insert(path);
                     continue;
                 }
@@ -197,7 +199,16 @@ impl<'a> Check<'a> {
             }
         }
         let name = &file.path;
-        if !missing.is_empty() {
+        if missing.len() == index.shards.len() && !missing.is_empty() && !outside {
+            // None of them was to come along, as where another form of the model is packed.
+            let message = format!(
+                "{name} names {}, and none of them is in the image: {}",
+                count(index.shards.len(), "file"),
+                named(&missing)
+            );
+            let help = "leave the index out too, or copy the files that it names".to_owned();
+            self.add(Rule::Index, Severity::Wasteful, vec![name.clone()], message, help);
+        } else if !missing.is_empty() {
             let message = format!(
                 "{name} names {}, and {} of them {} not in the image: {}",
                 count(index.shards.len(), "file"),
@@ -251,15 +262,23 @@ impl<'a> Check<'a> {
         let name = first.name();
         let Some(numbered) = Numbered::parse(&name) else { return };
         let count = numbered.count();
-        // Some count from 0.
+        // A checkpoint of an epoch or a piece of a data set has such a name, too: a set is one where that is how models are
+        // called.
+        let certain = first.ends(".gguf") || is_set_of_shards(numbered.before);
+        if !certain && (set.len() == 1 || !first.ends(".safetensors")) {
+            return;
+        }
+        let severity = if certain { Severity::Broken } else { Severity::Wasteful };
+        // Some count from 0, and of these some to the last number.
         let begin = u32::from(set.iter().all(|(number, _)| *number > 0));
-        let end = if begin == 0 { count.saturating_sub(1) } else { count };
+        let counts_to_last = begin == 1 || set.iter().any(|(number, _)| *number == count);
+        let end = if counts_to_last { count } else { count.saturating_sub(1) };
         let beyond: Vec<_> =
             set.iter().filter(|(number, _)| *number > end).map(|(_, file)| file.path.clone()).collect();
         let help = "download it again, all files of one revision";
         if let Some(path) = beyond.first() {
             let message = format!("{path} has a number beyond the {count} that its name says there are");
-            self.add(Rule::Shards, Severity::Broken, beyond.clone(), message, help.to_owned());
+            self.add(Rule::Shards, severity, beyond.clone(), message, help.to_owned());
             return;
         }
         let there: BTreeSet<_> = set.iter().map(|(number, _)| *number).collect();
@@ -285,7 +304,7 @@ impl<'a> Check<'a> {
                 are(count_missing)
             );
             let help = "download what is missing, or take the line that leaves it out of the ignore file or of --exclude";
-            self.add(Rule::Shards, Severity::Broken, vec![first.path.clone()], message, help.to_owned());
+            self.add(Rule::Shards, severity, vec![first.path.clone()], message, help.to_owned());
         }
     }
 
@@ -373,6 +392,10 @@ impl<'a> Check<'a> {
                 if directory.is_empty() { String::new() } else { format!("{}/", escaped(&directory)) };
             let options: Vec<_> =
                 patterns.iter().map(|pattern| format!("--exclude={directory}{pattern}")).collect();
+            // A flag ends at a blank.
+            if options.iter().any(|option| option.contains(char::is_whitespace)) {
+                return None;
+            }
             lines.push(format!("{} {}", one.keyword, options.join(" ")));
         }
         Some(lines.join(" and "))
@@ -444,6 +467,15 @@ impl<'a> Check<'a> {
             self.add(Rule::Pickle, Severity::Note, pickles, message, help);
         }
     }
+}
+
+/// Whether what is called so is a set of shards: the names of transformers, diffusers, Mistral and Meta, with what their
+/// variants have before them.
+fn is_set_of_shards(before: &str) -> bool {
+    let lower = before.to_ascii_lowercase();
+    ["model", "pytorch_model", "consolidated"].iter().any(|name| {
+        lower.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', '.']))
+    })
 }
 
 /// Whether its name may have numbers that count.

@@ -17,35 +17,57 @@ use crate::tree::{FileTree, Node, NodeKind, State};
 const WEIGHTS: [&str; 6] = [".safetensors", ".gguf", INDEX, ".h5", ".msgpack", ".ot"];
 
 /// How the names of what is kept with Git LFS end, as the hub has it by default.
-const POINTED: [&str; 24] = [
+const POINTED: [&str; 43] = [
     ".7z",
     ".arrow",
     ".bin",
     ".bz2",
     ".ckpt",
+    ".data",
+    ".engine",
+    ".ftz",
+    ".ggml",
     ".gguf",
     ".gz",
     ".h5",
+    ".joblib",
+    ".keras",
+    ".llamafile",
+    ".mlmodel",
     ".model",
+    ".model.v3",
     ".msgpack",
+    ".nemo",
     ".npy",
     ".npz",
     ".onnx",
+    ".onnx_data",
     ".ot",
     ".parquet",
     ".pb",
+    ".pdiparams",
+    ".pdparams",
+    ".pickle",
     ".pkl",
     ".pt",
     ".pth",
+    ".rar",
     ".safetensors",
+    ".tar",
     ".tflite",
+    ".tgz",
+    ".tiktoken",
+    ".wasm",
     ".xz",
     ".zip",
     ".zst",
 ];
 
-/// A large vocabulary is kept so, too.
-const TOKENIZER: &str = "tokenizer.json";
+/// Large vocabularies are kept so, too.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tekken.json"];
+
+/// The prefix of the files that macOS puts beside others, with what its own file systems know of them.
+const APPLE_DOUBLE: &str = "._";
 
 /// How the names of files end that may be pickles.
 pub(super) const PICKLES: [&str; 5] = [".bin", ".pt", ".pth", ".pkl", ".ckpt"];
@@ -85,7 +107,7 @@ pub(super) fn of<'a>(tree: &FileTree, layers: impl Iterator<Item = &'a FileTree>
         layer.visit(&mut |path, _| {
             let name = String::from_utf8_lossy(path.file_name().unwrap_or_default()).to_ascii_lowercase();
             let is_weights = WEIGHTS.iter().chain(&PICKLES).any(|ending| name.ends_with(ending));
-            if !is_weights && !is_pointed(&name) {
+            if name.starts_with(APPLE_DOUBLE) || !is_weights && !is_pointed(&name) {
                 return;
             }
             // A later layer may have put something else there.
@@ -103,7 +125,7 @@ pub(super) fn of<'a>(tree: &FileTree, layers: impl Iterator<Item = &'a FileTree>
 }
 
 fn is_pointed(lower: &str) -> bool {
-    POINTED.iter().any(|ending| lower.ends_with(ending)) || lower == TOKENIZER
+    POINTED.iter().any(|ending| lower.ends_with(ending)) || TOKENIZERS.contains(&lower)
 }
 
 fn file(tree: &FileTree, path: &LayerPath, node: &Node) -> Option<File> {

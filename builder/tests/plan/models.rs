@@ -280,21 +280,55 @@ fn numbered_files_are_all_there() {
             _ => &[7],
         };
         for no in numbers {
-            write(&setup, &format!("m/{name}-{no:05}-of-{of:05}.bin"), "x");
+            write(&setup, &format!("m/{name}_model-{no:05}-of-{of:05}.bin"), "x");
         }
     }
-    write(&setup, "m/two-00001-of-00002.safetensors", safetensors(&[("a", 1)]));
-    write(&setup, "m/deep/two-00002-of-00002.safetensors", safetensors(&[("a", 1)]));
+    write(&setup, "m/two.model-00001-of-00002.safetensors", safetensors(&[("a", 1)]));
+    write(&setup, "m/deep/two.model-00002-of-00002.safetensors", safetensors(&[("a", 1)]));
     // What has numbers and is no weights.
     write(&setup, "m/log-00001-of-00002.txt", "x");
     assert_snapshot!(found(&setup, "COPY m /m/"), @"
-    broken shards: Containerfile:2:8: /m/beyond-00002-of-00001.bin has a number beyond the 1 that its name says there are, download it again, all files of one revision
-    broken shards: Containerfile:2:8: /m/deep/two-00002-of-00002.safetensors is one of 2 files, and 1 of them is not in the image: /m/deep/two-00001-of-00002.safetensors, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
-    broken shards: Containerfile:2:8: /m/gaps-00002-of-00005.bin is one of 5 files, and 4 of them are not in the image: /m/gaps-00001-of-00005.bin, /m/gaps-00003-of-00005.bin, /m/gaps-00004-of-00005.bin and 1 more, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
-    broken shards: Containerfile:2:8: /m/many-00007-of-999999.bin is one of 999999 files, and 999998 of them are not in the image, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
-    broken shards: Containerfile:2:8: /m/two-00001-of-00002.safetensors is one of 2 files, and 1 of them is not in the image: /m/two-00002-of-00002.safetensors, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
-    wasteful config: Containerfile:2:8: there is no config.json beside /m/deep/two-00002-of-00002.safetensors, most programs that serve models load none without: copy it too
+    broken shards: Containerfile:2:8: /m/beyond_model-00002-of-00001.bin has a number beyond the 1 that its name says there are, download it again, all files of one revision
+    broken shards: Containerfile:2:8: /m/deep/two.model-00002-of-00002.safetensors is one of 2 files, and 1 of them is not in the image: /m/deep/two.model-00001-of-00002.safetensors, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
+    broken shards: Containerfile:2:8: /m/gaps_model-00002-of-00005.bin is one of 5 files, and 4 of them are not in the image: /m/gaps_model-00001-of-00005.bin, /m/gaps_model-00003-of-00005.bin, /m/gaps_model-00004-of-00005.bin and 1 more, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
+    broken shards: Containerfile:2:8: /m/many_model-00007-of-999999.bin is one of 999999 files, and 999998 of them are not in the image, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
+    broken shards: Containerfile:2:8: /m/two.model-00001-of-00002.safetensors is one of 2 files, and 1 of them is not in the image: /m/two.model-00002-of-00002.safetensors, download what is missing, or take the line that leaves it out of the ignore file or of --exclude
+    wasteful config: Containerfile:2:8: there is no config.json beside /m/deep/two.model-00002-of-00002.safetensors, most programs that serve models load none without: copy it too
     ");
+}
+
+#[test]
+fn numbers_that_other_files_have_make_no_broken_model() {
+    let setup = model();
+    // The first model of OpenAI's counts from 0 to the last number.
+    for no in 0..=2 {
+        write(&setup, &format!("m/model-{no:05}-of-00002.safetensors"), safetensors(&[("a", 1)]));
+    }
+    write(&setup, "m/lora-epoch-3-of-10.safetensors", safetensors(&[("a", 1)]));
+    for name in ["ckpt-step-5-of-9.pt", "tokens-00003-of-00100.bin", "tokens-00004-of-00100.bin"] {
+        write(&setup, &format!("m/{name}"), "x");
+    }
+    // What macOS puts beside a file.
+    write(&setup, "m/._model-00001-of-00002.safetensors", "Mac OS X");
+    assert_eq!(found(&setup, "COPY m /m/"), "");
+    // Two of three under a name of their own may be a model.
+    for no in 1..=2 {
+        write(&setup, &format!("m/qwen-{no:05}-of-00003.safetensors"), safetensors(&[("a", 1)]));
+    }
+    assert_snapshot!(found(&setup, "COPY m /m/"), @"wasteful shards: Containerfile:2:8: /m/qwen-00001-of-00003.safetensors is one of 3 files, and 1 of them is not in the image: /m/qwen-00003-of-00003.safetensors, download what is missing, or take the line that leaves it out of the ignore file or of --exclude");
+}
+
+#[test]
+fn an_index_of_weights_that_nobody_wanted_is_no_broken_model() {
+    let setup = model();
+    let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors\nx"];
+    write(&setup, "m/model.safetensors.index.json", index(&[("a", shards[0]), ("b", shards[1])]));
+    write(&setup, "m/tokenizer.json", "{}");
+    write(&setup, "m/model.gguf", gguf(&[]));
+    assert_snapshot!(found(&setup, "COPY m /m/"), @r"wasteful index: Containerfile:2:8: /m/model.safetensors.index.json names 2 files, and none of them is in the image: /m/model-00001-of-00002.safetensors, /m/model-00002-of-00002.safetensors\nx, leave the index out too, or copy the files that it names");
+    // One that is there tells that the others were to come.
+    write(&setup, &format!("m/{}", shards[0]), safetensors(&[("a", 1)]));
+    assert!(found(&setup, "COPY m /m/").contains("broken index: "));
 }
 
 #[test]
