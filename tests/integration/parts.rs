@@ -198,6 +198,7 @@ fn what_cannot_be_sent_in_parts_is_refused_by_name() {
         &["--iidfile", "id"],
         &["--iidfile-raw", "id"],
         &["--no-memo"],
+        &["--trust-layers-of", "127.0.0.1:9/model:1"],
     ] {
         let more = [&["--part", "1/2"], more].concat();
         sandbox.run(&args("root", name, &more)).failed(2).says(&["--part 1/2", more[2]]);

@@ -271,7 +271,8 @@ fn a_recorded_modelcar_keeps_its_words_wherever_it_goes() {
         assert_eq!(manifest["annotations"][CARD_LAYER], cards[0]["digest"]);
     }
     let docker = format!("dir:{}", sandbox.path("docker").display());
-    sandbox.run(&["push", "-q", "--format", "docker", "car", &docker]).done();
+    let run = sandbox.run(&["push", "-q", "--format", "docker", "car", &docker]).done();
+    run.says(&["the docker format has no place for what its layers say of a model"]);
     let manifest = fs::read_to_string(sandbox.path("docker/manifest.json")).unwrap();
     assert!(!manifest.contains("annotations"), "Docker's format has no place for them: {manifest}");
 }
