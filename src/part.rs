@@ -333,6 +333,8 @@ impl Look<'_> {
     /// What there is to warn of, and who sent which layer.
     fn at(&self, found: &PartFiles) -> (Vec<String>, HashMap<LayerName, Part>) {
         let mut warnings = found.faults.clone();
+        // Notes that are no part of this image.
+        let mut of_others = Vec::new();
         let mut senders = HashMap::new();
         let whole = Shares::new(self.images, 1);
         let plan = whole.plan();
@@ -348,14 +350,14 @@ impl Look<'_> {
             let of_bases = file.blobs.iter().map(|digest| LayerName::Blob(digest.clone()));
             let names: Vec<_> = of_files.chain(of_bases).filter(|name| whole.has(name)).collect();
             if !there {
-                warnings.push(format!(
+                of_others.push(format!(
                     "{} is of a push to {}, and this one is to {}: the registry is asked for the layers, and what it lacks is sent by this build",
                     path.display(),
                     file.repositories.join(", "),
                     self.repositories.join(", ")
                 ));
             } else if file.plan != plan {
-                warnings.push(format!(
+                of_others.push(format!(
                     "{} is of another plan: files, the Containerfile, the base or options are others since. Of its {}, {} in this image; this build sends what the registry lacks of the others itself",
                     path.display(),
                     counted(file.layers),
@@ -371,10 +373,22 @@ impl Look<'_> {
                 senders.extend(names.into_iter().map(|name| (name, part)));
             }
         }
+        if self.in_root && ours.is_empty() {
+            // A build may have nothing to do with parts that were sent under its names once.
+            of_others.drain(..).for_each(|text| tracing::warn!("{text}"));
+        }
+        warnings.append(&mut of_others);
         let of = chosen(&ours);
+        let is_sent = |of: u32| {
+            let shares = Shares::new(self.images, of);
+            let all = (1..=of).filter_map(|number| format!("{number}/{of}").parse::<Part>().ok());
+            all.filter(|part| shares.size(part.number()).0 > 0).all(|part| ours.get(&part) == Some(&true))
+        };
+        // Where all is sent, what else is noted is left from before.
+        let of_before = self.in_root && of.is_some_and(is_sent);
         for (path, file) in &found.files {
             let is_ours = ours.keys().any(|part| (part.number(), part.of()) == (file.part, file.of));
-            if let Some(of) = of.filter(|of| is_ours && *of != file.of) {
+            if let Some(of) = of.filter(|of| is_ours && !of_before && *of != file.of) {
                 warnings.push(format!(
                     "{} is of {} parts, and the others are of {of}: what it sent is used, and the parts of {of} count",
                     path.display(),

@@ -9,10 +9,13 @@ use crossdock_builder::{
 };
 use crossdock_storage::{Compression, Error as StorageError, ImageSink, Platform, blocking};
 use jiff::Timestamp;
+use serde_json::json;
 
+use crate::args::ProgressStyle;
 use crate::bases::Bases;
 use crate::model::{ModelCheck, Models};
 use crate::options::BuildOptions;
+use crate::session::print_json;
 use crate::{context, signals};
 
 /// The plan for one platform.
@@ -86,6 +89,9 @@ pub(crate) async fn plan_images(
         planned.push(PlannedPlatform { platform, stages, assembly });
     }
     if let Some(broken) = models.broken() {
+        if options.progress == ProgressStyle::Json {
+            print_json(&json!({ "event": "model", "model": models.json() }))?;
+        }
         return Err(broken.into());
     }
     Ok((planned, models))

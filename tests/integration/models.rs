@@ -78,6 +78,17 @@ fn all_faults_are_told_at_once_and_once_for_several_platforms() {
 }
 
 #[test]
+fn a_broken_model_is_told_to_machines_too() {
+    let sandbox = pointer();
+    for more in [&["--dry-run"][..], &["-o", "oci:out:1"]] {
+        let run = sandbox.build(&[&["--progress", "json"], more].concat()).failed(3);
+        let last: Value = serde_json::from_str(run.stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"], "model", "{run}");
+        assert_eq!(last["model"]["findings"][0]["rule"], "lfs-pointer", "{run}");
+    }
+}
+
+#[test]
 fn under_the_name_buildah_a_broken_model_is_a_warning() {
     let sandbox = pointer();
     let run = sandbox.buildah(&["bud", "-t", "x", "context"]).done().says(&["WARN", POINTER]);

@@ -175,6 +175,25 @@ fn a_part_that_is_missing_is_named_and_sent_by_the_build_after() {
     }
 }
 
+/// `--strict` is for what is to be mended, and notes of earlier parts are not.
+#[test]
+fn notes_of_earlier_parts_are_no_fault_of_a_strict_build() {
+    let registry = Registry::start();
+    let sandbox = model();
+    let name = registry.name("model:1");
+    let run = |more: &[&str]| sandbox.run(&args("root", &name, more));
+    // Begun with another number of parts.
+    run(&["--part", "1/3"]).done();
+    run(&["--part", "1/2"]).done();
+    run(&["--part", "2/2"]).done();
+    run(&["--strict"]).done();
+    // Parts of files that have changed since, and a build that is about no parts.
+    run(&["--part", "1/2"]).done();
+    sandbox.write("model/config.json", "{\"changed\": true}");
+    make_old(&sandbox.file("model/config.json"));
+    run(&["--strict"]).done().says(&["is of another plan"]);
+}
+
 #[test]
 fn what_cannot_be_sent_in_parts_is_refused_by_name() {
     let sandbox = Sandbox::small();
