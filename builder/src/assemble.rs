@@ -14,7 +14,7 @@ use crossdock_storage::{
     ManifestEntry, ManifestFormat, Result, SinkPlan, Warnings, canonical_json, from_json,
 };
 
-use self::annotate::{has_key, said};
+use self::annotate::said;
 use crate::known::check_known;
 use crate::lanes::{AssembleOptions, AssembledLayer, AssemblyLayer, LayerContent, put_layers, sink_plan};
 use crate::media::{
@@ -34,9 +34,22 @@ pub struct Assembly {
     /// The family of media types.
     pub format: ManifestFormat,
     /// Whether descriptors of layers say their [keys](crossdock_storage::LayerKey), where the format has a place for them.
-    pub layer_keys: bool,
+    pub layer_keys: LayerKeys,
     /// Whether layers say what they hold of a model, where the format has a place for it.
     pub modelcar: Option<Modelcar>,
+}
+
+/// What the descriptors of layers that are made of files say of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LayerKeys {
+    /// Nothing.
+    #[default]
+    None,
+    /// Their [keys](crossdock_storage::LayerKey), which the files alone decide.
+    Key,
+    /// Also what something beside the files says of their digests. Another copy of the same files may have nothing beside it, and
+    /// then its manifest is another one.
+    KeyAndContent,
 }
 
 /// An image that is where it belongs.
@@ -237,7 +250,7 @@ pub(crate) struct Job<'a> {
     /// What the format has no place for.
     lost: Option<String>,
     /// Whether layers that are made of files say their keys.
-    layer_keys: bool,
+    layer_keys: LayerKeys,
     modelcar: Option<&'a Modelcar>,
     documents: Documents<'a>,
     /// What the layers say that the image had before it was converted.
@@ -262,7 +275,7 @@ impl<'a> Job<'a> {
             format: assembly.format,
             annotations,
             lost,
-            layer_keys: assembly.layer_keys && assembly.format == ManifestFormat::Oci,
+            layer_keys: assembly.layer_keys.in_format(assembly.format),
             modelcar: assembly.modelcar.as_ref(),
             documents: Documents::New(&assembly.config),
             said: assembly.layers.iter().map(said).collect(),
@@ -273,11 +286,11 @@ impl<'a> Job<'a> {
         let is = format_of(image.manifest.media_type());
         let format = conversion.format.unwrap_or(is);
         let mut layers = Cow::Borrowed(image.layers.as_slice());
-        let had_keys = layers.iter().any(|layer| match &layer.content {
-            LayerContent::Files { known: Some(known), .. } => has_key(&known.descriptor),
-            _ => false,
+        let had = layers.iter().map(|layer| match &layer.content {
+            LayerContent::Files { known: Some(known), .. } => LayerKeys::of(&known.descriptor),
+            _ => LayerKeys::None,
         });
-        let layer_keys = had_keys && format == ManifestFormat::Oci;
+        let layer_keys = had.max().unwrap_or_default().in_format(format);
         let mut as_it_is = format == is;
         if let Some(wanted) = conversion.compression {
             for layer in layers.to_mut() {
@@ -295,7 +308,7 @@ impl<'a> Job<'a> {
                 format,
                 annotations,
                 lost: None,
-                layer_keys: false,
+                layer_keys: LayerKeys::None,
                 modelcar: None,
                 documents: Documents::Kept(image),
                 said: Vec::new(),
@@ -549,7 +562,7 @@ mod tests {
             config: ImageConfig::default(),
             annotations: BTreeMap::new(),
             format: ManifestFormat::Oci,
-            layer_keys: true,
+            layer_keys: LayerKeys::Key,
             modelcar: None,
         };
         let layout = directory.path().join("layout");

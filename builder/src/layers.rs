@@ -6,7 +6,7 @@ use crossdock_storage::{
 };
 
 use crate::annotations::AnnotationOptions;
-use crate::assemble::Assembly;
+use crate::assemble::{Assembly, LayerKeys};
 use crate::base::base_title;
 use crate::lanes::{AssemblyLayer, LayerContent};
 use crate::modelcar::{self, Modelcar, ModelcarOptions};
@@ -31,8 +31,8 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// The family of media types.
     pub format: ManifestFormat,
-    /// Whether the manifest says the keys of the new layers.
-    pub layer_keys: bool,
+    /// What the manifest says of the new layers.
+    pub layer_keys: LayerKeys,
     /// What is said of the manifest's annotations.
     pub annotations: AnnotationOptions,
     /// Whether the config has no history, not even the base's.

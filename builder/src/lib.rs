@@ -36,8 +36,8 @@ mod trust;
 
 pub use annotations::AnnotationOptions;
 pub use assemble::{
-    Assembled, AssembledIndex, Assembly, Conversion, Listed, Sealed, assemble, assemble_index, send,
-    send_index, send_index_alone, warnings,
+    Assembled, AssembledIndex, Assembly, Conversion, LayerKeys, Listed, Sealed, assemble, assemble_index,
+    send, send_index, send_index_alone, warnings,
 };
 pub use base::{Ahead, base_tree};
 pub use containerfile::{Containerfile, Diagnostic, ParseError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use crossdock_builder::containerfile::Containerfile;
 use crossdock_builder::{
-    Assembly, LayerOptions, PlanOptions, PlannedStage, base_references, plan, to_assembly,
+    Assembly, LayerKeys, LayerOptions, PlanOptions, PlannedStage, base_references, plan, to_assembly,
 };
 use crossdock_storage::{Compression, Error as StorageError, ImageSink, Platform, blocking};
 use jiff::Timestamp;
@@ -59,7 +59,12 @@ pub(crate) async fn plan_images(
         latest_mtime: options.source_date_epoch.filter(|_| options.rewrite_timestamp),
         compression: options.compression,
         format: options.format,
-        layer_keys: options.reuse.layer_keys,
+        layer_keys: match options.reuse.layer_keys {
+            false => LayerKeys::None,
+            // Whoever sets the time wants the same manifest of the same files, wherever these came from.
+            true if options.timestamp.or(options.source_date_epoch).is_some() => LayerKeys::Key,
+            true => LayerKeys::KeyAndContent,
+        },
         annotations: options.annotations.clone(),
         omit_history: options.omit_history,
         modelcar: options.modelcar.clone(),

@@ -95,6 +95,18 @@ impl LayerKey {
         Some(Self { key: key.filter(|key| key.starts_with("v1:"))?, content })
     }
 
+    /// Whether something says the digests of the files.
+    #[must_use]
+    pub const fn has_content(&self) -> bool {
+        self.content.is_some()
+    }
+
+    /// The key alone: what is said of the files depends on how they came to this machine.
+    #[must_use]
+    pub fn without_content(self) -> Self {
+        Self { content: None, ..self }
+    }
+
     /// The annotations that say it.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {

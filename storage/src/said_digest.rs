@@ -3,7 +3,10 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::entry::FileContent;
 use crate::layer::Segment;
@@ -53,15 +56,24 @@ fn by_note(file: &SourceFile) -> Option<String> {
         note.push(path.strip_prefix(directory).ok()?);
         let mut note = note.into_os_string();
         note.push(".metadata");
-        let mut text = String::new();
-        File::open(note).ok()?.take(MAX_NOTE).read_to_string(&mut text).ok()?;
-        Some(text)
+        text_of(note.into())
     })?;
     let mut lines = note.lines();
     let (_commit, etag, time) = (lines.next()?, lines.next()?, lines.next()?);
     let seconds: i128 = time.split('.').next()?.parse().ok()?;
     let is_current = file.fence().mtime_ns <= (seconds + 2) * 1_000_000_000;
     (is_sha256(etag) && is_current).then(|| etag.to_owned())
+}
+
+/// The text of a note; `None` where it is no regular file, of which a FIFO would be waited for.
+fn text_of(note: PathBuf) -> Option<String> {
+    let file = File::options().read(true).custom_flags(O_NONBLOCK | O_NOFOLLOW).open(note).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MAX_NOTE).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -95,7 +107,7 @@ mod tests {
         let (commit, etag) = ("a".repeat(40), "0b".repeat(32));
         let text = format!("{commit}\n{etag}\n{now}.25\n");
         assert_eq!(said(text.clone(), 0), Some(etag.clone()));
-        assert_eq!(said(text, 5), None, "written to after the download");
+        assert_eq!(said(text.clone(), 5), None, "written to after the download");
         // A small file has its git SHA-1.
         assert_eq!(said(format!("{commit}\n{commit}\n{now}.25\n"), 0), None);
         for cut in
@@ -103,8 +115,17 @@ mod tests {
         {
             assert_eq!(said(cut.clone(), 0), None, "{cut:?}");
         }
+        let said = || said_digest(&FileContent::Source(SourceFile::stat(&path).unwrap()));
         fs::remove_file(&note).unwrap();
-        assert_eq!(said_digest(&FileContent::Source(SourceFile::stat(&path).unwrap())), None);
+        assert_eq!(said(), None);
+        // What is no file is neither waited for nor followed.
+        nix::unistd::mkfifo(&note, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(said(), None);
+        fs::remove_file(&note).unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        fs::write(&elsewhere, &text).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &note).unwrap();
+        assert_eq!(said(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crossdock_storage::{Descriptor, LayerKey, ManifestFormat, blocking};
 
-use super::{Documents, Job};
+use super::{Documents, Job, LayerKeys};
 use crate::lanes::{AssembledLayer, AssemblyLayer, LayerContent};
 use crate::modelcar::{self, Annotations};
 
@@ -15,9 +15,13 @@ impl Job<'_> {
         let mut keys = Vec::with_capacity(self.layers.len());
         for layer in &*self.layers {
             keys.push(match &layer.content {
-                LayerContent::Files { layer, compression, .. } if self.layer_keys => {
+                LayerContent::Files { layer, compression, .. } if self.layer_keys != LayerKeys::None => {
                     let (layer, compression) = (layer.clone(), *compression);
-                    blocking(move || LayerKey::of(&layer, compression)).await
+                    let key = blocking(move || LayerKey::of(&layer, compression)).await;
+                    match self.layer_keys {
+                        LayerKeys::KeyAndContent => key,
+                        LayerKeys::None | LayerKeys::Key => key.map(LayerKey::without_content),
+                    }
                 }
                 _ => None,
             });
@@ -28,7 +32,7 @@ impl Job<'_> {
     /// Says a layer's key in its descriptor, beside what [`annotate`](Self::annotate) has put there. An image without keys does
     /// not take over those of a base.
     pub(super) fn say_key(&self, descriptor: &mut Descriptor, key: Option<&LayerKey>) {
-        let of_other = matches!(self.documents, Documents::New(_)) && !self.layer_keys;
+        let of_other = matches!(self.documents, Documents::New(_)) && self.layer_keys == LayerKeys::None;
         let mut annotations = descriptor.annotations().clone().unwrap_or_default();
         if self.format == ManifestFormat::Docker {
             annotations.clear();
@@ -76,8 +80,20 @@ impl Job<'_> {
     }
 }
 
-pub(super) fn has_key(descriptor: &Descriptor) -> bool {
-    LayerKey::said(descriptor.annotations().iter().flatten()).is_some()
+impl LayerKeys {
+    /// What a descriptor says.
+    pub(super) fn of(descriptor: &Descriptor) -> Self {
+        match LayerKey::said(descriptor.annotations().iter().flatten()) {
+            Some(key) if key.has_content() => Self::KeyAndContent,
+            Some(_) => Self::Key,
+            None => Self::None,
+        }
+    }
+
+    /// Docker's format has no place for any of it.
+    pub(super) fn in_format(self, format: ManifestFormat) -> Self {
+        if format == ManifestFormat::Oci { self } else { Self::None }
+    }
 }
 
 /// What a layer says that has its descriptor.

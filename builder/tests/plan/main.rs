@@ -6,6 +6,7 @@ mod archive_contexts;
 mod archives;
 mod config;
 mod copying;
+mod downloads;
 mod follow;
 mod harness;
 mod headers;
